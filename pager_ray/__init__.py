@@ -1,0 +1,42 @@
+"""360° panoramas to geometry: PaGeR as a distributed Ray Data job.
+
+The names below are the public interface. They load on first use, so that ``import pager_ray`` costs nothing and the
+network can be used where only torch, NumPy and safetensors are installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pager_ray.errors import PagerError
+
+if TYPE_CHECKING:
+    from pager_ray import geometry
+    from pager_ray.model import load_model
+    from pager_ray.predict import predict
+    from pager_ray.reader import Prediction, Run, open_run
+
+__version__ = "0.1.0"
+
+__all__ = ["PagerError", "Prediction", "Run", "__version__", "geometry", "load_model", "open_run", "predict"]
+
+_HOMES = {
+    "load_model": "pager_ray.model",
+    "predict": "pager_ray.predict",
+    "open_run": "pager_ray.reader",
+    "Run": "pager_ray.reader",
+    "Prediction": "pager_ray.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "geometry":
+        return importlib.import_module("pager_ray.geometry")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'pager_ray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,61 @@
+"""The errors that pager_ray raises on purpose.
+
+Three kinds of failure are told apart, because a job of millions treats them differently: a *row* error
+(:class:`InputError`) makes one input a reject and the job goes on; a *configuration* error stops before any work;
+everything else that derives from :class:`PagerError` stops the job with one clear line.
+"""
+
+from __future__ import annotations
+
+
+class PagerError(Exception):
+    """Base of every error that pager_ray raises on purpose; its message is one line meant for a person."""
+
+
+class ConfigError(PagerError):
+    """Wrong usage or configuration: names the key, what it got and what it takes (exit code 2)."""
+
+
+class RunMismatchError(ConfigError):
+    """An output already holds a run of another configuration, checkpoint or listing (exit code 2)."""
+
+
+class CheckpointError(PagerError):
+    """A checkpoint cannot be found, read or does not fit the network that its configuration describes."""
+
+
+class ShapeError(PagerError, ValueError):
+    """An array or tensor does not have the shape, dtype or value range that a function documents."""
+
+
+class StorageError(PagerError):
+    """A file or object of the run's own state cannot be read or written."""
+
+
+class RunNotFoundError(PagerError, KeyError):
+    """A URI holds no run, or a run holds no such id."""
+
+    def __str__(self) -> str:
+        """Give the message itself; KeyError would quote it."""
+        return str(self.args[0]) if self.args else ""
+
+
+class InputError(PagerError):
+    """One input gives no prediction; it becomes a row of the rejects.
+
+    Args:
+        error_class: short stable name that rejects are grouped by, e.g. ``"corrupt_image"``.
+        message: what was wrong and what to do, without secrets.
+    """
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+
+    def __reduce__(self) -> tuple:
+        """Pickle with both arguments, so that the error crosses process borders intact."""
+        return type(self), (self.error_class, str(self))
+
+
+class ErrorBudgetExceeded(PagerError):  # noqa: N818 - it is a state of the run, reported with exit code 4
+    """More inputs were rejected than ``errors.max_rejects`` allows (exit code 4)."""

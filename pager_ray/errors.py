@@ -57,5 +57,5 @@ class InputError(PagerError):
         return type(self), (self.error_class, str(self))
 
 
-class ErrorBudgetExceeded(PagerError):  # noqa: N818 - it is a state of the run, reported with exit code 4
+class ErrorBudgetExceeded(PagerError):
     """More inputs were rejected than ``errors.max_rejects`` allows (exit code 4)."""

@@ -1,0 +1,5 @@
+"""``python -m pager_ray``: the command line."""
+
+from pager_ray.cli import main
+
+main()

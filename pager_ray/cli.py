@@ -1,0 +1,109 @@
+"""``pager-ray``: the command line.
+
+Exit codes: 0 complete; 1 failed; 2 wrong usage or configuration; 3 complete, but with rejects; 4 stopped by the error
+budget; 130 interrupted. All but 2 leave an output that the same command resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pager_ray import __version__
+from pager_ray.config import describe_keys, load_config
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUDGET = 4
+EXIT_INTERRUPTED = 130
+
+
+class _CommandWithKeys(click.Command):
+    """A command whose help ends with every configuration key, its default and its meaning."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the keys as a definition list."""
+        with formatter.section("Configuration keys"):
+            formatter.write_dl([(f"{key}={default}", meaning) for key, default, meaning in describe_keys()])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="pager-ray")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens in detail.")
+def cli(verbose: bool) -> None:
+    """360° panoramas to depth, metric scale, normals and sky, as a distributed job."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    # The libraries' own progress is about blocks and requests; ours is about panoramas.
+    for name in ("ray", "fsspec", "s3fs", "botocore", "aiobotocore", "httpx", "PIL", "asyncio", "urllib3"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@cli.command(cls=_CommandWithKeys)
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
+@click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def run(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) -> int:
+    """Predict every panorama of input.uris into output.uri; the same command again resumes."""
+    config = load_config(config_path, overrides)
+    # Ray and torch take seconds to import: wrong usage is answered before.
+    from pager_ray.pipeline import run_job
+    from pager_ray.report import summary_lines
+
+    summary = run_job(config, overwrite=overwrite)
+    for line in summary_lines(summary):
+        click.echo(line)
+    return summary.exit_code
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 100_000), help="Panoramas to render.")
+@click.option("--height", default=512, show_default=True, type=click.IntRange(64, 8192), help="ERP height in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Scenes are a function of the seed.")
+def samples(folder: str, count: int, height: int, seed: int) -> int:
+    """Render sample panoramas with exact depth, normals and sky beside them, and a listing of them."""
+    from pager_ray.samples import write_samples
+
+    listing = write_samples(folder, count, height=height, seed=seed)
+    click.echo(f"{count} panoramas of {2 * height}x{height}, listed in {listing}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``pager-ray``; exits with the documented codes."""
+    sys.exit(exit_code(arguments))
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit code; every failure is one line on standard error."""
+    try:
+        result = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except ConfigError as error:
+        return _complain(error, EXIT_USAGE)
+    except ErrorBudgetExceeded as error:
+        return _complain(error, EXIT_BUDGET)
+    except PagerError as error:
+        return _complain(error, EXIT_FAILED)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command resumes", err=True)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _complain(error: PagerError, code: int) -> int:
+    click.echo(f"pager-ray: {' '.join(str(error).split())}", err=True)
+    return code

@@ -1,0 +1,110 @@
+"""From a YAML file and dotted overrides to a validated :class:`RunConfig`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pager_ray.config.schema import RunConfig
+from pager_ray.errors import ConfigError
+
+MAX_CONFIG_BYTES = 1 << 20
+"""A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file, apply ``key=value`` overrides and validate the whole.
+
+    Args:
+        path: YAML file, or None for defaults alone.
+        overrides: dotted assignments such as ``output.uri=/data/run``; values are YAML, so lists and numbers work.
+
+    Raises:
+        ConfigError: one line that names the key, what it got and what it takes.
+    """
+    values = _read_yaml(Path(path)) if path is not None else {}
+    for override in overrides:
+        _assign(values, override)
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+    if not config.input.uris:
+        raise ConfigError("input.uris: got nothing; takes a list of files, folders, globs or listings")
+    if not config.output.uri:
+        raise ConfigError("output.uri: got nothing; takes a folder on any fsspec URL")
+    return config
+
+
+def describe_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield ``(dotted key, default, meaning)`` of every key, in the order of the schema."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from describe_keys(inner, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        shown = yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
+        yield f"{prefix}{name}", "(required)" if shown in ("''", "[]") else shown, field.description or ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; a configuration is a short YAML file")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); --config takes a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds a {type(values).__name__}; takes a mapping of keys such as `input:`")
+    return values
+
+
+def _assign(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"{override!r}: is no override; takes key=value, such as output.uri=/data/run")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())})") from error
+    section = values
+    for part in parts[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{key}: {part} is no section of the configuration")
+    section[parts[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """One line from pydantic's first complaint, in the words of dotted keys."""
+    known = [key for key, _, _ in describe_keys()]
+    first = error.errors(include_url=False)[0]
+    # Members of a union appear in the location as type names; they are no part of the user's key.
+    parts = [str(part) for part in first["loc"]]
+    key = next((".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known), None)
+    if first["type"] == "extra_forbidden":
+        wrong = ".".join(parts)
+        close = difflib.get_close_matches(wrong, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "pager-ray run --help lists the keys"
+        return f"{wrong}: unknown key; {hint}"
+    takes = "; ".join(
+        dict.fromkeys(
+            item["msg"].removeprefix("Value error, ").replace("Input should be", "takes").strip()
+            for item in error.errors(include_url=False)
+            if key is None or ".".join(str(part) for part in item["loc"]).startswith(key)
+        )
+    )
+    got = first.get("input")
+    shown = repr(got) if isinstance(got, (str, int, float, bool, list, type(None))) else type(got).__name__
+    return f"{key or '.'.join(parts) or 'configuration'}: got {shown}; {takes}"

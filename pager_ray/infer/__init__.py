@@ -1,0 +1,5 @@
+"""Faces in, geometry on faces out: the network with everything that is cheapest beside it on the accelerator."""
+
+from pager_ray.infer.predictor import FacePrediction, InferenceSettings, Predictor
+
+__all__ = ["FacePrediction", "InferenceSettings", "Predictor"]

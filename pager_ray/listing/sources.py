@@ -1,0 +1,213 @@
+"""What ``input.uris`` may name, and the ids that inputs get.
+
+A *source* is one entry of ``input.uris``: a file, a folder, a glob or a listing. Ids are given by a listing or derived
+from the URI: the path inside the folder (or glob, or listing) without its extension. Where that is ambiguous the
+extension stays, and where that is ambiguous too the id is the whole path.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from pager_ray.errors import ConfigError
+from pager_ray.read import is_image_name
+from pager_ray.storage import carries_secret, mask_uri
+
+log = logging.getLogger(__name__)
+
+LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
+SCENES = ("indoor", "outdoor")
+MAX_ID_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One input as listed: where it is, what to call it and what is known of it.
+
+    ``error_class`` and ``message`` are set on rows that are rejected before anything is read.
+    """
+
+    uri: str
+    id: str
+    scene: str | None = None
+    error_class: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An input before ids are settled; ``candidates`` are its possible ids, shortest first."""
+
+    uri: str
+    candidates: tuple[str, ...]
+    given: bool = False
+    scene: str | None = None
+
+
+def list_inputs(uris: Sequence[str]) -> list[Listed]:
+    """List every input that the sources name, each with a unique id.
+
+    Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
+    an id of its own (``room~2``), so that every row is accounted for.
+
+    Raises:
+        ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
+    """
+    found: list[_Found] = []
+    discovered: set[str] = set()
+    for number, source in enumerate(uris):
+        key = f"input.uris[{number}]"
+        if carries_secret(source):
+            raise ConfigError(
+                f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
+                "profile, where no manifest can store them"
+            )
+        for item, is_listed_row in _expand(source, key):
+            if not is_listed_row and item.uri in discovered:
+                log.info("%s is named twice by input.uris; it is processed once", mask_uri(item.uri))
+                continue
+            discovered.add(item.uri)
+            found.append(item)
+    return _settle_ids(found)
+
+
+def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
+    """Yield what one source names, with whether it is a listing's row."""
+    filesystem, path = fsspec.core.url_to_fs(source)
+    try:
+        if any(character in path for character in "*?["):
+            prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
+            yield from ((item, False) for item in _discover(filesystem, filesystem.glob(path), prefix, key, source))
+        elif filesystem.isdir(path):
+            yield from ((item, False) for item in _discover(filesystem, filesystem.find(path), path, key, source))
+        elif path.lower().endswith(LISTING_SUFFIXES):
+            yield from ((item, True) for item in _read_listing(filesystem, path, key, source))
+        elif is_image_name(path):
+            # A file that is not there becomes a reject when it is read, like any other row.
+            yield _derive(_uri(filesystem, path), posixpath.basename(path)), False
+        else:
+            problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
+            raise ConfigError(
+                f"{key}: {mask_uri(source)} {problem}; takes a folder, a glob, an image file or a listing "
+                f"({', '.join(LISTING_SUFFIXES)})"
+            )
+    except FileNotFoundError as error:
+        raise ConfigError(f"{key}: {mask_uri(source)} does not exist") from error
+    except PermissionError as error:
+        raise ConfigError(f"{key}: {mask_uri(source)} may not be listed ({error})") from error
+
+
+def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> Iterator[_Found]:
+    images = [path for path in sorted(paths) if is_image_name(path)]
+    if not images:
+        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({len(paths)} other files)")
+    if len(images) < len(paths):
+        log.info("%s: %d files that are no images are left out", mask_uri(source), len(paths) - len(images))
+    for path in images:
+        yield _derive(_uri(filesystem, path), posixpath.relpath(path, root or "/"))
+
+
+def _derive(uri: str, relative: str, scene: str | None = None) -> _Found:
+    whole = mask_uri(uri).split("://", 1)[-1].lstrip("/")
+    return _Found(uri, (posixpath.splitext(relative)[0], relative, whole), scene=scene)
+
+
+def _uri(filesystem: Any, path: str) -> str:
+    return path if isinstance(filesystem, LocalFileSystem) else filesystem.unstrip_protocol(path)
+
+
+def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator[_Found]:
+    columns = _listing_columns(filesystem, path, key, source)
+    folder = posixpath.dirname(path)
+    for number, (uri, given, scene) in enumerate(zip(*columns, strict=True), start=1):
+        where = f"{key}: {mask_uri(source)} row {number}"
+        if not uri:
+            raise ConfigError(f"{where} has no uri")
+        if scene not in (None, "", *SCENES):
+            raise ConfigError(f"{where}: scene is {scene!r}; takes indoor, outdoor or nothing")
+        if carries_secret(uri):
+            raise ConfigError(
+                f"{where}: the URI carries credentials; give them through the environment or a profile, where no "
+                "manifest can store them"
+            )
+        is_absolute = "://" in uri or uri.startswith("/")
+        full = uri if is_absolute else _uri(filesystem, posixpath.normpath(posixpath.join(folder, uri)))
+        scene = scene or None
+        if given:
+            if len(given) > MAX_ID_LENGTH or not given.isprintable():
+                raise ConfigError(f"{where}: id takes up to {MAX_ID_LENGTH} printable characters, got {given[:40]!r}")
+            yield _Found(full, (given,), given=True, scene=scene)
+        else:
+            yield _derive(full, posixpath.basename(uri) if is_absolute else posixpath.normpath(uri), scene)
+
+
+def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[list[str | None]]:
+    """The uri, id and scene columns of a listing, as text."""
+    try:
+        with filesystem.open(path, "rb") as file:
+            if path.lower().endswith(".txt"):
+                lines = (line.strip() for line in file.read().decode("utf-8").splitlines())
+                uris: list[str | None] = [line for line in lines if line and not line.startswith("#")]
+                return [uris, [None] * len(uris), [None] * len(uris)]
+            if path.lower().endswith(".csv"):
+                text = {name: pa.string() for name in ("uri", "id", "scene")}
+                table = pyarrow.csv.read_csv(
+                    file, convert_options=pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+                )
+            else:
+                parquet = pq.ParquetFile(file)
+                wanted = [name for name in ("uri", "id", "scene") if name in parquet.schema_arrow.names]
+                table = parquet.read(columns=wanted)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}: {mask_uri(source)} cannot be read as a listing ({error})") from error
+    if "uri" not in table.column_names:
+        raise ConfigError(f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(table.column_names)}")
+    if table.num_rows == 0:
+        raise ConfigError(f"{key}: {mask_uri(source)} lists nothing")
+    return [
+        table.column(name).cast(pa.string()).to_pylist() if name in table.column_names else [None] * table.num_rows
+        for name in ("uri", "id", "scene")
+    ]
+
+
+def _settle_ids(found: list[_Found]) -> list[Listed]:
+    """Give every input a unique id; see the module's text for the rule."""
+    given = Counter(item.candidates[0] for item in found if item.given)
+    levels = [Counter(item.candidates[level] for item in found if not item.given) for level in range(3)]
+
+    def choose(item: _Found) -> str:
+        if item.given:
+            return item.candidates[0]
+        for candidate, counts in zip(item.candidates, levels, strict=True):
+            if counts[candidate] == 1 and candidate not in given:
+                return candidate
+        return item.candidates[-1]
+
+    chosen = [choose(item) for item in found]
+    reserved = set(chosen)
+    owners: dict[str, str] = {}
+    listed = []
+    for item, name in zip(found, chosen, strict=True):
+        row = Listed(item.uri, name, item.scene)
+        if name in owners:
+            copy = 2
+            while (spare := f"{name}~{copy}") in reserved:
+                copy += 1
+            reserved.add(spare)
+            message = f"id {name!r} is already taken by {mask_uri(owners[name])}; give every row an id of its own"
+            row = replace(row, id=spare, error_class="duplicate_id", message=message)
+        else:
+            owners[name] = item.uri
+        listed.append(row)
+    return listed

@@ -1,0 +1,123 @@
+"""How far a run is: counted where shards are committed, shown where the job was started."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+log = logging.getLogger("pager_ray.progress")
+
+REPORT_SECONDS = 10.0
+
+
+@dataclass
+class Counts:
+    """Rows of a run by outcome."""
+
+    total: int
+    predicted: int = 0
+    rejected: int = 0
+
+    @property
+    def done(self) -> int:
+        """Rows that have their final outcome."""
+        return self.predicted + self.rejected
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class ProgressBoard:
+    """One small actor that writers and model actors report to.
+
+    It counts; what is true is on the output storage. Lost with its node it restarts from ``counts``, so a run's error
+    budget may then be noticed late, at the reconciliation.
+    """
+
+    def __init__(self, counts: Counts, max_rejects: int | None) -> None:
+        self.counts = counts
+        self.max_rejects = max_rejects
+        self.workers: list[dict[str, Any]] = []
+
+    def add(self, predicted: int, rejected: int) -> None:
+        """A shard with so many rows was written."""
+        self.counts.predicted += predicted
+        self.counts.rejected += rejected
+
+    def worker_started(self, worker: dict[str, Any]) -> None:
+        """A model actor is ready; it describes its hardware and versions."""
+        self.workers.append(worker)
+
+    def over_budget(self) -> bool:
+        """Whether more inputs were rejected than the run allows."""
+        return self.max_rejects is not None and self.counts.rejected > self.max_rejects
+
+    def state(self) -> tuple[Counts, list[dict[str, Any]]]:
+        """Counts so far, and the model actors seen."""
+        return self.counts, self.workers
+
+
+@dataclass
+class ProgressLog:
+    """Logs rows, rate and time left every few seconds while a ``with`` block runs."""
+
+    board: Any
+    interval: float = REPORT_SECONDS
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> ProgressLog:
+        """Start reporting."""
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reporting."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        first: int | None = None
+        shown = -1
+        while not self._stop.wait(self.interval):
+            try:
+                counts, workers = ray.get(self.board.state.remote(), timeout=self.interval)
+            except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+                # The board is restarting or the cluster is going down: the next round, or the job itself, will say.
+                continue
+            first = counts.done if first is None else first
+            if counts.done == shown and counts.done == 0 and not workers:
+                continue
+            shown = counts.done
+            log.info("%s", progress_line(counts, counts.done - first, time.monotonic() - started - self.interval))
+
+
+def progress_line(counts: Counts, fresh: int, seconds: float) -> str:
+    """One line: rows done, share, rejects, rate and time left, from ``fresh`` rows done in ``seconds``."""
+    share = counts.done / counts.total if counts.total else 1.0
+    line = f"{counts.done:,}/{counts.total:,} panoramas ({share:.0%}), {counts.rejected:,} rejected"
+    if fresh <= 0 or seconds <= 0:
+        return line
+    rate = fresh / seconds
+    return f"{line}, {format_rate(rate)}, {format_duration((counts.total - counts.done) / rate)} left"
+
+
+def format_rate(rate: float) -> str:
+    """Panoramas per second, or per minute where that reads better."""
+    return f"{rate:.1f} panoramas/s" if rate >= 1 else f"{rate * 60:.1f} panoramas/min"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as ``45 s``, ``12 min 5 s`` or ``3 h 20 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,99 @@
+"""Stages *read* and *project*: from a manifest's row to six uint8 faces.
+
+They share a task because what lies between them, the decoded panorama, is five times larger than the faces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import fsspec
+import numpy as np
+import pyarrow as pa
+
+from pager_ray.errors import InputError
+from pager_ray.geometry import erp_to_cubemap
+from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, to_table
+from pager_ray.preview import panel_size
+from pager_ray.read import decode_panorama
+from pager_ray.storage import mask_uri
+
+FETCH_THREADS = 8
+"""Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail."""
+
+    face_size: int
+    fov: float
+    max_pixels: int
+    thumbnail_width: int | None
+
+
+def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
+    """Make the block function: manifest rows → ``READ_SCHEMA``, one row each, rejects included."""
+
+    def read(table: pa.Table) -> pa.Table:
+        # Ray runs as many tasks as there are cores; threads inside them would only compete.
+        cv2.setNumThreads(1)
+        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA]) for scalars in iterate(table)]
+        with ThreadPoolExecutor(FETCH_THREADS) as pool:
+            fetched = pool.map(_fetch, received)
+            rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
+        return to_table(rows, READ_SCHEMA, table.num_rows, "read")
+
+    return read
+
+
+def _fetch(row: Row) -> bytes | InputError | None:
+    """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
+    if row["error_class"]:
+        return None
+    shown = mask_uri(row["uri"])
+    try:
+        filesystem, path = fsspec.core.url_to_fs(row["uri"])
+        return filesystem.cat_file(path)
+    except FileNotFoundError:
+        return InputError("missing", f"{shown}: does not exist")
+    except IsADirectoryError:
+        return InputError("not_a_file", f"{shown}: is a folder")
+    except PermissionError as error:
+        return InputError("permission_denied", f"{shown}: may not be read ({error.strerror or error})")
+    except (ValueError, ImportError) as error:
+        return InputError("unsupported_uri", f"{shown}: no file system serves this URI ({error})")
+    except OSError as error:
+        return InputError("read_failed", f"{shown}: cannot be read ({error})")
+
+
+def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
+    if content is None:
+        return row | {"stage": "list", "attempts": 1}
+    if isinstance(content, InputError):
+        return reject(row, "read", content)
+    try:
+        panorama = decode_panorama(content, max_pixels=settings.max_pixels)
+    except InputError as error:
+        return reject(row, "read", error)
+    faces = erp_to_cubemap(panorama.erp, settings.face_size, settings.fov)
+    return row | {
+        "width": panorama.source_width,
+        "height": panorama.source_height,
+        "coverage": panorama.coverage,
+        "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "thumbnail": _thumbnail(panorama.erp, settings.thumbnail_width),
+        "faces": blob(faces),
+    }
+
+
+def _thumbnail(erp: np.ndarray, width: int | None) -> memoryview | None:
+    """The panorama at the preview's panel size, raw RGB."""
+    if width is None:
+        return None
+    height, panel = panel_size(width)
+    return blob(cv2.resize(erp, (panel, height), interpolation=cv2.INTER_AREA))

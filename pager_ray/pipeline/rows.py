@@ -1,0 +1,115 @@
+"""The columns that rows carry between stages, and how arrays travel in them.
+
+Arrays are plain binary columns: they are nullable (a rejected row has none), pass between processes without a copy and
+have one Parquet type everywhere. Every stage keeps a row's identity and its ``status`` columns and returns as many rows
+as it got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pager_ray.errors import InputError, PagerError
+from pager_ray.infer.predictor import QUALITY_COLUMNS
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+Row = dict[str, Any]
+
+IDENTITY = [
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("scene", pa.string()),
+]
+
+STATUS = [
+    pa.field("stage", pa.string()),
+    pa.field("error_class", pa.string()),
+    pa.field("message", pa.string()),
+    pa.field("attempts", pa.int32()),
+]
+
+SOURCE = [
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("coverage", pa.float32()),
+    pa.field("digest", pa.string()),
+]
+
+THUMBNAIL = [pa.field("thumbnail", pa.large_binary())]
+
+QUALITY = [pa.field(name, pa.float32()) for name in QUALITY_COLUMNS]
+
+INFERRED = [pa.field("p_outdoor", pa.float32()), pa.field("log_scale", pa.float32()), *QUALITY]
+
+ARRAYS = [pa.field(name, pa.large_binary()) for name in ("depth", "normals", "sky")]
+
+READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, pa.field("faces", pa.large_binary())])
+"""After *read* and *project*: faces are uint8 (6, S, S, 3)."""
+
+INFER_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, *INFERRED, *ARRAYS])
+"""After *infer*: depth float32 (6, S, S), normals float16 or float32 (6, S, S, 3), sky float32 (6, S, S)."""
+
+ENCODE_SCHEMA = pa.schema(
+    [
+        *IDENTITY,
+        *STATUS,
+        *SOURCE,
+        *INFERRED,
+        pa.field("map_height", pa.int32()),
+        pa.field("map_width", pa.int32()),
+        *ARRAYS,
+        pa.field("preview", pa.large_binary()),
+    ]
+)
+"""After *stitch* and *encode*: arrays are a codec's bytes, or npz files; preview is a JPEG."""
+
+RowFunction = Callable[[Row], Row]
+
+
+def blob(array: np.ndarray) -> memoryview:
+    """An array's bytes for a binary column, without a copy when it is contiguous."""
+    return memoryview(np.ascontiguousarray(array)).cast("B")
+
+
+def view(value: pa.Scalar, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array in a binary cell, read-only and without a copy; None in a null cell."""
+    if not value.is_valid:
+        return None
+    return np.frombuffer(value.as_buffer(), dtype=dtype).reshape(shape)
+
+
+def iterate(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:
+    """A table's rows as mappings of column names to Arrow scalars, which share the table's memory."""
+    columns = [(name, table.column(name)) for name in table.column_names]
+    for number in range(table.num_rows):
+        yield {name: column[number] for name, column in columns}
+
+
+def to_table(rows: list[Row], schema: pa.Schema, received: int, stage: str) -> pa.Table:
+    """Rows as a table of the stage's schema; columns that a row lacks are null.
+
+    Raises:
+        PagerError: the stage returned another number of rows than it got.
+    """
+    if len(rows) != received:
+        raise PagerError(f"stage {stage} got {received} rows and returned {len(rows)}; every row must come out once")
+    arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def carry(scalars: Mapping[str, pa.Scalar], fields: list[pa.Field]) -> Row:
+    """The row's values in the given columns, as Python objects."""
+    return {field.name: scalars[field.name].as_py() for field in fields if field.name in scalars}
+
+
+def reject(row: Row, stage: str, error: InputError) -> Row:
+    """The row as a reject: identity kept, status set."""
+    kept = {field.name: row.get(field.name) for field in IDENTITY}
+    status = {"stage": stage, "error_class": error.error_class, "message": str(error), "attempts": 1}
+    return kept | status

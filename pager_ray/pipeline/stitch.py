@@ -1,0 +1,160 @@
+"""Stages *stitch* and *encode*: from geometry on the faces to stored bytes.
+
+They share a task, because a stitched 2048×4096 panorama is 160 MB of float32 and its encoding a sixth of that.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pager_ray.config.schema import OutputConfig
+from pager_ray.encode import get_codec
+from pager_ray.geometry import cubemap_to_erp, normalise_normals
+from pager_ray.pipeline.rows import (
+    ENCODE_SCHEMA,
+    IDENTITY,
+    INFERRED,
+    SOURCE,
+    STATUS,
+    Row,
+    carry,
+    iterate,
+    to_table,
+    view,
+)
+from pager_ray.postprocess import DepthRange, SkySettings, fill_sky_probability
+from pager_ray.preview import panel_size, render_preview
+
+PREVIEW_WIDTH = 1024
+
+
+@dataclass(frozen=True)
+class StitchSettings:
+    """How faces become stored maps; ``half_normals`` says in which precision normals arrive from *infer*."""
+
+    output: OutputConfig
+    face_size: int
+    fov: float
+    half_normals: bool
+    sky: SkySettings
+    depth_range: DepthRange
+    sky_is_filled: bool
+    metric: bool
+
+
+@dataclass(frozen=True)
+class _Faces:
+    depth: np.ndarray | None
+    normals: np.ndarray | None
+    sky: np.ndarray | None
+
+
+def make_stitch_fn(settings: StitchSettings) -> Callable[[pa.Table], pa.Table]:
+    """Make the block function: ``INFER_SCHEMA`` → ``ENCODE_SCHEMA``, one row each, rejects included."""
+
+    def stitch(table: pa.Table) -> pa.Table:
+        # Ray runs as many tasks as there are cores; threads inside them would only compete.
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        rows = []
+        for scalars in iterate(table):
+            row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE, *INFERRED])
+            if row["error_class"] is None:
+                row |= _store(row, scalars, settings)
+            rows.append(row)
+        return to_table(rows, ENCODE_SCHEMA, table.num_rows, "stitch")
+
+    return stitch
+
+
+def _store(row: Row, scalars: dict[str, pa.Scalar], settings: StitchSettings) -> Row:
+    size, output = settings.face_size, settings.output
+    normals_type = np.float16 if settings.half_normals else np.float32
+    normals = view(scalars["normals"], normals_type, (6, size, size, 3))
+    faces = _Faces(
+        depth=view(scalars["depth"], np.float32, (6, size, size)),
+        normals=normals.astype(np.float32, copy=False) if normals is not None else None,
+        sky=view(scalars["sky"], np.float32, (6, size, size)),
+    )
+    height, width = output.erp_size(row["height"], row["width"])
+    stored = faces if output.projection == "cubemap" else _stitch(faces, height, width, settings.fov)
+    maps = {"depth": stored.depth, "normals": stored.normals, "sky": stored.sky}
+    encode = _npz if output.format == "npz" else _codec_bytes(output.codec)
+    result: Row = {name: encode(name, array) for name, array in maps.items() if array is not None}
+    result |= {"map_height": height, "map_width": width}
+    if scalars["thumbnail"].is_valid:
+        result["preview"] = _preview(row, scalars["thumbnail"], faces, settings)
+    return result
+
+
+def _stitch(faces: _Faces, height: int, width: int, fov: float) -> _Faces:
+    """The faces as ERP maps of the given size, float32, normals of unit length."""
+
+    def scalar(array: np.ndarray | None) -> np.ndarray | None:
+        return cubemap_to_erp(array[..., None], height, width, fov)[..., 0] if array is not None else None
+
+    normals = faces.normals
+    if normals is not None:
+        normals = normalise_normals(cubemap_to_erp(normals, height, width, fov))
+    return _Faces(scalar(faces.depth), normals, scalar(faces.sky))
+
+
+def _codec_bytes(purpose: str) -> Callable[[str, np.ndarray], bytes]:
+    def encode(name: str, array: np.ndarray) -> bytes:
+        return get_codec(name, purpose).encode(array)  # type: ignore[arg-type]
+
+    return encode
+
+
+def _npz(name: str, array: np.ndarray) -> bytes:
+    """The released layout: ``arr_0``, float32, channels first; faces keep their leading axis of six."""
+    channels_first = np.moveaxis(array, -1, -3) if name == "normals" else np.expand_dims(array, -3)
+    file = io.BytesIO()
+    np.savez(file, np.ascontiguousarray(channels_first, dtype=np.float32))
+    return file.getvalue()
+
+
+def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSettings) -> bytes:
+    """rgb | depth | normals | sky as JPEG; depth and normals with their sky filled, whatever is stored."""
+    height, width = panel_size(PREVIEW_WIDTH)
+    rgb = view(thumbnail, np.uint8, (height, width, 3))
+    if faces.depth is not None and faces.sky is not None and not settings.sky_is_filled:
+        faces = _filled(faces, row["log_scale"], settings)
+    stitched = _stitch(faces, height, width, settings.fov)
+    return render_preview(
+        rgb,
+        stitched.depth,
+        stitched.normals,
+        stitched.sky,
+        width=PREVIEW_WIDTH,
+        metric=settings.metric,
+        title=row["id"],
+    )
+
+
+def _filled(faces: _Faces, log_scale: float | None, settings: StitchSettings) -> _Faces:
+    """Depth and normals with the sky pushed to the far end of the range."""
+
+    def channels_first(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(array if array.ndim == 4 else array[..., None])).movedim(-1, 1)[None]
+
+    depth, normals = fill_sky_probability(
+        channels_first(faces.depth),
+        channels_first(faces.normals) if faces.normals is not None else None,
+        channels_first(faces.sky),
+        torch.tensor([[log_scale]]) if log_scale is not None else None,
+        settings.sky,
+        settings.depth_range,
+    )
+    return _Faces(
+        depth[0, :, 0].numpy(),
+        np.ascontiguousarray(normals[0].movedim(1, -1).numpy()) if normals is not None else None,
+        faces.sky,
+    )

@@ -1,0 +1,204 @@
+"""From raw network outputs to depth in metres and sky-aware normals, still on the cube faces.
+
+Everything is float32, batched over panoramas and free of host synchronisation: it runs where the network ran.
+Stitching to the panorama comes after (:func:`pager_ray.geometry.cubemap_to_erp`), and only then are normals scaled to
+unit length.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch.nn import functional
+
+from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.geometry import ray_length_factor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+MIN_SKY_SHARE: Final = 0.01
+"""Share of a panorama's face pixels above the threshold from which its sky is filled; less is taken for no sky."""
+
+
+@dataclass(frozen=True)
+class DepthRange:
+    """Range that z-depth is clamped to, in metres (scale-invariant units before the scale is applied)."""
+
+    min: float = 0.01
+    max: float = 75.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min < self.max < math.inf:
+            raise ConfigError(f"depth range must satisfy 0 < min < max, got min={self.min:g}, max={self.max:g}")
+
+
+@dataclass(frozen=True)
+class SkySettings:
+    """How sky is told from the rest.
+
+    Attributes:
+        threshold: sky probability at which a pixel is half sky.
+        softness: half width of the blend around the threshold; 0 cuts hard.
+        open_kernel: side in pixels of the square that a patch of sky must contain to count; 0 or 1 keeps every patch.
+    """
+
+    threshold: float = 0.3
+    softness: float = 0.15
+    open_kernel: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"sky.threshold must lie between 0 and 1, got {self.threshold:g}")
+        if not 0 <= self.softness < math.inf:
+            raise ConfigError(f"sky.softness must not be negative, got {self.softness:g}")
+        if self.open_kernel < 0 or (self.open_kernel > 1 and self.open_kernel % 2 == 0):
+            raise ConfigError(f"sky.open_kernel must be 0 (off) or odd, got {self.open_kernel}")
+
+
+DEFAULT_RANGE: Final = DepthRange()
+DEFAULT_SKY: Final = SkySettings()
+
+
+def euclidean_depth(
+    log_z: Float[Tensor, "b 6 1 s s"],
+    log_scale: Float[Tensor, "b 1"] | None,
+    fov: float = 90.0,
+    depth_range: DepthRange = DEFAULT_RANGE,
+) -> Float[Tensor, "b 6 1 s s"]:
+    """Distance along the ray: clamp log z-depth to the range, exponentiate, scale, and turn z into ray length.
+
+    Args:
+        log_z: natural logarithm of z-depth, any floating dtype.
+        log_scale: natural logarithm of metres per scale-invariant unit, per panorama; None leaves the depth as it is
+            (scale-invariant, or metric where the network predicts metres directly).
+        fov: field of view of a face in degrees.
+        depth_range: range of z-depth before scaling, so a scale moves the range along.
+
+    Returns:
+        float32, Euclidean, metres where there is a scale.
+
+    Raises:
+        ShapeError: ``log_z`` or ``log_scale`` has another shape.
+    """
+    _check_faces("log_z", log_z, channels=1)
+    size = log_z.shape[-1]
+    log_depth = log_z.float().clamp(math.log(depth_range.min), math.log(depth_range.max))
+    # The reference multiplies after exponentiating: with the sum of logarithms large depths differ in the sixth digit.
+    depth = log_depth.exp() * _per_panorama(log_scale, log_depth).exp()
+    return depth * _ray_length_factor(size, float(fov), log_z.device)
+
+
+def fill_sky(
+    depth: Float[Tensor, "b 6 1 s s"],
+    normals: Float[Tensor, "b 6 3 s s"] | None,
+    sky_logits: Float[Tensor, "b 6 1 s s"],
+    log_scale: Float[Tensor, "b 1"] | None,
+    settings: SkySettings = DEFAULT_SKY,
+    depth_range: DepthRange = DEFAULT_RANGE,
+) -> tuple[Float[Tensor, "b 6 1 s s"], Float[Tensor, "b 6 3 s s"] | None]:
+    """Move the sky to the far end of the range and fade its normals to zero; see :func:`fill_sky_probability`."""
+    _check_faces("sky_logits", sky_logits, channels=1)
+    return fill_sky_probability(depth, normals, sky_logits.float().sigmoid(), log_scale, settings, depth_range)
+
+
+def fill_sky_probability(
+    depth: Float[Tensor, "b 6 1 s s"],
+    normals: Float[Tensor, "b 6 3 s s"] | None,
+    probability: Float[Tensor, "b 6 1 s s"],
+    log_scale: Float[Tensor, "b 1"] | None,
+    settings: SkySettings = DEFAULT_SKY,
+    depth_range: DepthRange = DEFAULT_RANGE,
+) -> tuple[Float[Tensor, "b 6 1 s s"], Float[Tensor, "b 6 3 s s"] | None]:
+    """Move the sky to the far end of the range and fade its normals to zero, for probabilities instead of logits.
+
+    Patches of sky too small for the opening kernel are no sky, and their depth becomes the smallest one within the
+    kernel around each pixel, whether or not the panorama has other sky. What stays is blended in log depth by
+    alpha = smoothstep((p − (t − s)) / 2s), p the probability, t the threshold and s the softness, or alpha = [p > t] at
+    s = 0. Both the blend and the fading (normals × (1 − alpha)) happen only for panoramas with more than 1 % of their
+    face pixels above the threshold after the opening.
+
+    Args:
+        depth: Euclidean depth, positive.
+        normals: raw normals, or None.
+        probability: sky probability in [0, 1].
+        log_scale: what the depth was scaled with, per panorama, or None; the far end moves along.
+        settings: threshold, softness and opening kernel.
+        depth_range: its maximum is the sky's depth before scaling.
+
+    Returns:
+        Depth and normals, float32, new tensors; None for no normals.
+
+    Raises:
+        ShapeError: an input has another shape.
+    """
+    _check_faces("depth", depth, channels=1)
+    _check_faces("probability", probability, channels=1, like=depth)
+    depth, probability = depth.float(), probability.float()
+    if settings.open_kernel > 1:
+        is_sky, is_speck = _open(probability > max(0.0, settings.threshold - settings.softness), settings.open_kernel)
+        depth = torch.where(is_speck, _window_min(depth, settings.open_kernel), depth)
+        probability = torch.where(is_sky, probability, 0.0)
+    above = probability > settings.threshold
+    has_sky = above.float().mean(dim=(1, 2, 3, 4), keepdim=True) > MIN_SKY_SHARE
+    alpha = torch.where(has_sky, _alpha(probability, above, settings), 0.0)
+    far = _per_panorama(log_scale, depth) + math.log(depth_range.max)
+    filled = torch.where(has_sky, ((1 - alpha) * depth.log() + alpha * far).exp(), depth)
+    if normals is None:
+        return filled, None
+    _check_faces("normals", normals, channels=3, like=depth)
+    return filled, normals.float() * (1 - alpha)
+
+
+def _alpha(
+    probability: Float[Tensor, "b 6 1 s s"], above: Bool[Tensor, "b 6 1 s s"], settings: SkySettings
+) -> Float[Tensor, "b 6 1 s s"]:
+    if settings.softness == 0:
+        return above.float()
+    x = ((probability - (settings.threshold - settings.softness)) / (2 * settings.softness)).clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _open(mask: Bool[Tensor, "b 6 1 s s"], kernel: int) -> tuple[Bool[Tensor, "b 6 1 s s"], Bool[Tensor, "b 6 1 s s"]]:
+    """Morphological opening: what stays, and the specks that it removes.
+
+    Beyond the face the erosion sees sky and the dilation none, so a patch that a face border cuts is judged by its
+    inner side only.
+    """
+    eroded = _window_min(mask.float(), kernel)
+    opened = -_window_min(-eroded, kernel) > 0
+    return opened, mask & ~opened
+
+
+def _window_min(values: Float[Tensor, "b 6 1 s s"], kernel: int) -> Float[Tensor, "b 6 1 s s"]:
+    """Minimum over the part of the kernel that lies on the face, which is also the minimum with replicated edges."""
+    lowest = -functional.max_pool2d(-values.flatten(0, 1), kernel, stride=1, padding=kernel // 2)
+    return lowest.view_as(values)
+
+
+def _per_panorama(
+    log_scale: Float[Tensor, "b 1"] | None, like: Float[Tensor, "b 6 c s s"]
+) -> Float[Tensor, "b 1 1 1 1"]:
+    if log_scale is None:
+        return like.new_zeros(like.shape[0], 1, 1, 1, 1)
+    if log_scale.shape != (like.shape[0], 1):
+        raise ShapeError(f"log_scale must be ({like.shape[0]}, 1), one per panorama, got {tuple(log_scale.shape)}")
+    return log_scale.float().view(-1, 1, 1, 1, 1)
+
+
+@lru_cache(maxsize=8)
+def _ray_length_factor(size: int, fov: float, device: torch.device) -> Float[Tensor, "s s"]:
+    return torch.from_numpy(ray_length_factor(size, fov)).to(device)
+
+
+def _check_faces(name: str, tensor: Tensor, channels: int, like: Tensor | None = None) -> None:
+    shape = tuple(tensor.shape)
+    if len(shape) != 5 or shape[1] != 6 or shape[2] != channels or shape[3] != shape[4]:
+        raise ShapeError(f"{name} must be (B, 6, {channels}, S, S), got {shape}")
+    if like is not None and (shape[0], shape[3]) != (like.shape[0], like.shape[3]):
+        raise ShapeError(f"{name} must have the batch and face size of {tuple(like.shape)}, got {shape}")

@@ -1,0 +1,105 @@
+"""What one panorama gave, however it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pager_ray.geometry import cubemap_to_erp, normalise_normals
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+ArrayLoader = Callable[[], np.ndarray]
+
+
+class Prediction:
+    """Geometry of one panorama as ERP maps; what the checkpoint does not give is None.
+
+    Maps are decoded, and stitched where the run stored cube faces, when they are first asked for, and kept.
+
+    Args:
+        loaders: for each of ``depth``, ``normals`` and ``sky`` that exists, a function that gives the stored array: an
+            ERP map (H, W[, 3]), or six faces (6, S, S[, 3]) in the order F, R, B, L, U, D.
+        height, width: size of the ERP maps.
+        fov: field of view of stored faces, in degrees.
+
+    Attributes:
+        id, uri: which panorama this is.
+        scene: ``indoor`` or ``outdoor``; None where neither the listing nor the network's routing told.
+        p_outdoor: the scene router's probability; None where it was not asked.
+        log_scale: ln(metric depth / scale-invariant depth); None without scale heads.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        uri: str,
+        height: int,
+        width: int,
+        fov: float,
+        loaders: Mapping[str, ArrayLoader],
+        scene: str | None = None,
+        p_outdoor: float | None = None,
+        log_scale: float | None = None,
+    ) -> None:
+        self.id = id
+        self.uri = uri
+        self.scene = scene
+        self.p_outdoor = p_outdoor
+        self.log_scale = log_scale
+        self.height = height
+        self.width = width
+        self.fov = fov
+        self._loaders = dict(loaders)
+
+    def __repr__(self) -> str:
+        """Name the panorama, its size and what it has."""
+        return f"Prediction(id={self.id!r}, {self.height}x{self.width}, {', '.join(self._loaders) or 'no maps'})"
+
+    @cached_property
+    def depth(self) -> Float[np.ndarray, "h w"] | None:
+        """(H, W) float32, metres along the ray (Euclidean); metric where ``log_scale`` is given."""
+        return self._scalar_map("depth")
+
+    @cached_property
+    def si_depth(self) -> Float[np.ndarray, "h w"] | None:
+        """(H, W) float32, scale-invariant depth along the ray; None where the checkpoint has no scale heads."""
+        if self.depth is None or self.log_scale is None:
+            return None
+        return self.depth * np.float32(np.exp(-self.log_scale))
+
+    @cached_property
+    def normals(self) -> Float[np.ndarray, "h w 3"] | None:
+        """(H, W, 3) float32 unit vectors: x forward (ERP centre), y up, z right; zero where the sky was filled."""
+        stored = self._load("normals")
+        if stored is None or stored.ndim == 3:
+            return stored
+        stitched = cubemap_to_erp(np.asarray(stored, dtype=np.float32), self.height, self.width, self.fov)
+        return normalise_normals(stitched)
+
+    @cached_property
+    def sky(self) -> Float[np.ndarray, "h w"] | None:
+        """(H, W) float32, probability of sky."""
+        return self._scalar_map("sky")
+
+    def faces(self, name: str) -> Float[np.ndarray, "6 s s ..."] | None:
+        """Stored faces of ``depth``, ``normals`` or ``sky``, (6, S, S[, 3]); None where the run stored ERP maps."""
+        stored = self._load(name)
+        is_cubemap = stored is not None and stored.shape[0] == 6 and stored.ndim == (4 if name == "normals" else 3)
+        return stored if is_cubemap else None
+
+    def _load(self, name: str) -> np.ndarray | None:
+        loader = self._loaders.get(name)
+        return loader() if loader is not None else None
+
+    def _scalar_map(self, name: str) -> Float[np.ndarray, "h w"] | None:
+        stored = self._load(name)
+        if stored is None or stored.ndim == 2:
+            return stored
+        faces = np.asarray(stored, dtype=np.float32)[..., None]
+        return cubemap_to_erp(faces, self.height, self.width, self.fov)[..., 0]

@@ -1,0 +1,68 @@
+"""Where everything of a run lies, and which of its shards count.
+
+A shard counts once its commit record exists: Ray Data writes ``<shard>.pending.parquet`` with the shard's ids before
+the shard, and renames it to ``<shard>.parquet`` after. A shard whose record is still pending is the trace of a writer
+that died; its rows are done again under another name, so it is deleted before a run starts and never read.
+"""
+
+from __future__ import annotations
+
+from pager_ray.storage import Folder
+
+PENDING_SUFFIX = ".pending.parquet"
+SHARD_SUFFIX = ".parquet"
+RUN_FILE = "run.json"
+ARRAY_NAMES = ("depth", "normals", "sky")
+
+
+class RunLayout:
+    """The folders of one run's output."""
+
+    def __init__(self, output: Folder) -> None:
+        self.root = output
+        self.predictions = output / "predictions"
+        self.rejects = output / "rejects"
+        self.previews = output / "previews"
+        self.manifest = output / "state" / "manifest"
+        self.committed = output / "state" / "committed"
+
+    def npz(self, name: str) -> Folder:
+        """Folder of one array's npz files, as in the released layout."""
+        return self.root / name / "preds"
+
+    def make(self) -> None:
+        """Create the folders that every run has."""
+        for folder in (self.predictions, self.rejects, self.manifest, self.committed):
+            folder.make()
+
+    def clear(self) -> None:
+        """Delete everything that a run writes, and nothing else."""
+        # The run file goes last: while it stands, a half-deleted output is still known as one.
+        folders = [self.predictions, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
+        for folder in [*folders, self.root / "state"]:
+            folder.remove()
+        self.root.delete([RUN_FILE])
+
+    def committed_shards(self) -> set[str]:
+        """Names of the shards that count, without suffix."""
+        return {
+            name.removesuffix(SHARD_SUFFIX)
+            for name in self.committed.names(SHARD_SUFFIX)
+            if not name.endswith(PENDING_SUFFIX)
+        }
+
+    def drop_uncommitted(self) -> int:
+        """Delete what writers left behind that died between writing and committing; returns the number of shards.
+
+        Must not run while a job writes to this output. Previews and npz files are named by id: the rows are done
+        again and overwrite them.
+        """
+        kept = self.committed_shards()
+        orphans = set()
+        for folder in (self.predictions, self.rejects):
+            lost = [name for name in folder.names(SHARD_SUFFIX) if name.removesuffix(SHARD_SUFFIX) not in kept]
+            folder.delete(lost)
+            orphans.update(lost)
+        # Shards first: while its record is pending, a shard left standing would still be found by the next start.
+        self.committed.delete(self.committed.names(PENDING_SUFFIX))
+        return len(orphans)

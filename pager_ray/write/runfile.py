@@ -1,0 +1,128 @@
+"""``run.json``: what a run is, so that it can be resumed, checked and understood years later."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pager_ray
+from pager_ray.errors import RunMismatchError, StorageError
+from pager_ray.storage import Folder
+from pager_ray.write.layout import RUN_FILE
+from pager_ray.write.shards import SCHEMA_VERSION
+
+RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+
+
+def read_run_file(output: Folder) -> dict[str, Any] | None:
+    """The run's manifest, or None where the folder holds no run.
+
+    Raises:
+        StorageError: it is there and cannot be understood, or was written by another schema version.
+    """
+    if not output.exists(RUN_FILE):
+        return None
+    manifest = output.read_json(RUN_FILE)
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise StorageError(
+            f"{output}: its {RUN_FILE} has schema version {manifest.get('schema_version')!r}; this pager_ray "
+            f"({pager_ray.__version__}) reads version {SCHEMA_VERSION}"
+        )
+    return manifest
+
+
+def new_run_file(config: Mapping[str, Any], identity: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
+    """A run's manifest at its first start.
+
+    Args:
+        config: the resolved configuration, without secrets.
+        identity: flat keys that decide the results; a resumed run must agree on all of them.
+        sections: further sections such as ``checkpoint`` and ``listing``.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "state": RUNNING,
+        "config": dict(config),
+        "identity": dict(identity),
+        **sections,
+        "versions": software_versions(),
+        "starts": [],
+        "counts": None,
+    }
+
+
+def check_same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], output: Folder) -> None:
+    """Refuse to mix two runs in one output.
+
+    Raises:
+        RunMismatchError: names every key that differs, with both values.
+    """
+    before = manifest.get("identity", {})
+    differing = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
+    if differing:
+        changes = "; ".join(f"{key}: was {before.get(key)!r}, now {identity.get(key)!r}" for key in differing)
+        raise RunMismatchError(
+            f"output.uri: {output} holds a run with other settings ({changes}); choose another output, or give "
+            "--overwrite to delete it"
+        )
+
+
+def begin_start(manifest: dict[str, Any]) -> None:
+    """Note that the run is started (again)."""
+    manifest["state"] = RUNNING
+    manifest["starts"].append({"began": now(), "ended": None, "outcome": None})
+
+
+def end_start(manifest: dict[str, Any], state: str, outcome: str, counts: Mapping[str, int] | None) -> None:
+    """Note how the current start ended."""
+    manifest["state"] = state
+    manifest["starts"][-1] |= {"ended": now(), "outcome": outcome}
+    if counts is not None:
+        manifest["counts"] = dict(counts)
+
+
+def now() -> str:
+    """The time in UTC, to the second, ISO 8601."""
+    return datetime.fromtimestamp(int(time.time()), tz=UTC).isoformat()
+
+
+def software_versions() -> dict[str, str | None]:
+    """Versions of everything that a prediction may depend on; None where it is not installed."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("ray", "torch", "numpy", "pyarrow", "opencv-python-headless", "pillow", "simplejpeg", "blosc2")
+    return {
+        "pager_ray": pager_ray.__version__,
+        "git": _git_revision(),
+        "python": platform.python_version(),
+        **{name: installed(name) for name in packages},
+    }
+
+
+def _git_revision() -> str | None:
+    """The checkout's commit, with ``-dirty`` when it has changes; None for an installed package."""
+    root = Path(pager_ray.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,121 @@
+"""Configuration: what is wrong is said in one line that names the key, what it got and what it takes."""
+
+import pytest
+
+from pager_ray.config import RunConfig, describe_keys, load_config
+from pager_ray.errors import ConfigError
+
+ENOUGH = ["input.uris=in", "output.uri=out"]
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    """A dotted override replaces the file's value and leaves its neighbours."""
+    path = tmp_path / "run.yaml"
+    path.write_text("input: {uris: [a, b]}\noutput: {uri: out, format: npz, size: native}\n")
+    config = load_config(path, ["output.format=parquet", "compute.gpu_workers=[1, 4]", "errors.max_rejects=1%"])
+    assert config.input.uris == ["a", "b"]
+    assert (config.output.format, config.output.size) == ("parquet", "native")
+    assert config.compute.gpu_workers == (1, 4)
+    assert config.errors.budget_rows(250) == 2
+
+
+def test_a_single_uri_needs_no_list():
+    """One input URI may stand alone."""
+    assert load_config(None, ENOUGH).input.uris == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("output.format=zarr", "output.format: got 'zarr'; takes 'parquet' or 'npz'"),
+        ("output.formt=npz", "output.formt: unknown key; did you mean output.format?"),
+        ("output.size=100x300", "output.size: got '100x300'; takes source, native, or HxW"),
+        ("output.rows_per_shard=0", "output.rows_per_shard: got 0; takes auto or a whole number"),
+        ("compute.gpu_workers=[3, 1]", "compute.gpu_workers: got [3, 1]; takes n ≥ 1"),
+        ("compute.batch_size=-2", "compute.batch_size: got -2; takes auto or a whole number"),
+        ("compute.cpus_per_task=0.0", "compute.cpus_per_task: got 0.0; takes auto or a number above 0"),
+        ("errors.max_rejects=200%", "errors.max_rejects: got '200%'; takes a whole number of rows"),
+        ("errors.max_rejects=-1", "errors.max_rejects: got -1; takes a whole number of rows"),
+        ("sky.open_kernel=4", "sky.open_kernel: got 4; takes 0 (off) or an odd number"),
+        ("depth.min=80", "depth.min 80.0 must be below depth.max 75.0"),
+        ("scene_mode=forest", "scene_mode: got 'forest'; takes 'auto', 'indoor' or 'outdoor'"),
+        ("input.uris=", "input.uris: got None; takes"),
+        ("output.uri=", "output.uri: got None; takes"),
+        ("checkpoint", "'checkpoint': is no override; takes key=value"),
+        ("=3", "'=3': is no override"),
+        ("scene_mode.inner=3", "scene_mode: got dict"),
+        ("checkpoint=[1", "checkpoint: got '[1', which is not YAML"),
+    ],
+)
+def test_mistakes_name_the_key(override, expected):
+    """Each mistake gives one line that starts with, or holds, the key and what it takes."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [*ENOUGH, override])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_required_keys():
+    """Inputs and an output are required."""
+    with pytest.raises(ConfigError, match=r"input\.uris: got nothing"):
+        load_config(None, ["output.uri=out"])
+    with pytest.raises(ConfigError, match=r"output\.uri: got nothing"):
+        load_config(None, ["input.uris=in"])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"- a\n- b\n", "holds a list"),
+        (b"a: [1\n", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"!!python/object/apply:os.system ['true']\n", "is not YAML"),
+        (b"#" * (1 << 20) + b"##", "larger than"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path, content, expected):
+    """A file that is no mapping, no YAML, unsafe or oversized is one clear error."""
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected):
+        load_config(path, ENOUGH)
+
+
+def test_missing_file_is_named(tmp_path):
+    """A configuration file that is not there is named."""
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        load_config(tmp_path / "absent.yaml", ENOUGH)
+
+
+def test_every_key_is_described():
+    """Each key has a meaning, and a default that loads again."""
+    rows = list(describe_keys())
+    assert len(rows) == len({key for key, _, _ in rows}) > 20
+    for key, default, meaning in rows:
+        assert meaning, key
+        if default != "(required)":
+            load_config(None, [*ENOUGH, f"{key}={default}"])
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [("source", (10, 20)), ("native", (1008, 2016)), ("512x1024", (512, 1024))]
+)
+def test_erp_size(size, expected):
+    """The stitched size follows the source, the network or the given numbers."""
+    config = load_config(None, [*ENOUGH, f"output.size={size}"])
+    assert config.output.erp_size(10, 20) == expected
+
+
+def test_result_keys_leave_out_what_changes_no_result():
+    """Workers, budgets and places may change between starts of a run; everything else may not."""
+    keys = load_config(None, ENOUGH).result_keys()
+    assert "sky.fill" in keys
+    assert "output.codec" in keys
+    assert not [key for key in keys if key.startswith(("compute", "errors")) or key in ("output.uri", "input.uris")]
+
+
+def test_configuration_cannot_be_changed():
+    """A loaded configuration is a value."""
+    config = RunConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.checkpoint = "other"

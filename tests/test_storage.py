@@ -1,0 +1,98 @@
+"""Storage: local folders and object stores behave the same, ids never leave the folder, secrets never show."""
+
+import fsspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pager_ray.errors import StorageError
+from pager_ray.storage import Folder, carries_secret, mask_uri, safe_name
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        yield Folder(str(tmp_path / "run"))
+    else:
+        yield Folder("memory://run")
+        fsspec.filesystem("memory").store.clear()
+
+
+def test_files_come_back(folder):
+    """What is written is read, listed in order and deleted, on every file system."""
+    folder.make()
+    assert not folder.exists("a.json")
+    folder.write("b.txt", b"2")
+    folder.write_json("a.json", {"x": [1, "ü"]})
+    (folder / "sub").write("c.txt", b"3")
+    assert folder.names() == ["a.json", "b.txt"]
+    assert folder.names(".txt") == ["b.txt"]
+    assert folder.read_json("a.json") == {"x": [1, "ü"]}
+    assert folder.delete(["b.txt", "absent"]) == 1
+    assert not folder.exists("b.txt")
+    folder.remove()
+    assert folder.names() == []
+    assert (folder / "sub").names() == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    """A writer that dies before its file is whole leaves the old content."""
+    folder = Folder(str(tmp_path))
+    folder.write("run.json", b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(StorageError, match="disk full"):
+        folder.write("run.json", b"new")
+    assert folder.read("run.json") == b"old"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+def test_damaged_json_is_named(folder, content):
+    """A JSON file that is none is an error that names it."""
+    folder.write("run.json", content)
+    with pytest.raises(StorageError, match=r"run\.json"):
+        folder.read_json("run.json")
+
+
+def test_unknown_protocols_are_named():
+    """A URL that no file system serves is an error, not a folder of that name."""
+    with pytest.raises(StorageError, match="nosuch://bucket"):
+        Folder("nosuch://bucket/run")
+
+
+@given(st.text(max_size=400))
+def test_safe_names_are_single_components(name):
+    """No id gives a name with a separator, a leading dot, or more bytes than a file system takes."""
+    safe = safe_name(name)
+    assert "/" not in safe
+    assert "\\" not in safe
+    assert not safe.startswith(".")
+    assert len(safe.encode()) <= 255 - len(".parquet")
+
+
+@given(st.sets(st.text(max_size=60), min_size=2, max_size=20))
+def test_safe_names_keep_ids_apart(names):
+    """Two ids never share a file."""
+    assert len({safe_name(name) for name in names}) == len(names)
+
+
+@given(st.text(alphabet="abcXYZ019_-", min_size=1, max_size=60))
+def test_plain_ids_keep_their_name(name):
+    """Ids of the benchmark datasets are file names as they stand."""
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("s3://key:secret@bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("https://host/a.jpg?X-Amz-Signature=abc&x=1", "https://host/a.jpg"),
+        ("https://user:pass@host:8080/a.jpg#frag", "https://host:8080/a.jpg"),
+        ("s3://bucket/a?.jpg", "s3://bucket/a?.jpg"),
+        ("/data/a#b?c=d.jpg", "/data/a#b?c=d.jpg"),
+        ("relative/a.jpg", "relative/a.jpg"),
+    ],
+)
+def test_secrets_are_masked(uri, shown):
+    """User info, signed queries and fragments never show; plain paths stay as they are."""
+    assert mask_uri(uri) == shown
+    assert carries_secret(uri) == (shown != uri)

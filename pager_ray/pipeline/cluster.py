@@ -40,10 +40,17 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    quieten_ray()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def quieten_ray() -> None:
+    """Keep Ray Data's own story of blocks and operators out of a log that is about panoramas, unless it is wanted."""
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def reserve(config: RunConfig) -> Reservation:

@@ -87,8 +87,8 @@ class InferActor:
         return to_table(rows, INFER_SCHEMA, table.num_rows, "infer")
 
 
-def _bytes(value: pa.Scalar) -> pa.Buffer | None:
-    return value.as_buffer() if value.is_valid else None
+def _bytes(value: pa.Scalar) -> memoryview | None:
+    return memoryview(value.as_buffer()) if value.is_valid else None
 
 
 def describe_worker(precision: str, device: torch.device) -> dict[str, str | None]:

@@ -108,7 +108,7 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
         manifest = new_run_file(
             _shown_config(config),
             identity,
-            checkpoint=checkpoint.describe(),
+            checkpoint=_describe_checkpoint(checkpoint),
             listing={"rows": len(listed), "sha256": identity["listing"]},
         )
     check_same_run(manifest, identity, layout.root)
@@ -312,6 +312,16 @@ def _rows_per_shard(config: RunConfig, rows: int) -> int:
     if config.output.rows_per_shard == "auto":
         return min(max(rows // AUTO_SHARDS, 1), AUTO_ROWS_PER_SHARD)
     return config.output.rows_per_shard
+
+
+def _describe_checkpoint(checkpoint: ResolvedCheckpoint) -> dict[str, Any]:
+    """Provenance, and what a reader needs to know of the network."""
+    architecture = checkpoint.architecture
+    return checkpoint.describe() | {
+        "modalities": list(architecture.modalities),
+        "face_size": architecture.face_size,
+        "cube_fov": architecture.cube_fov,
+    }
 
 
 def _shown_config(config: RunConfig) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""The job, end to end on one Ray: what comes out equals what the pure functions give, and nothing is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import pager_ray
+from pager_ray.cli import exit_code
+from pager_ray.config import load_config
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
+from pager_ray.geometry import cubemap_to_erp
+from pager_ray.pipeline import run_job
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def config_of(samples, checkpoint, output, *overrides):
+    return load_config(
+        None,
+        [
+            f"input.uris={samples}",
+            f"output.uri={output}",
+            f"checkpoint={checkpoint}",
+            "compute.gpus_per_worker=0",
+            "output.codec=exact",
+            *overrides,
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(samples, tiny_unified):
+    """Every sample predicted in this process, without Ray, files or codecs."""
+    model = pager_ray.load_model(tiny_unified)
+    rows = pager_ray.listing.list_inputs([str(samples)])
+    return {row.id: pager_ray.predict(row.uri, model, scene=row.scene) for row in rows}
+
+
+@pytest.mark.parametrize("projection", ["erp", "cubemap"])
+@pytest.mark.parametrize("output_format", ["parquet", "npz"])
+def test_outputs_equal_single_predictions(tmp_path, samples, tiny_unified, expected, projection, output_format):
+    """Every panorama comes back once, at its source's size, equal to what ``predict`` gives for it alone."""
+    config = config_of(
+        samples,
+        tiny_unified,
+        tmp_path / "run",
+        f"output.projection={projection}",
+        f"output.format={output_format}",
+        "compute.batch_size=3",
+        "output.previews=true",
+    )
+    summary = run_job(config)
+    assert summary.exit_code == 0
+    run = pager_ray.open_run(tmp_path / "run")
+    assert sorted(run.ids()) == sorted(expected)
+    assert run.manifest["state"] == "complete"
+    assert run.rejects().num_rows == 0
+    for prediction in run:
+        single = expected[prediction.id]
+        assert (prediction.height, prediction.width) == (128, 256)
+        assert prediction.scene == single.scene
+        # Batches sum in another order than single panoramas: equal to rounding, no more.
+        assert prediction.log_scale == pytest.approx(single.log_scale, abs=1e-4)
+        for name in ("depth", "si_depth", "normals", "sky"):
+            got, want = getattr(prediction, name), getattr(single, name)
+            assert got.dtype == np.float32, name
+            assert got.shape == want.shape
+            assert np.abs(got - want).max() < 2e-4 * max(1, np.abs(want).max()), name
+    pictures = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
+    assert pictures == sorted(f"{name}.jpg" for name in expected)
+
+
+def test_npz_files_have_the_released_layout(tmp_path, samples, tiny_unified, expected):
+    """Names, array names, shapes and dtypes are those that the released evaluation reads."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.format=npz"))
+    name = next(iter(expected))
+    for array, channels in (("depth", 1), ("normals", 3), ("sky", 1)):
+        with np.load(tmp_path / "run" / array / "preds" / f"{name}.npz", allow_pickle=False) as archive:
+            assert archive.files == ["arr_0"]
+            assert archive["arr_0"].shape == (channels, 128, 256)
+            assert archive["arr_0"].dtype == np.float32
+
+
+def test_sky_fill_reaches_the_stored_maps(tmp_path, samples, tiny_unified, expected):
+    """With sky.fill the stored depth differs from the prediction where there is sky, and only then."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run", "sky.fill=true", "sky.threshold=0.5"))
+    run = pager_ray.open_run(tmp_path / "run")
+    changed = {name: not np.allclose(run[name].depth, expected[name].depth, rtol=1e-3) for name in run.ids()}
+    fractions = dict(zip(run.table().column("id").to_pylist(), run.table().column("sky_fraction").to_pylist(), strict=True))
+    assert any(changed.values())
+    assert all(fractions[name] > 0 for name, differs in changed.items() if differs)
+
+
+def test_output_size_and_table(tmp_path, samples, tiny_unified):
+    """Maps take the asked size; the table has one row per panorama with its source's size and quality numbers."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.size=64x128", "output.codec=default"))
+    run = pager_ray.open_run(tmp_path / "run")
+    table = run.table(["id", "width", "height", "depth_p50", "log_scale", "digest"])
+    assert table.num_rows == 8
+    assert set(table.column("width").to_pylist()) == {256}
+    assert all(value > 0 for value in table.column("depth_p50").to_pylist())
+    assert all(value.startswith("sha256:") for value in table.column("digest").to_pylist())
+    first = run[run.ids()[0]]
+    assert first.depth.shape == first.sky.shape == (64, 128)
+    np.testing.assert_allclose(np.linalg.norm(first.normals, axis=-1), 1, atol=2e-3)
+    with pytest.raises(ConfigError, match="columns: pixels unknown"):
+        run.table(["pixels"])
+
+
+def test_cubemap_runs_keep_the_faces(tmp_path, samples, tiny_unified):
+    """A cubemap run gives the faces as predicted, and its maps are their stitching."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.projection=cubemap"))
+    first = next(iter(pager_ray.open_run(tmp_path / "run")))
+    faces = first.faces("depth")
+    assert faces.shape == (6, 56, 56)
+    np.testing.assert_array_equal(first.depth, cubemap_to_erp(faces[..., None], 128, 256)[..., 0])
+
+
+def test_the_same_command_again_does_nothing(tmp_path, samples, tiny_unified):
+    """A complete run is complete: no shard is added or touched."""
+    config = config_of(samples, tiny_unified, tmp_path / "run")
+    run_job(config)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")}
+    summary = run_job(config)
+    assert summary.fresh == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")} == before
+
+
+def test_another_configuration_is_refused(tmp_path, samples, tiny_unified, capsys):
+    """Settings that change results are refused on a standing output, by name; --overwrite starts anew."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run"))
+    other = config_of(samples, tiny_unified, tmp_path / "run", "scene_mode=indoor")
+    with pytest.raises(RunMismatchError, match="scene_mode: was 'auto', now 'indoor'"):
+        run_job(other)
+    summary = run_job(other, overwrite=True)
+    assert summary.fresh == 8
+    assert {prediction.scene for prediction in pager_ray.open_run(tmp_path / "run")} == {"indoor"}
+
+
+def test_lost_shards_are_done_again(tmp_path, samples, tiny_unified):
+    """A shard whose commit record is missing does not count: readers do not see it, the next start replaces it."""
+    config = config_of(samples, tiny_unified, tmp_path / "run", "output.rows_per_shard=2")
+    run_job(config)
+    committed = sorted((tmp_path / "run" / "state" / "committed").iterdir())
+    lost = pq.read_table(committed[0]).column("id").to_pylist()
+    committed[0].rename(committed[0].with_suffix(".pending.parquet"))
+    run = pager_ray.open_run(tmp_path / "run")
+    assert not set(lost) & set(run.ids())
+    summary = run_job(config)
+    assert summary.fresh == len(lost)
+    run.refresh()
+    assert len(run.ids()) == len(set(run.ids())) == 8
+
+
+def test_the_error_budget_stops_the_run(tmp_path, samples, tiny_unified, capsys):
+    """More rejects than allowed end in exit code 4 with the reason; a larger budget goes on to completion."""
+    listing = tmp_path / "list.csv"
+    good = [str(samples.parent / f"{name}") for name in sorted(p.name for p in samples.parent.glob("*.jpg"))]
+    listing.write_text("uri\n" + "\n".join([*good, *(f"/absent/{n}.jpg" for n in range(5))]) + "\n")
+    arguments = [
+        f"input.uris={listing}",
+        f"output.uri={tmp_path / 'run'}",
+        f"checkpoint={tiny_unified}",
+        "scene_mode=indoor",
+        "compute.gpus_per_worker=0",
+    ]
+    with pytest.raises(ErrorBudgetExceeded, match="missing"):
+        run_job(load_config(None, [*arguments, "errors.max_rejects=2"]))
+    assert exit_code(["run", *arguments, "errors.max_rejects=2"]) == 4
+    assert "errors.max_rejects allows 2" in capsys.readouterr().err
+    assert pager_ray.open_run(tmp_path / "run").manifest["state"] == "failed"
+    assert exit_code(["run", *arguments, "errors.max_rejects=5"]) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == f"5 rejects: {tmp_path / 'run'}/rejects"
+    assert len(pager_ray.open_run(tmp_path / "run")) == 8
+
+
+def test_gpus_that_are_not_there_are_named(tmp_path, samples, tiny_unified):
+    """On a machine without a GPU the default is refused with the key to set, instead of waiting for ever."""
+    config = config_of(samples, tiny_unified, tmp_path / "run", "compute.gpus_per_worker=1")
+    with pytest.raises(ConfigError, match=r"compute\.gpus_per_worker: got 1, but this machine has no GPU; set it to 0"):
+        run_job(config)

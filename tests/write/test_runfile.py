@@ -1,0 +1,45 @@
+"""The run file: two runs never mix, and every difference is named."""
+
+import pytest
+
+from pager_ray.errors import RunMismatchError, StorageError
+from pager_ray.storage import Folder
+from pager_ray.write.runfile import begin_start, check_same_run, end_start, new_run_file, read_run_file
+
+
+def test_differing_keys_are_named(tmp_path):
+    """A resume with other settings is refused with every differing key and both values."""
+    output = Folder(str(tmp_path))
+    manifest = new_run_file({}, {"sky.fill": False, "checkpoint.sha256": "aa", "same": 1})
+    check_same_run(manifest, {"sky.fill": False, "checkpoint.sha256": "aa", "same": 1}, output)
+    with pytest.raises(RunMismatchError) as caught:
+        check_same_run(manifest, {"sky.fill": True, "checkpoint.sha256": "bb", "same": 1}, output)
+    assert "sky.fill: was False, now True" in str(caught.value)
+    assert "checkpoint.sha256: was 'aa', now 'bb'" in str(caught.value)
+    assert "same" not in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+
+
+def test_starts_are_kept(tmp_path):
+    """Each start of a run leaves when it began, when it ended and how."""
+    output = Folder(str(tmp_path))
+    manifest = new_run_file({"a": 1}, {}, checkpoint={"name": "x"})
+    begin_start(manifest)
+    end_start(manifest, "failed", "interrupted", {"inputs": 3})
+    begin_start(manifest)
+    assert manifest["state"] == "running"
+    end_start(manifest, "complete", "complete", {"inputs": 3})
+    output.write_json("run.json", manifest)
+    again = read_run_file(output)
+    assert [start["outcome"] for start in again["starts"]] == ["interrupted", "complete"]
+    assert again["checkpoint"] == {"name": "x"}
+    assert again["versions"]["torch"]
+
+
+def test_other_schema_versions_are_refused(tmp_path):
+    """A run written by another version of the layout is refused by name, not misread."""
+    output = Folder(str(tmp_path))
+    assert read_run_file(output) is None
+    output.write_json("run.json", {"schema_version": "99"})
+    with pytest.raises(StorageError, match="schema version '99'"):
+        read_run_file(output)

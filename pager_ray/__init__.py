@@ -14,7 +14,7 @@ from pager_ray.errors import PagerError
 if TYPE_CHECKING:
     from pager_ray import geometry
     from pager_ray.model import load_model
-    from pager_ray.predict import predict
+    from pager_ray.single import predict
     from pager_ray.reader import Prediction, Run, open_run
 
 __version__ = "0.1.0"
@@ -23,7 +23,7 @@ __all__ = ["PagerError", "Prediction", "Run", "__version__", "geometry", "load_m
 
 _HOMES = {
     "load_model": "pager_ray.model",
-    "predict": "pager_ray.predict",
+    "predict": "pager_ray.single",
     "open_run": "pager_ray.reader",
     "Run": "pager_ray.reader",
     "Prediction": "pager_ray.reader",

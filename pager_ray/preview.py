@@ -1,9 +1,9 @@
 """One picture per panorama, for a person to look at: rgb | depth with a metre legend | normals | sky.
 
 The depth colours follow the released previews exactly: a 3×3 median against stitching specks, the logarithm, the
-panorama's own minimum and maximum, ColorBrewer's Spectral palette from near (red) to far (violet). Normals use one fixed
-mapping, so that a direction has the same colour in every picture; the released previews stretch the extremes of each
-picture to black and white, which differs by one grey level at most wherever two surfaces face opposite ways.
+panorama's own minimum and maximum, ColorBrewer's Spectral palette from near (red) to far (violet). Normals use one
+fixed mapping, so that a direction has the same colour in every picture; the released previews stretch the extremes of
+each picture to black and white, which differs by one grey level at most where surfaces face all ways.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pager_ray.errors import ErrorBudgetExceeded, PagerError, StorageError
 from pager_ray.infer import InferenceSettings
 from pager_ray.listing import list_inputs, read_manifest, write_manifest
 from pager_ray.listing.manifest import MANIFEST_NAME, listing_digest
-from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.model import ResolvedCheckpoint, checkpoint_sha256, resolve_checkpoint
 from pager_ray.pipeline.cluster import Reservation, connected, reserve
 from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.progress import Counts, ProgressBoard, ProgressLog
@@ -94,7 +94,11 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
 
     # 3. The output: a new run's manifest, or the same run found again.
     layout = RunLayout(Folder(config.output.uri))
-    identity = config.result_keys() | {"checkpoint.sha256": checkpoint.sha256, "listing": listing_digest(listed)}
+    identity = config.result_keys() | {
+        "checkpoint.sha256": checkpoint.sha256,
+        "checkpoint.config": checkpoint_sha256(checkpoint.config),
+        "listing.sha256": listing_digest(listed),
+    }
     manifest = read_run_file(layout.root)
     if manifest is not None and overwrite:
         log.warning("--overwrite: deleting the run at %s", layout.root)
@@ -109,7 +113,7 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
             _shown_config(config),
             identity,
             checkpoint=_describe_checkpoint(checkpoint),
-            listing={"rows": len(listed), "sha256": identity["listing"]},
+            listing={"rows": len(listed), "sha256": identity["listing.sha256"]},
         )
     check_same_run(manifest, identity, layout.root)
     begin_start(manifest)

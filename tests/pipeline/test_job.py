@@ -11,6 +11,7 @@ from pager_ray.cli import exit_code
 from pager_ray.config import load_config
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.geometry import cubemap_to_erp
+from pager_ray.listing import list_inputs
 from pager_ray.pipeline import run_job
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -34,7 +35,7 @@ def config_of(samples, checkpoint, output, *overrides):
 def expected(samples, tiny_unified):
     """Every sample predicted in this process, without Ray, files or codecs."""
     model = pager_ray.load_model(tiny_unified)
-    rows = pager_ray.listing.list_inputs([str(samples)])
+    rows = list_inputs([str(samples)])
     return {row.id: pager_ray.predict(row.uri, model, scene=row.scene) for row in rows}
 
 

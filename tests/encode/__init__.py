@@ -1,0 +1,1 @@
+"""Tests of pager_ray.encode."""

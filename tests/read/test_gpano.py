@@ -1,0 +1,174 @@
+"""GPano metadata place a cropped panorama exactly, and nonsense in them is an error with the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pager_ray.errors import InputError
+from pager_ray.read.gpano import MAX_XMP_BYTES, place, read_gpano
+from tests.read.images import cropped, gpano_xmp
+
+
+def texts(fields: dict[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("elements", [False, True])
+def test_properties_are_read_in_both_forms(elements: bool) -> None:
+    """Attributes and child elements give the same properties, padding and white space removed."""
+    fields = cropped(1, 2, 3, 4, 5, 6)
+    assert read_gpano(gpano_xmp(elements, **fields) + b" \n\0\0") == texts(fields)
+
+
+def test_other_prefixes_and_other_namespaces() -> None:
+    """The namespace decides, not the prefix."""
+    packet = gpano_xmp(ProjectionType="equirectangular")
+    assert read_gpano(packet.replace(b"GPano:", b"g:").replace(b":GPano=", b":g=")) == {
+        "ProjectionType": "equirectangular"
+    }
+    assert read_gpano(packet.replace(b"ns.google.com", b"example.com")) == {}
+
+
+@pytest.mark.parametrize("xmp", [None, b"", b"not xml <<<", b"\0" * (MAX_XMP_BYTES + 1)])
+def test_packets_without_gpano_do_not_matter(xmp: bytes | None) -> None:
+    """Whatever else is wrong with an XMP packet that does not speak of GPano, the image is read without it."""
+    assert read_gpano(xmp) == {}
+
+
+@pytest.mark.parametrize(
+    ("xmp", "word"),
+    [
+        (gpano_xmp(FullPanoWidthPixels=1)[:-40], "cannot be parsed"),
+        (gpano_xmp(FullPanoWidthPixels=1) + b"<", "cannot be parsed"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]>' + gpano_xmp(FullPanoWidthPixels="&b;"), "cannot be parsed"),
+        (b'<?xml version="1.0" encoding="nonsense"?>' + gpano_xmp(FullPanoWidthPixels=1), "cannot be parsed"),
+        (gpano_xmp(FullPanoWidthPixels=1) + b" " * MAX_XMP_BYTES, "at most"),
+        (
+            gpano_xmp(FullPanoWidthPixels=1).replace(
+                b"></rdf:Desc", b"><GPano:FullPanoWidthPixels>2</GPano:FullPanoWidthPixels></rdf:Desc"
+            ),
+            "twice",
+        ),
+    ],
+    ids=["cut", "tail", "entity", "encoding", "oversized", "contradiction"],
+)
+def test_broken_packets_are_refused(xmp: bytes, word: str) -> None:
+    """A GPano packet that is cut, forged, oversized or contradictory is bad_gpano: never a guess."""
+    with pytest.raises(InputError, match=word) as caught:
+        read_gpano(xmp)
+    assert caught.value.error_class == "bad_gpano"
+
+
+@pytest.mark.parametrize(("width", "height"), [(4096, 2048), (4097, 2048), (4095, 2048), (64, 32)])
+def test_two_to_one_within_a_pixel_is_a_panorama(width: int, height: int) -> None:
+    """The ERP keeps the image's height and is covered completely."""
+    placement = place(width, height, {})
+    assert (placement.erp_height, placement.erp_width, placement.coverage) == (height, 2 * height, 1)
+
+
+@pytest.mark.parametrize(("width", "height"), [(4098, 2048), (4094, 2048), (6000, 2000), (2048, 4096), (1000, 1000)])
+def test_other_aspects_are_refused_with_their_numbers(width: int, height: int) -> None:
+    """Nothing is stretched: the message has size, aspect and what would do."""
+    with pytest.raises(InputError, match=f"{width}×{height} pixels, aspect {width / height:.2f}.*2:1.*GPano") as caught:
+        place(width, height, {})
+    assert caught.value.error_class == "not_a_panorama"
+
+
+def test_tiny_panoramas_are_refused() -> None:
+    """Below 64 pixels around, faces have next to no pixels."""
+    with pytest.raises(InputError, match="62×31") as caught:
+        place(62, 31, {})
+    assert caught.value.error_class == "too_small"
+
+
+@st.composite
+def crops(draw: Any) -> tuple[int, int, int, int, int]:
+    full_height = draw(st.integers(32, 5000))
+    width, height = draw(st.integers(1, 2 * full_height)), draw(st.integers(1, full_height))
+    left, top = draw(st.integers(0, 2 * full_height - width)), draw(st.integers(0, full_height - height))
+    return left, top, width, height, full_height
+
+
+@settings(max_examples=200, deadline=None)
+@given(crops())
+def test_crops_lie_where_they_say(crop: tuple[int, int, int, int, int]) -> None:
+    """An unscaled crop of a 2:1 panorama lies on whole pixels, exactly as told."""
+    left, top, width, height, full_height = crop
+    placement = place(width, height, texts(cropped(left, top, width, height, 2 * full_height, full_height)))
+    assert placement.erp_height == full_height
+    assert (placement.left, placement.top, placement.width, placement.height) == pytest.approx(
+        (left, top, width, height)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(crops(), st.integers(2, 8))
+def test_evenly_scaled_crops_keep_their_place(crop: tuple[int, int, int, int, int], factor: int) -> None:
+    """A file that was shrunk after stitching covers the same share of the sphere at its own resolution."""
+    left, top, width, height, full_height = (n * factor * 16 for n in crop)
+    fields = texts(cropped(left, top, width, height, 2 * full_height, full_height))
+    placement = place(width // factor, height // factor, fields)
+    assert placement.erp_height == full_height // factor
+    assert placement.left / placement.erp_width == pytest.approx(left / (2 * full_height))
+    assert placement.coverage == pytest.approx(width * height / (2 * full_height**2))
+
+
+def test_full_gpano_is_ordinary() -> None:
+    """A whole panorama whose metadata say so is placed as without them, also after scaling."""
+    fields = texts(cropped(0, 0, 8000, 4000, 8000, 4000))
+    assert place(8000, 4000, fields) == place(8000, 4000, {})
+    assert place(2000, 1000, fields) == place(2000, 1000, {})
+    assert place(2000, 1000, {"ProjectionType": "equirectangular"}) == place(2000, 1000, {})
+    assert place(2000, 1000, {"UsePanoramaViewer": "True"}) == place(2000, 1000, {})
+
+
+def test_missing_fields_are_filled_only_where_nothing_else_is_possible() -> None:
+    """The cropped size defaults to the image's, an offset to 0 only where there is no room for another."""
+    full = {"FullPanoWidthPixels": "800", "FullPanoHeightPixels": "400"}
+    strip = place(800, 200, full | {"CroppedAreaTopPixels": "100"})
+    assert (strip.left, strip.top, strip.width, strip.height) == (0, 100, 800, 200)
+    assert place(800, 400, {"CroppedAreaImageWidthPixels": "800"}) == place(800, 400, {})
+    for fields, word in (
+        (full, "CroppedAreaTopPixels"),
+        ({"CroppedAreaTopPixels": "100"}, "FullPanoWidthPixels"),
+        ({"CroppedAreaTopPixels": "100", "FullPanoWidthPixels": "800"}, "FullPanoHeightPixels"),
+    ):
+        with pytest.raises(InputError, match=f"lacks.*{word}") as caught:
+            place(800, 200, fields)
+        assert caught.value.error_class == "bad_gpano"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"ProjectionType": "cylindrical"}, "cylindrical"),
+        ({"FullPanoWidthPixels": "900"}, "not 2:1"),
+        ({"CroppedAreaTopPixels": "201"}, "leaves"),
+        ({"CroppedAreaLeftPixels": "1"}, "leaves"),
+        ({"CroppedAreaLeftPixels": "-1"}, "no pixel count"),
+        ({"CroppedAreaTopPixels": "many"}, "no pixel count"),
+        ({"CroppedAreaTopPixels": "nan"}, "no pixel count"),
+        ({"CroppedAreaTopPixels": "1e3"}, "no pixel count"),
+        ({"CroppedAreaTopPixels": "9" * 40}, "no pixel count"),
+        ({"CroppedAreaImageHeightPixels": "0"}, "empty"),
+        ({"CroppedAreaImageHeightPixels": "150"}, "another aspect"),
+        ({"FullPanoWidthPixels": "0", "FullPanoHeightPixels": "0"}, "empty"),
+    ],
+)
+def test_nonsense_is_refused_with_the_numbers(change: dict[str, str], word: str) -> None:
+    """Impossible numbers are bad_gpano, and the message shows what was said."""
+    fields = texts(cropped(0, 100, 800, 200, 800, 400)) | change
+    with pytest.raises(InputError, match=word) as caught:
+        place(800, 200, fields)
+    assert caught.value.error_class == "bad_gpano"
+    assert all(value in str(caught.value) for value in change.values())
+
+
+def test_whole_numbers_in_decimal_form_are_numbers() -> None:
+    """Some writers print 100.0."""
+    fields = texts(cropped(0, 100, 800, 200, 800, 400))
+    assert place(800, 200, fields | {"CroppedAreaTopPixels": "100.0"}) == place(800, 200, fields)

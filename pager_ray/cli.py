@@ -55,7 +55,7 @@ def run(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) ->
     """Predict every panorama of input.uris into output.uri; the same command again resumes."""
     config = load_config(config_path, overrides)
     # Ray and torch take seconds to import: wrong usage is answered before.
-    from pager_ray.pipeline import run_job
+    from pager_ray.pipeline.job import run_job
     from pager_ray.report import summary_lines
 
     summary = run_job(config, overwrite=overwrite)

@@ -13,6 +13,18 @@ from pager_ray.geometry import cubemap_to_erp, normalise_normals
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+QUALITY_COLUMNS = (
+    "sky_fraction",
+    "depth_p01",
+    "depth_p05",
+    "depth_p50",
+    "depth_p95",
+    "depth_p99",
+    "range_limit_fraction",
+    "median_confidence",
+)
+"""Numbers per panorama that a run is filtered by without opening a pixel; None where the heads for one are missing."""
+
 ArrayLoader = Callable[[], np.ndarray]
 
 

@@ -15,6 +15,7 @@ import torch
 
 from pager_ray.errors import ShapeError
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
+from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -26,17 +27,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
-QUALITY_COLUMNS = (
-    "sky_fraction",
-    "depth_p01",
-    "depth_p05",
-    "depth_p50",
-    "depth_p95",
-    "depth_p99",
-    "range_limit_fraction",
-    "median_confidence",
-)
-
 # Quantiles and medians of every fourth pixel in both directions: 95,000 values decide them to well under a percent,
 # a sixteenth of the sort.
 _SAMPLE_STEP = 4

@@ -1,5 +1,4 @@
-"""The main job: panoramas in, geometry out, as Ray Data stages."""
+"""The main job: panoramas in, geometry out, as Ray Data stages; :func:`pager_ray.pipeline.job.run_job` runs it.
 
-from pager_ray.pipeline.job import RunSummary, run_job
-
-__all__ = ["RunSummary", "run_job"]
+Nothing is imported here: a CPU worker loads its own stage's module, and no torch with it.
+"""

@@ -264,6 +264,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
 def _infer_settings(
     config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: pa.Table, reservation: Reservation
 ) -> InferSettings:
+    sky, depth_range = _sky(config)
     unlabelled = pc.any(pc.and_(pc.is_null(inputs.column("scene")), pc.is_null(inputs.column("error_class")))).as_py()
     two_scales = {"scale_indoor", "scale_outdoor"} <= set(checkpoint.architecture.modalities)
     return InferSettings(
@@ -272,8 +273,8 @@ def _infer_settings(
         precision=config.precision,
         device="cuda" if reservation.actor_gpus else "cpu",
         inference=InferenceSettings(
-            depth_range=DepthRange(config.depth.min, config.depth.max),
-            sky=SkySettings(config.sky.threshold, config.sky.softness, config.sky.open_kernel),
+            depth_range=depth_range,
+            sky=sky,
             fill=config.sky.fill,
             scene_mode=config.scene_mode,
         ),
@@ -291,12 +292,15 @@ def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, reservat
         face_size=checkpoint.architecture.face_size,
         fov=checkpoint.architecture.cube_fov,
         half_normals=half,
-        sky=SkySettings(config.sky.threshold, config.sky.softness, config.sky.open_kernel),
-        depth_range=DepthRange(config.depth.min, config.depth.max),
-        sky_is_filled=config.sky.fill,
         # A lone depth head predicts metres; with other heads beside it, metres need a scale head.
         metric=tuple(modalities) == ("depth",) or any(name.startswith("scale_") for name in modalities),
+        preview_sky=_sky(config) if config.output.previews and not config.sky.fill else None,
     )
+
+
+def _sky(config: RunConfig) -> tuple[SkySettings, DepthRange]:
+    settings = SkySettings(config.sky.threshold, config.sky.softness, config.sky.open_kernel)
+    return settings, DepthRange(config.depth.min, config.depth.max)
 
 
 def _pool(config: RunConfig) -> ActorPoolStrategy:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
-from pager_ray.infer.predictor import QUALITY_COLUMNS
+from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

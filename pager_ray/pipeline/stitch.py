@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import torch
 
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import get_codec
@@ -29,24 +29,30 @@ from pager_ray.pipeline.rows import (
     to_table,
     view,
 )
-from pager_ray.postprocess import DepthRange, SkySettings, fill_sky_probability
 from pager_ray.preview import panel_size, render_preview
+
+if TYPE_CHECKING:
+    from pager_ray.postprocess import DepthRange, SkySettings
 
 PREVIEW_WIDTH = 1024
 
 
 @dataclass(frozen=True)
 class StitchSettings:
-    """How faces become stored maps; ``half_normals`` says in which precision normals arrive from *infer*."""
+    """How faces become stored maps.
+
+    Attributes:
+        half_normals: whether normals arrive from *infer* as float16.
+        metric: whether depth is in metres.
+        preview_sky: how previews fill the sky; None where it is filled already, or there are no previews.
+    """
 
     output: OutputConfig
     face_size: int
     fov: float
     half_normals: bool
-    sky: SkySettings
-    depth_range: DepthRange
-    sky_is_filled: bool
     metric: bool
+    preview_sky: tuple[SkySettings, DepthRange] | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,6 @@ def make_stitch_fn(settings: StitchSettings) -> Callable[[pa.Table], pa.Table]:
     def stitch(table: pa.Table) -> pa.Table:
         # Ray runs as many tasks as there are cores; threads inside them would only compete.
         cv2.setNumThreads(1)
-        torch.set_num_threads(1)
         rows = []
         for scalars in iterate(table):
             row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE, *INFERRED])
@@ -125,8 +130,8 @@ def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSett
     """rgb | depth | normals | sky as JPEG; depth and normals with their sky filled, whatever is stored."""
     height, width = panel_size(PREVIEW_WIDTH)
     rgb = view(thumbnail, np.uint8, (height, width, 3))
-    if faces.depth is not None and faces.sky is not None and not settings.sky_is_filled:
-        faces = _filled(faces, row["log_scale"], settings)
+    if settings.preview_sky is not None:
+        faces = _filled(faces, row["log_scale"], *settings.preview_sky)
     stitched = _stitch(faces, height, width, settings.fov)
     return render_preview(
         rgb,
@@ -139,8 +144,16 @@ def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSett
     )
 
 
-def _filled(faces: _Faces, log_scale: float | None, settings: StitchSettings) -> _Faces:
-    """Depth and normals with the sky pushed to the far end of the range."""
+def _filled(faces: _Faces, log_scale: float | None, sky: SkySettings, depth_range: DepthRange) -> _Faces:
+    """Depth and normals with the sky pushed to the far end of the range; as they are without a sky or depth head."""
+    if faces.depth is None or faces.sky is None:
+        return faces
+    # Only previews need torch in a CPU worker, where it costs seconds and 300 MB.
+    import torch
+
+    from pager_ray.postprocess import fill_sky_probability
+
+    torch.set_num_threads(1)
 
     def channels_first(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array if array.ndim == 4 else array[..., None])).movedim(-1, 1)[None]
@@ -150,8 +163,8 @@ def _filled(faces: _Faces, log_scale: float | None, settings: StitchSettings) ->
         channels_first(faces.normals) if faces.normals is not None else None,
         channels_first(faces.sky),
         torch.tensor([[log_scale]]) if log_scale is not None else None,
-        settings.sky,
-        settings.depth_range,
+        sky,
+        depth_range,
     )
     return _Faces(
         depth[0, :, 0].numpy(),

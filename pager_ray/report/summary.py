@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pager_ray.pipeline.progress import format_duration, format_rate
 
 if TYPE_CHECKING:
-    from pager_ray.pipeline import RunSummary
+    from pager_ray.pipeline.job import RunSummary
 
 
 def summary_lines(summary: RunSummary) -> list[str]:

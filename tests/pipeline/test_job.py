@@ -12,7 +12,7 @@ from pager_ray.config import load_config
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.listing import list_inputs
-from pager_ray.pipeline import run_job
+from pager_ray.pipeline.job import run_job
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -89,7 +89,9 @@ def test_sky_fill_reaches_the_stored_maps(tmp_path, samples, tiny_unified, expec
     run_job(config_of(samples, tiny_unified, tmp_path / "run", "sky.fill=true", "sky.threshold=0.5"))
     run = pager_ray.open_run(tmp_path / "run")
     changed = {name: not np.allclose(run[name].depth, expected[name].depth, rtol=1e-3) for name in run.ids()}
-    fractions = dict(zip(run.table().column("id").to_pylist(), run.table().column("sky_fraction").to_pylist(), strict=True))
+    fractions = dict(
+        zip(run.table().column("id").to_pylist(), run.table().column("sky_fraction").to_pylist(), strict=True)
+    )
     assert any(changed.values())
     assert all(fractions[name] > 0 for name, differs in changed.items() if differs)
 

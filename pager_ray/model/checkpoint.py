@@ -1,0 +1,201 @@
+"""From the name of a checkpoint to its two files on this machine.
+
+A checkpoint is ``model.safetensors`` beside ``config.yaml``: in a local folder, in a Hugging Face Hub repository (an
+alias or ``owner/name``), or in a folder on any fsspec URL. Hub files live in the Hugging Face cache; files from a URL
+are copied once per node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pager_ray.errors import CheckpointError
+from pager_ray.model.architecture import Architecture, parse_architecture
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.yaml"
+
+ALIASES = {
+    "pager": "prs-eth/PaGeR",
+    "pager-metric-depth": "prs-eth/PaGeR-metric-depth",
+    "pager-normals": "prs-eth/PaGeR-normals",
+}
+RELEASED_LICENCE = "CC BY-NC 4.0"
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+
+
+@dataclass(frozen=True)
+class ResolvedCheckpoint:
+    """A checkpoint whose files are on this machine.
+
+    Attributes:
+        source: what finds the same files again, together with ``revision``; a URL keeps its credentials here.
+        name: what people are shown: Hub id, folder, or URL without secrets.
+        revision: commit of a Hub repository, else None.
+        weights: the ``model.safetensors``.
+        config: the ``config.yaml``.
+        licence: licence of the released weights; None where the checkpoint's own is unknown.
+    """
+
+    source: str
+    name: str
+    revision: str | None
+    weights: Path
+    config: Path
+    licence: str | None
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network that the configuration describes.
+
+        Raises:
+            CheckpointError: the configuration cannot be read or no network can be built from it.
+        """
+        return parse_architecture(read_config(self.config), where=str(self.config))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the weights file, computed once per object."""
+        return checkpoint_sha256(self.weights)
+
+    def describe(self) -> dict[str, str | None]:
+        """Provenance for a run's manifest, without secrets."""
+        return {"name": self.name, "revision": self.revision, "sha256": self.sha256, "licence": self.licence}
+
+
+def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: str | None = None) -> ResolvedCheckpoint:
+    """Find a checkpoint and bring its files to this machine.
+
+    Args:
+        source: alias (``pager``, ``pager-metric-depth``, ``pager-normals``), Hub id, local folder, or fsspec URL of a
+            folder. A folder that is called like an alias is written ``./pager``.
+        revision: branch, tag or commit of a Hub repository; the main branch when None.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it lacks a file, or it cannot be fetched.
+    """
+    text = os.fspath(source)
+    hub_id = ALIASES.get(text)
+    if hub_id is None and not _URL.match(text) and not Path(text).expanduser().exists() and _HUB_ID.match(text):
+        hub_id = text
+    if hub_id is not None:
+        return _from_hub(hub_id, revision)
+    if revision is not None:
+        raise CheckpointError(f"revision {revision!r} needs a Hub repository; only those have revisions")
+    if _URL.match(text):
+        from pager_ray.model.remote import fetch_checkpoint
+
+        folder, name = fetch_checkpoint(text, (CONFIG, WEIGHTS))
+    else:
+        folder = Path(text).expanduser()
+        name = str(folder)
+    return _from_folder(folder, source=text, name=name)
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """Read a ``config.yaml``.
+
+    JSON is YAML too, and is read without PyYAML: a folder made by :mod:`pager_ray.model.random_checkpoint` loads where
+    only torch, NumPy and safetensors are installed.
+
+    Raises:
+        CheckpointError: the file is missing, is no YAML, or holds no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: is neither JSON nor block-style YAML ({error})") from error
+    import yaml
+
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CheckpointError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{path}: must hold a mapping of keys, got {type(config).__name__}")
+    return config
+
+
+def checkpoint_sha256(weights: str | os.PathLike[str]) -> str:
+    """SHA-256 of a weights file in hexadecimal, read in pieces.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with open(weights, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{os.fspath(weights)}: cannot be read ({error.strerror or error})") from error
+
+
+def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:
+    if not folder.is_dir():
+        known = ", ".join(ALIASES)
+        raise CheckpointError(
+            f"{name}: no such checkpoint folder; give a folder with {WEIGHTS} and {CONFIG}, a fsspec URL of one, "
+            f"a Hub id (owner/name) or an alias ({known})"
+        )
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            raise CheckpointError(f"{name}: holds no {file}; a checkpoint is {WEIGHTS} beside {CONFIG}")
+    return ResolvedCheckpoint(
+        source=source, name=name, revision=None, weights=folder / WEIGHTS, config=folder / CONFIG, licence=None
+    )
+
+
+def _from_hub(repo: str, revision: str | None) -> ResolvedCheckpoint:
+    """Both files at one commit, from the Hugging Face cache where they are there."""
+    config = _hub_file(repo, CONFIG, revision)
+    # The cache keeps files under snapshots/<commit>/; a branch that moves between the two files cannot mix commits.
+    commit = config.parent.name
+    weights = _hub_file(repo, WEIGHTS, commit)
+    return ResolvedCheckpoint(
+        source=repo,
+        name=repo,
+        revision=commit,
+        weights=weights,
+        config=config,
+        licence=RELEASED_LICENCE if repo in ALIASES.values() else None,
+    )
+
+
+def _hub_file(repo: str, file: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, file, revision=revision))
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{repo}: the Hub repository has no revision {revision!r}") from None
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            f"{repo}: no such Hub repository, or no right to read it; check the id, or set HF_TOKEN"
+        ) from None
+    except errors.RemoteEntryNotFoundError:
+        raise CheckpointError(
+            f"{repo}: the Hub repository holds no {file}; a checkpoint is {WEIGHTS} beside {CONFIG}"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
+        raise CheckpointError(
+            f"{repo}: {file} is not in the Hugging Face cache ({constants.HF_HUB_CACHE}) and {why}; run "
+            f"`hf download {repo}` where there is a network and point HF_HOME at that cache, or give a local folder"
+        ) from None
+    except OSError as error:
+        # The text of such an error may hold a signed URL.
+        raise CheckpointError(f"{repo}: {file} cannot be downloaded from the Hub ({type(error).__name__})") from None

@@ -1,0 +1,175 @@
+"""Layers that serve in mixed precision, and the transformer block made of them.
+
+Matrix products and convolutions run in the dtype that their weights are held in; normalisation, LayerScale and the
+residual stream stay float32. In float32 nothing is cast. Parameters keep the names of the released files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+    from torch import Tensor
+
+
+class Linear(nn.Linear):
+    """Matrix product in the dtype of its weight."""
+
+    def forward(self, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
+        """Cast to the weight's dtype and multiply."""
+        return super().forward(x.to(self.weight.dtype))
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution in the dtype of its weight."""
+
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
+        """Cast to the weight's dtype and convolve."""
+        return super().forward(x.to(self.weight.dtype))
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """Transposed convolution in the dtype of its weight."""
+
+    def forward(self, x: Float[Tensor, "n i h w"], output_size: list[int] | None = None) -> Float[Tensor, "n o h2 w2"]:
+        """Cast to the weight's dtype and convolve."""
+        return super().forward(x.to(self.weight.dtype), output_size)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm in float32, whatever comes in."""
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float32[Tensor, "*rows d"]:
+        """Normalise the last axis."""
+        return super().forward(x.float())
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel on the way into the residual stream."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float32[Tensor, "*rows d"]:
+        """Scale; float32 because gamma is."""
+        return x * self.gamma
+
+
+class RotaryTable(nn.Module):
+    """2-D rotary positions of a fixed sequence of tokens.
+
+    The head dimension is split in two halves, rows first, then columns; each half is a rope of its own with
+    frequencies 100^(−2i/d), d = head_dim / 2.
+
+    Args:
+        positions: row and column of every token.
+        head_dim: width of an attention head, a multiple of 4.
+    """
+
+    BASE = 100.0
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, positions: Float32[Tensor, "t 2"], head_dim: int) -> None:
+        super().__init__()
+        width = head_dim // 2
+        with torch.device("cpu"):
+            frequencies = self.BASE ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+            angles = positions.double().unsqueeze(-1) * frequencies
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, x: Float[Tensor, "b h t d"]) -> Float32[Tensor, "b h t d"]:
+        """Rotate queries or keys by their tokens' positions."""
+        first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
+        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
+        return torch.stack(turned, dim=-2).flatten(-3)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, with normalised queries and keys where asked.
+
+    Args:
+        width: width D of a token.
+        heads: number of heads.
+        qk_norm: give queries and keys a LayerNorm over the head dimension.
+    """
+
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(width, 3 * width)
+        self.q_norm = LayerNorm(width // heads) if qk_norm else None
+        self.k_norm = LayerNorm(width // heads) if qk_norm else None
+        self.proj = Linear(width, width)
+
+    def forward(self, x: Float[Tensor, "b t d"], rope: RotaryTable | None = None) -> Float[Tensor, "b t d"]:
+        """Let every token of a sequence attend to all of it; ``rope`` turns queries and keys after their norm."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = rope(q), rope(k)
+        mixed = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, out)
+
+    def forward(self, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
+        """Apply to every token."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwiGlu(nn.Module):
+    """Gated feed-forward: w3(silu(gate) · value), gate and value from one product w12."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = (int(4 * width * 2 / 3) + 7) // 8 * 8
+        self.w12 = Linear(width, 2 * hidden)
+        self.w3 = Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+        """Apply to every token."""
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with LayerScale on both branches.
+
+    Args:
+        width: width D of a token.
+        heads: attention heads.
+        mlp: the feed-forward part.
+        eps: epsilon of both LayerNorms.
+        qk_norm: see :class:`Attention`.
+    """
+
+    def __init__(self, width: int, heads: int, mlp: nn.Module, *, eps: float, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.norm1 = LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads, qk_norm=qk_norm)
+        self.ls1 = LayerScale(width)
+        self.norm2 = LayerNorm(width, eps=eps)
+        self.mlp = mlp
+        self.ls2 = LayerScale(width)
+
+    def forward(self, x: Float32[Tensor, "b t d"], rope: RotaryTable | None = None) -> Float32[Tensor, "b t d"]:
+        """Add attention, then the feed-forward part."""
+        x = x + self.ls1(self.attn(self.norm1(x), rope))
+        return x + self.ls2(self.mlp(self.norm2(x)))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pager_ray.errors import CheckpointError
+from pager_ray.model import checkpoint_sha256, load_model, resolve_checkpoint
+from pager_ray.model.checkpoint import CONFIG, WEIGHTS, read_config
+from tests.model.conftest import GOLDEN
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_local_folder_is_its_own_checkpoint():
+    """A folder resolves to its two files, with no revision and no licence of its own."""
+    folder = GOLDEN / "tiny_normals"
+    found = resolve_checkpoint(folder)
+    assert (found.weights, found.config) == (folder / WEIGHTS, folder / CONFIG)
+    assert found.source == found.name == str(folder)
+    assert found.revision is None
+    assert found.licence is None
+    assert found.architecture.modalities == ("normals",)
+    assert found.describe()["sha256"] == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def test_model_knows_where_it_comes_from():
+    """A loaded model carries its checkpoint's identity and architecture."""
+    model = load_model(GOLDEN / "tiny_normals", device="cpu")
+    assert model.identity.weights == GOLDEN / "tiny_normals" / WEIGHTS
+    assert model.architecture.face_size == 56
+
+
+@pytest.mark.parametrize("missing", [WEIGHTS, CONFIG])
+def test_folder_without_a_file_is_one_error(tmp_path: Path, missing: str):
+    """A folder that lacks one of the two files is an error that names both the folder and the file."""
+    shutil.copytree(GOLDEN / "tiny_normals", tmp_path / "c")
+    (tmp_path / "c" / missing).unlink()
+    with pytest.raises(CheckpointError, match=f"holds no {missing}") as caught:
+        load_model(tmp_path / "c", device="cpu")
+    assert str(tmp_path / "c") in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./pager", "nothing", "a/b/c"])
+def test_unknown_source_lists_what_is_taken(source: str):
+    """A source that is neither folder nor Hub id is an error that lists the aliases."""
+    with pytest.raises(CheckpointError, match="no such checkpoint folder") as caught:
+        resolve_checkpoint(source)
+    assert source.removeprefix("./") in str(caught.value)
+    assert "pager-metric-depth" in str(caught.value)
+
+
+def test_weights_file_instead_of_its_folder_is_an_error():
+    """Giving the weights file itself is an error that asks for the folder."""
+    with pytest.raises(CheckpointError, match="give a folder"):
+        resolve_checkpoint(GOLDEN / "tiny_normals" / WEIGHTS)
+
+
+def test_revision_needs_a_hub_repository():
+    """A revision of a local folder is an error instead of being ignored."""
+    with pytest.raises(CheckpointError, match="revision 'v1'"):
+        resolve_checkpoint(GOLDEN / "tiny_normals", revision="v1")
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"- depth", b"", b"{not json", b"\xff\xfe\x00"])
+def test_unreadable_configuration_names_the_file(tmp_path: Path, content: bytes):
+    """A configuration that is no YAML mapping is one error of one line that names the file."""
+    (tmp_path / CONFIG).write_bytes(content)
+    with pytest.raises(CheckpointError, match=CONFIG) as caught:
+        read_config(tmp_path / CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_yaml_and_json_read_alike(tmp_path: Path):
+    """JSON text, which is YAML too, gives what block-style YAML gives."""
+    config = {"modalities": ["depth"], "face_size": 56, "log_depth": True}
+    (tmp_path / "json.yaml").write_text(json.dumps(config))
+    (tmp_path / "block.yaml").write_text("modalities:\n- depth\nface_size: 56\nlog_depth: true\n")
+    assert read_config(tmp_path / "json.yaml") == read_config(tmp_path / "block.yaml") == config
+
+
+def test_digest_of_a_missing_file_is_an_error(tmp_path: Path):
+    """Digesting a file that is not there is a CheckpointError."""
+    with pytest.raises(CheckpointError, match=WEIGHTS):
+        checkpoint_sha256(tmp_path / WEIGHTS)
+
+
+def cached_repository(cache: Path, repo: str, golden: str) -> Path:
+    """A repository as the Hugging Face client keeps it: blobs, a snapshot of links, and the main branch's commit."""
+    root = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = root / "snapshots" / COMMIT
+    for folder in (root / "refs", root / "blobs", snapshot):
+        folder.mkdir(parents=True)
+    (root / "refs" / "main").write_text(COMMIT)
+    for file in (WEIGHTS, CONFIG):
+        content = (GOLDEN / golden / file).read_bytes()
+        blob = root / "blobs" / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / file).symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
+
+
+def test_hub_aliases_work_offline_from_the_cache(tmp_path: Path):
+    """Offline, a cached alias, id or commit loads at its pinned commit; others say what to do, without a network."""
+    snapshot = cached_repository(tmp_path / "hub", "prs-eth/PaGeR-normals", "tiny_normals")
+    cached_repository(tmp_path / "hub", "someone/else", "tiny_normals")
+    script = f"""
+        import json
+        from pager_ray.errors import CheckpointError
+        from pager_ray.model import load_model, resolve_checkpoint
+
+        model = load_model("pager-normals", device="cpu")
+        again = resolve_checkpoint(model.identity.source, revision=model.identity.revision)
+        other = resolve_checkpoint("someone/else", revision="{COMMIT}")
+        errors = []
+        for source, revision in (("pager", None), ("pager-normals", "v9"), ("someone/absent", None)):
+            try:
+                resolve_checkpoint(source, revision=revision)
+            except CheckpointError as error:
+                errors.append(str(error))
+        seen = [[str(c.weights), c.name, c.revision, c.licence] for c in (model.identity, again, other)]
+        print(json.dumps({{"seen": seen, "errors": errors}}))
+    """
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    released = [str(snapshot / WEIGHTS), "prs-eth/PaGeR-normals", COMMIT, "CC BY-NC 4.0"]
+    assert result["seen"][0] == result["seen"][1] == released
+    assert result["seen"][2][1:] == ["someone/else", COMMIT, None]
+    assert len(result["errors"]) == 3
+    for error, repo in zip(result["errors"], ("prs-eth/PaGeR", "prs-eth/PaGeR-normals", "someone/absent"), strict=True):
+        assert error.startswith(f"{repo}: ")
+        assert "HF_HUB_OFFLINE" in error
+        assert f"hf download {repo}" in error

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pager_ray.model.architecture import MODALITIES, parse_architecture
+from tests.model.conftest import GOLDEN, Golden, meta_keys, random_faces
+
+RELEASED = {
+    "keys_pager": list(MODALITIES),
+    "keys_pager_metric_depth": ["depth"],
+    "keys_pager_normals": ["normals"],
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_full_size_network_has_exactly_the_released_keys_and_shapes(name: str):
+    """Built on the meta device, the full-size network has every released key and shape and no other."""
+    released = json.loads((GOLDEN / f"{name}.json").read_text())
+    expected = {key: shape for key, shape in released.items() if not key.startswith("model.cam_dec.")}
+    config = {"modalities": RELEASED[name], "pretrained_model_name": "da3-giant"}
+    assert meta_keys(parse_architecture(config, where="test")) == expected
+
+
+def test_batch_gives_what_single_forwards_give(unified: Golden):
+    """Panoramas of a mixed batch get what each gets alone, in order."""
+    faces = torch.cat([unified.faces, random_faces(3, seed=1)])
+    scenes = ["outdoor", "indoor", "indoor", "outdoor", "indoor"]
+    batch = unified.model(faces, scenes)
+    assert batch["log_scale"].shape == (5, 1)
+    for row, scene in enumerate(scenes):
+        alone = unified.model(faces[row : row + 1], [scene])
+        assert alone.keys() == batch.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(batch[name][row : row + 1], value, atol=2e-4, rtol=1e-4, msg=name)
+
+
+def test_forward_builds_no_constants_and_reads_nothing_back(unified: Golden):
+    """A forward pass makes no table and moves no value to the host: everything constant was made at load."""
+
+    class Recorder(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.operations: set[str] = set()
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.operations.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    faces = unified.faces
+    with Recorder() as recorder:
+        unified.model(faces, ["indoor", "outdoor"])
+    assert "convolution" in recorder.operations
+    constants = {"arange", "linspace", "zeros", "ones", "full", "eye", "lift_fresh", "scalar_tensor", "sin", "cos"}
+    reads = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "_to_copy", "upsample_bicubic2d"}
+    assert recorder.operations & (constants | reads) == set()
+
+
+def test_forward_traces_as_one_graph(unified: Golden):
+    """The forward pass has no Python branch on data: it is captured whole, and the graph gives the same numbers."""
+    faces = unified.faces[:1]
+    with torch.no_grad():
+        captured = torch.compile(unified.model.network, fullgraph=True, backend="eager")(faces, ["scale_indoor"])
+    expected = unified.model(faces, ["indoor"])
+    assert captured.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(captured[name], value, msg=name)
+
+
+def test_loaded_network_keeps_tokens_and_drops_their_encoder(unified: Golden):
+    """After loading, six camera tokens stand in for the encoder, which takes no memory any more."""
+    network = unified.model.network
+    assert network.camera_tokens.shape == (6, 32)
+    assert not [key for key in network.state_dict() if "cam_enc" in key]
+    assert not any(parameter.requires_grad for parameter in network.parameters())

@@ -1,0 +1,161 @@
+"""Bad inputs and killed drivers: every input ends as one prediction or one reject, and little is done twice."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import pager_ray
+from pager_ray.samples import make_scene, render
+
+PANORAMAS = 200
+SHARDS = Path("state/committed")
+
+
+def encoded(picture, image_format="JPEG", **options):
+    file = io.BytesIO()
+    picture.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def png_header_of(width, height):
+    """A PNG of the given size with hardly any data: a decompression bomb's first bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1 << 16))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def bad_inputs(picture):
+    """Twenty awkward files: name → (bytes, expected error class, or None where they can be read)."""
+    good = encoded(picture)
+    shrunk = picture.resize((128, 64))
+    deep = Image.fromarray((np.asarray(shrunk.convert("L")).astype(np.uint16) << 8) | 7)
+    return {
+        "empty.jpg": (b"", "empty_file"),
+        "empty.png": (b"", "empty_file"),
+        "truncated.jpg": (good[: len(good) // 2], "corrupt_image"),
+        "truncated_early.jpg": (good[:300], "corrupt_image"),
+        "truncated.png": (encoded(picture, "PNG")[:5000], "corrupt_image"),
+        "text.jpg": (b"these are words, not pixels\n" * 40, "not_an_image"),
+        "zeros.jpg": (bytes(4096), "not_an_image"),
+        "one_pixel.png": (encoded(Image.new("RGB", (1, 1)), "PNG"), "too_small"),
+        "three_to_one.jpg": (encoded(picture.resize((384, 128))), "not_a_panorama"),
+        "square.jpg": (encoded(picture.resize((128, 128))), "not_a_panorama"),
+        "portrait.jpg": (encoded(picture.resize((128, 256))), "not_a_panorama"),
+        "bomb.png": (png_header_of(30_000, 15_000), "too_large"),
+        "gif.jpg": (encoded(shrunk, "GIF"), "unsupported_format"),
+        "grey.jpg": (encoded(shrunk.convert("L")), None),
+        "grey_alpha.png": (encoded(shrunk.convert("LA"), "PNG"), None),
+        "rgba.png": (encoded(shrunk.convert("RGBA"), "PNG"), None),
+        "sixteen_bit.png": (encoded(deep, "PNG"), None),
+        "cmyk.jpg": (encoded(shrunk.convert("CMYK")), None),
+    }
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """200 rendered panoramas (ten scenes, each turned to twenty headings) and twenty awkward rows, as a listing."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rows = []
+    for number in range(10):
+        rendered = render(make_scene(number, ("indoor", "outdoor")[number % 2]), 128, 256, supersample=1)
+        for turn in range(PANORAMAS // 10):
+            name = f"scene{number}_{turn:02}"
+            turned = np.roll(rendered.rgb, turn * 12, axis=1)
+            (folder / f"{name}.jpg").write_bytes(encoded(Image.fromarray(turned), quality=95))
+            rows.append((name, f"{name}.jpg", rendered.scene))
+    picture = Image.open(folder / rows[0][1])
+    expected = {}
+    for name, (content, error_class) in bad_inputs(picture).items():
+        (folder / name).write_bytes(content)
+        rows.append((Path(name).name, name, ""))
+        expected[name] = error_class
+    rows += [("absent", "absent.jpg", ""), ("scene0_00", "scene0_01.jpg", "")]
+    expected |= {"absent": "missing", "scene0_00~2": "duplicate_id"}
+    listing = folder / "listing.csv"
+    listing.write_text("id,uri,scene\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    return listing, expected
+
+
+def start(inputs, output, checkpoint):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": "local"}
+    command = [sys.executable, "-m", "pager_ray", "run", f"input.uris={inputs}", f"output.uri={output}"]
+    settings = [f"checkpoint={checkpoint}", "scene_mode=outdoor", "compute.gpus_per_worker=0", "output.format=npz"]
+    return subprocess.Popen(
+        command + settings, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def committed_ids(output):
+    files = [path for path in (output / SHARDS).glob("*.parquet") if not path.name.endswith(".pending.parquet")]
+    return [name for path in files for name in pq.read_table(path).column("id").to_pylist()]
+
+
+def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unified):
+    """Killed halfway and started again: 0 missing, 0 duplicated, under 10 % of finished work repeated, exit code 3."""
+    listing, expected = inputs
+    output = tmp_path / "run"
+    rows = PANORAMAS + len(expected)
+
+    first = start(listing, output, tiny_unified)
+    deadline = time.monotonic() + 240
+    while len(committed_ids(output)) < rows // 2:
+        assert first.poll() is None, first.communicate()[1]
+        assert time.monotonic() < deadline, "the first start did not get halfway"
+        time.sleep(0.05)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    # Ray's processes end with their driver; what they still commit until then counts.
+    time.sleep(2)
+    before = committed_ids(output)
+    assert rows // 2 <= len(before) < rows, "the kill came too late to prove anything"
+    finished = {path.stem for path in (output / "depth" / "preds").iterdir()}
+    repeated = finished - set(before)
+    assert len(repeated) < 0.1 * len(finished)
+
+    growing = pager_ray.open_run(output)
+    assert growing.manifest["state"] == "running"
+    assert set(growing.ids()) <= set(before)
+
+    second = start(listing, output, tiny_unified)
+    stdout, stderr = second.communicate(timeout=300)
+    assert second.returncode == 3, stderr
+
+    run = pager_ray.open_run(output)
+    predicted, rejects = run.ids(), run.rejects()
+    rejected = dict(zip(rejects.column("id").to_pylist(), rejects.column("error_class").to_pylist(), strict=True))
+    assert len(predicted) == len(set(predicted))
+    assert not set(predicted) & set(rejected)
+    assert len(predicted) + rejects.num_rows == rows
+    assert rejected == {name: error_class for name, error_class in expected.items() if error_class}
+    assert {name for name, error_class in expected.items() if error_class is None} <= set(predicted)
+    assert all(rejects.column("message").to_pylist())
+
+    shown = stdout.splitlines()
+    assert f"output    {output}" in shown
+    assert shown[-1] == f"{rejects.num_rows} rejects: {output}/rejects"
+    assert [item["outcome"] for item in run.manifest["starts"]] == [None, "complete"]
+    assert run.manifest["counts"] == {
+        "inputs": rows,
+        "predictions": len(predicted),
+        "rejects": rejects.num_rows,
+        "missing": 0,
+        "duplicated": 0,
+    }
+    assert np.isfinite(run["sixteen_bit.png"].depth).all()

@@ -1,6 +1,7 @@
 """The manifest: what a run was asked to do, as Parquet on the output storage.
 
-Ray Data resumes only what it reads from files, so the listing is written once and every start of the run reads it.
+The listing is written once. Every start of the run compares it with what is committed and writes what is left to do
+beside it, since Ray Data records the commits of what it reads from files only.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
@@ -18,6 +19,7 @@ from pager_ray.listing.sources import Listed
 from pager_ray.storage import Folder
 
 MANIFEST_NAME = "manifest.parquet"
+PENDING_NAME = "pending.parquet"
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -30,15 +32,6 @@ MANIFEST_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """A written manifest: its folder, how many rows it has and a digest of them."""
-
-    folder: Folder
-    rows: int
-    digest: str
-
-
 def listing_digest(listed: Sequence[Listed]) -> str:
     """SHA-256 over every row's id, URI and scene, in order."""
     digest = hashlib.sha256()
@@ -47,14 +40,27 @@ def listing_digest(listed: Sequence[Listed]) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(folder: Folder, listed: Sequence[Listed]) -> Manifest:
+def write_manifest(folder: Folder, listed: Sequence[Listed]) -> None:
     """Put the listing as one Parquet file, whole or not at all."""
     columns = {name: [getattr(row, name) for row in listed] for name in MANIFEST_SCHEMA.names}
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=MANIFEST_SCHEMA), sink, compression="zstd")
     folder.make()
-    folder.write(MANIFEST_NAME, sink.getvalue())
-    return Manifest(folder, len(listed), listing_digest(listed))
+    _put(folder, MANIFEST_NAME, pa.table(columns, schema=MANIFEST_SCHEMA))
+
+
+def write_pending(folder: Folder, manifest: pa.Table, ids: Sequence[str]) -> str:
+    """Put the manifest's rows that one start of the run has to do; returns the file's name.
+
+    It belongs to that start alone: the next one compares the manifest with what is committed and replaces it.
+    """
+    wanted = pc.is_in(manifest.column("id"), value_set=pa.array(ids, pa.string()))
+    _put(folder, PENDING_NAME, manifest.filter(wanted))
+    return PENDING_NAME
+
+
+def _put(folder: Folder, name: str, table: pa.Table) -> None:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    folder.write(name, sink.getvalue())
 
 
 def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:

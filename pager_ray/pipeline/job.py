@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.data.checkpoint import CheckpointConfig
+from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 from pager_ray.config import RunConfig
 from pager_ray.errors import ErrorBudgetExceeded, PagerError, StorageError
 from pager_ray.infer import InferenceSettings
-from pager_ray.listing import list_inputs, read_manifest, write_manifest
-from pager_ray.listing.manifest import MANIFEST_NAME, listing_digest
+from pager_ray.listing import list_inputs, listing_digest, read_manifest, write_manifest, write_pending
 from pager_ray.model import ResolvedCheckpoint, checkpoint_sha256, resolve_checkpoint
 from pager_ray.pipeline.cluster import Reservation, connected, reserve
 from pager_ray.pipeline.infer import InferActor, InferSettings
@@ -49,6 +48,18 @@ AUTO_GPU_BATCH = 4
 # Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
 # seven panoramas would be cut up on the way to the writer.
 BLOCK_BYTES = 2**30
+
+
+class CommitsOnly(CheckpointManager):
+    """Ray Data's checkpointing for its commit records alone: what is left to do is decided before the pipeline starts.
+
+    Ray's own filter is an actor that reserves a CPU and a gigabyte; with a model actor beside it, a machine of two
+    CPUs never starts the next stage.
+    """
+
+    def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[None, int]:
+        """Nothing to filter."""
+        return None, 0
 
 
 @dataclass(frozen=True)
@@ -183,13 +194,15 @@ def _run_pipeline(
         checkpoint_path=committed_path,
         override_filesystem=committed_filesystem,
         delete_checkpoint_on_success=False,
+        checkpoint_manager_cls=CommitsOnly,
     )
     manifest_filesystem, manifest_path = layout.manifest.arrow()
 
     with DataContext.current(context), ProgressLog(board):
-        # 1. list: the manifest's rows, without those that earlier starts committed.
+        # 1. list: the manifest's rows without those that earlier starts committed.
+        pending = write_pending(layout.manifest, inputs, before.missing)
         rows = ray.data.read_parquet(
-            f"{manifest_path}/{MANIFEST_NAME}", filesystem=manifest_filesystem, num_cpus=reservation.task_cpus
+            f"{manifest_path}/{pending}", filesystem=manifest_filesystem, num_cpus=reservation.task_cpus
         )
         # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
         rows = rows.repartition(target_num_rows_per_block=rows_per_shard)

@@ -21,6 +21,14 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(READY)
 
+# Rendered panoramas and random weights: shows the pipeline on any machine, without a download.
+quickstart: $(READY)
+	$(BIN)/pager-ray samples quickstart/panoramas --count 6
+	$(BIN)/python -m pager_ray.model.random_checkpoint quickstart/checkpoint --preset tiny
+	$(BIN)/pager-ray run --config configs/quickstart.yaml
+	@echo
+	@echo "The weights are random and untrained: the pictures show the pipeline, not the model."
+
 test: lint types unit
 
 lint: $(READY)

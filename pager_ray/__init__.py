@@ -14,8 +14,8 @@ from pager_ray.errors import PagerError
 if TYPE_CHECKING:
     from pager_ray import geometry
     from pager_ray.model import load_model
-    from pager_ray.single import predict
     from pager_ray.reader import Prediction, Run, open_run
+    from pager_ray.single import predict
 
 __version__ = "0.1.0"
 

@@ -48,9 +48,12 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def quieten_ray() -> None:
-    """Keep Ray Data's own story of blocks and operators out of a log that is about panoramas, unless it is wanted."""
+    """Keep Ray Data's own story of blocks and operators out of a log that is about panoramas, unless it is wanted.
+
+    Its errors reach the caller as exceptions; its log of them is pages of traceback.
+    """
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def reserve(config: RunConfig) -> Reservation:

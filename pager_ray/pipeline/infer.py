@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from pager_ray.errors import PagerError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.model import load_model
 from pager_ray.pipeline.rows import (
@@ -48,6 +49,14 @@ class InferActor:
     """Holds one model; called with blocks of ``READ_SCHEMA``, gives ``INFER_SCHEMA``, one row each."""
 
     def __init__(self, settings: InferSettings, progress: Any) -> None:
+        self._failure: PagerError | None = None
+        try:
+            self._load(settings, progress)
+        except PagerError as error:
+            # An actor that dies while it starts loses its reason on the way to the driver; a failing call keeps it.
+            self._failure = error
+
+    def _load(self, settings: InferSettings, progress: Any) -> None:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         model = load_model(
@@ -63,7 +72,13 @@ class InferActor:
         progress.worker_started.remote(describe_worker(model.precision, model.device))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Predict the rows that have faces; rejects pass through."""
+        """Predict the rows that have faces; rejects pass through.
+
+        Raises:
+            CheckpointError: the model could not be loaded.
+        """
+        if self._failure is not None:
+            raise self._failure
         rows: list[Row] = []
         waiting: list[int] = []
         faces: list[np.ndarray] = []

@@ -28,10 +28,10 @@ from pager_ray.pipeline.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch
 from pager_ray.postprocess import DepthRange, SkySettings
 from pager_ray.storage import Folder, mask_uri
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema, reconcile
+from pager_ray.write.layout import RUN_FILE
 from pager_ray.write.runfile import (
     COMPLETE,
     FAILED,
-    RUN_FILE,
     begin_start,
     check_same_run,
     end_start,
@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
 AUTO_GPU_BATCH = 4
+
+# What Ray Data appends to the message of an error that a stage raised.
+_RAY_ADVICE = "\nFailed to apply UDF transform"
 
 # Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
 # seven panoramas would be cut up on the way to the writer.
@@ -153,8 +156,7 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
         known = _known_cause(error)
         _record_failure(layout, manifest, inputs, known or error)
         if isinstance(known, ErrorBudgetExceeded):
-            budget = config.errors.budget_rows(before.inputs)
-            raise ErrorBudgetExceeded(_budget_message(layout, reconcile(layout, inputs), budget)) from None
+            raise ErrorBudgetExceeded(_budget_message(layout, reconcile(layout, inputs), config)) from None
         if known is not None and known is not error:
             raise known from error
         raise
@@ -188,6 +190,8 @@ def _run_pipeline(
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
+    # Our own errors reach the driver as they are, not as text in Ray Data's wrapper.
+    context.raise_original_map_exception = True
     committed_filesystem, committed_path = layout.committed.arrow()
     context.checkpoint_config = CheckpointConfig(
         id_column="id",
@@ -241,7 +245,7 @@ def _run_pipeline(
 
 
 def _known_cause(error: BaseException) -> PagerError | None:
-    """Our own error inside what Ray wrapped around it on its way to the driver; None when there is none."""
+    """Our own error inside what Ray wrapped around it; one line about Ray's otherwise; None for what is neither."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -249,8 +253,13 @@ def _known_cause(error: BaseException) -> PagerError | None:
         # Ray's task errors also pass for the class of their cause: take the cause itself, it is the shorter message.
         inner = getattr(current, "cause", None)
         if isinstance(current, PagerError) and not isinstance(inner, BaseException):
+            current.args = (str(current).split(_RAY_ADVICE)[0], *current.args[1:])
             return current
         current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
+    if isinstance(error, ray.exceptions.RayError):
+        reason = str(error).strip().splitlines()[-1]
+        log.debug("the job failed", exc_info=error)
+        return PagerError(f"the job failed on the cluster: {reason} (pager-ray --verbose shows the traceback)")
     return None
 
 
@@ -361,16 +370,16 @@ def _finish(
     if budget is not None and result.rejects > budget:
         end_start(manifest, FAILED, "error budget exceeded", result.counts())
         layout.root.write_json(RUN_FILE, manifest)
-        raise ErrorBudgetExceeded(_budget_message(layout, result, budget))
+        raise ErrorBudgetExceeded(_budget_message(layout, result, config))
     manifest["rejects_by_class"] = result.rejects_by_class
     end_start(manifest, COMPLETE, "complete", result.counts())
     layout.root.write_json(RUN_FILE, manifest)
     return RunSummary(str(layout.root), result, fresh, time.monotonic() - began, config.output.previews)
 
 
-def _budget_message(layout: RunLayout, result: Reconciliation, budget: int) -> str:
+def _budget_message(layout: RunLayout, result: Reconciliation, config: RunConfig) -> str:
     worst = ", ".join(f"{name} {count}" for name, count in list(result.rejects_by_class.items())[:3])
     return (
-        f"{result.rejects} inputs were rejected ({worst}), errors.max_rejects allows {budget}; see {layout.rejects}, "
-        "then run the same command with a larger budget to go on"
+        f"{result.rejects} inputs were rejected ({worst}), errors.max_rejects allows {config.errors.max_rejects}; "
+        f"see {layout.rejects}, then run the same command with a larger budget to go on"
     )

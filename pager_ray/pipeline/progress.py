@@ -13,6 +13,8 @@ import ray
 log = logging.getLogger("pager_ray.progress")
 
 REPORT_SECONDS = 10.0
+QUIET_SECONDS = 60.0
+"""Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
 
 
 @dataclass
@@ -29,8 +31,7 @@ class Counts:
         return self.predicted + self.rejected
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
-class ProgressBoard:
+class Board:
     """One small actor that writers and model actors report to.
 
     It counts; what is true is on the output storage. Lost with its node it restarts from ``counts``, so a run's error
@@ -60,6 +61,9 @@ class ProgressBoard:
         return self.counts, self.workers
 
 
+ProgressBoard: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
+
+
 @dataclass
 class ProgressLog:
     """Logs rows, rate and time left every few seconds while a ``with`` block runs."""
@@ -82,20 +86,21 @@ class ProgressLog:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        started = time.monotonic()
-        first: int | None = None
-        shown = -1
+        started, first, shown, spoke = time.monotonic(), None, None, time.monotonic()
         while not self._stop.wait(self.interval):
             try:
-                counts, workers = ray.get(self.board.state.remote(), timeout=self.interval)
+                counts, _ = ray.get(self.board.state.remote(), timeout=self.interval)
             except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
                 # The board is restarting or the cluster is going down: the next round, or the job itself, will say.
                 continue
-            first = counts.done if first is None else first
-            if counts.done == shown and counts.done == 0 and not workers:
+            now = time.monotonic()
+            if counts.done == shown and now - spoke < QUIET_SECONDS:
                 continue
-            shown = counts.done
-            log.info("%s", progress_line(counts, counts.done - first, time.monotonic() - started - self.interval))
+            if first is None or counts.done == first:
+                # Starting workers and loading the model is no part of the rate.
+                first, started = counts.done, now
+            shown, spoke = counts.done, now
+            log.info("%s", progress_line(counts, counts.done - first, now - started))
 
 
 def progress_line(counts: Counts, fresh: int, seconds: float) -> str:

@@ -74,7 +74,7 @@ RowFunction = Callable[[Row], Row]
 
 def blob(array: np.ndarray) -> memoryview:
     """An array's bytes for a binary column, without a copy when it is contiguous."""
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def view(value: pa.Scalar, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray | None:

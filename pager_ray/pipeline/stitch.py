@@ -129,7 +129,7 @@ def _npz(name: str, array: np.ndarray) -> bytes:
 def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSettings) -> bytes:
     """rgb | depth | normals | sky as JPEG; depth and normals with their sky filled, whatever is stored."""
     height, width = panel_size(PREVIEW_WIDTH)
-    rgb = view(thumbnail, np.uint8, (height, width, 3))
+    rgb = np.frombuffer(thumbnail.as_buffer(), np.uint8).reshape(height, width, 3)
     if settings.preview_sky is not None:
         faces = _filled(faces, row["log_scale"], *settings.preview_sky)
     stitched = _stitch(faces, height, width, settings.fov)

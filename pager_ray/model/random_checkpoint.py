@@ -52,6 +52,9 @@ _RESIDUAL_GAIN = 0.5
 _OUTPUT_GAIN = 0.8
 _OUTPUT_LAYER = "output_conv2.2"
 _TYPICAL_DEPTH_METRES = 3.0
+_SKY_OUTPUT_LAYER = "sky.fuse.2"
+# Mostly no sky: random maps around the threshold would hide the depth of every preview behind filled sky.
+_SKY_LOGIT = -1.5
 
 
 def write_random_checkpoint(
@@ -141,7 +144,7 @@ def _distribution(key: str, shape: Sequence[int]) -> tuple[float, float]:
     if name in ("cls_token", "pos_embed", "camera_token"):
         return 0.0, _TOKEN_STD
     if name == "bias":
-        return 0.0, 0.02
+        return (_SKY_LOGIT, 0.0) if module.endswith(_SKY_OUTPUT_LAYER) else (0.0, 0.02)
     if len(shape) == 1:
         return 1.0, 0.02
     fan_in = shape[0] if "resize_layers.0" in module or "resize_layers.1" in module else math.prod(shape[1:])

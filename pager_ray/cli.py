@@ -43,7 +43,7 @@ def cli(verbose: bool) -> None:
         stream=sys.stderr,
     )
     # The libraries' own progress is about blocks and requests; ours is about panoramas.
-    for name in ("ray", "fsspec", "s3fs", "botocore", "aiobotocore", "httpx", "PIL", "asyncio", "urllib3"):
+    for name in ("ray", "fsspec", "s3fs", "botocore", "aiobotocore", "httpx", "PIL", "asyncio", "urllib3", "numexpr"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 

@@ -97,8 +97,9 @@ def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: st
 
         folder, name = fetch_checkpoint(text, (CONFIG, WEIGHTS))
     else:
-        folder = Path(text).expanduser()
-        name = str(folder)
+        # Absolute, because the processes that load the weights may run in another working directory.
+        folder = Path(text).expanduser().absolute()
+        text = name = str(folder)
     return _from_folder(folder, source=text, name=name)
 
 

@@ -1,10 +1,13 @@
 """Configuration: what is wrong is said in one line that names the key, what it got and what it takes."""
 
+from pathlib import Path
+
 import pytest
 
 from pager_ray.config import RunConfig, describe_keys, load_config
 from pager_ray.errors import ConfigError
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 ENOUGH = ["input.uris=in", "output.uri=out"]
 
 
@@ -119,3 +122,9 @@ def test_configuration_cannot_be_changed():
     config = RunConfig()
     with pytest.raises(ValueError, match="frozen"):
         config.checkpoint = "other"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configurations_load(path):
+    """Every commented example in configs/ is a valid configuration."""
+    assert load_config(path).input.uris

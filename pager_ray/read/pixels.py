@@ -40,6 +40,8 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
+# libjpeg's words for bytes between two segments: some cameras leave them, and the picture is whole.
+_PADDING = "extraneous bytes before marker"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
@@ -130,7 +132,7 @@ def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndar
     if header.orientation in _TURNED:
         width, height = height, width
     if header.format == "JPEG":
-        pixels = _decode_jpeg(header.data, width, height)
+        pixels = _decode_jpeg(header, width, height)
     else:
         try:
             header.image.load()
@@ -155,7 +157,8 @@ def _scaling(full_width: int, full_height: int, width: int, height: int) -> int:
     return 1
 
 
-def _decode_jpeg(data: bytes, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+def _decode_jpeg(header: ImageHeader, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    data = header.data
     try:
         full_height, full_width, colours, _ = simplejpeg.decode_jpeg_header(data)
         factor = _scaling(full_width, full_height, width, height)
@@ -168,12 +171,23 @@ def _decode_jpeg(data: bytes, width: int, height: int) -> UInt8[np.ndarray, "h w
             strict=True,
         )
     except ValueError as error:
+        if _PADDING in str(error):
+            return _decode_padded_jpeg(header)
         raise _corrupt("JPEG", error) from error
     if pixels.shape[2] == 3:
         return pixels
     # Four-channel JPEGs hold inverted ink (Adobe's convention, which every reader follows): light = ink · black.
     cyan, magenta, yellow, black = cv2.split(pixels)
     return cv2.merge([cv2.multiply(ink, black, scale=1 / 255) for ink in (cyan, magenta, yellow)])
+
+
+def _decode_padded_jpeg(header: ImageHeader) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode with Pillow, which skips bytes between segments as every viewer does, and still refuses a cut file."""
+    try:
+        header.image.load()
+        return _to_rgb(header.image)
+    except _DECODER_ERRORS as error:
+        raise _corrupt("JPEG", error) from error
 
 
 def _to_rgb(image: ImageFile) -> UInt8[np.ndarray, "h w 3"]:

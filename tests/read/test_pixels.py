@@ -157,6 +157,16 @@ CONTAINERS += [("JPEG", {"progressive": True}), ("PNG", {"compress_level": 0})]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_bytes_between_jpeg_segments_are_skipped() -> None:
+    """Bytes that some cameras leave before the end marker cost nothing; a file cut there is still refused."""
+    whole = encode(picture(128, 64), "JPEG", quality=90)
+    padded = whole[:-2] + b"\x00\x11\x22\x33" + whole[-2:]
+    np.testing.assert_array_equal(decode(padded), decode(whole))
+    with pytest.raises(InputError) as caught:
+        decode(padded[:-6])
+    assert caught.value.error_class == "corrupt_image"
+
+
 @pytest.mark.parametrize(("format", "options"), CONTAINERS, ids=str)
 def test_no_truncated_file_gives_pixels(format: str, options: dict) -> None:
     """Cut anywhere, the last byte included, every format is an input error: never grey or black filling."""

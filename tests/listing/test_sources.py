@@ -1,5 +1,6 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -119,3 +120,86 @@ def test_credentials_in_urls_are_refused():
     with pytest.raises(ConfigError, match="carries credentials") as caught:
         list_inputs(["s3://key:verysecret@bucket/panoramas"])
     assert "verysecret" not in str(caught.value)
+
+
+@pytest.fixture
+def bucket():
+    """An object store with three images, one of them hidden, and a listing beside them."""
+    memory = fsspec.filesystem("memory")
+    for name in ("a.jpg", "deep/b.png", "deep/._b.png"):
+        memory.pipe_file(f"/bucket/in/{name}", b"")
+    memory.pipe_file("/bucket/list.csv", b"uri,scene\nin/a.jpg,outdoor\nin/deep/b.png,\n")
+    yield "memory://bucket"
+    memory.store.clear()
+
+
+def test_object_stores_list_like_folders(bucket):
+    """Folders, globs and listings on an object store give the ids of a local tree, and URIs that read there."""
+    assert ids(f"{bucket}/in") == ids(f"{bucket}/in/**/*.*") == ["a", "deep/b"]
+    rows = list_inputs([f"{bucket}/list.csv"])
+    assert [row.id for row in rows] == ["in/a", "in/deep/b"]
+    assert [row.scene for row in rows] == ["outdoor", None]
+    for row in rows:
+        with fsspec.open(row.uri) as file:
+            assert file.read() == b""
+
+
+def test_hidden_files_and_other_files_are_left_out(tmp_path):
+    """What a system leaves beside pictures is no input."""
+    for name in ("a.jpg", "._a.jpg", ".b.jpg", "Thumbs.db", "a.jpg.tmp", "a.txt"):
+        (tmp_path / name).touch()
+    assert ids(tmp_path) == ["a"]
+
+
+def test_a_row_listed_twice_is_done_once(tmp_path):
+    """A listing that names a file twice gives one input and one reject that says who has the id."""
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\na.jpg\n")
+    rows = list_inputs([str(tmp_path / "list.txt")])
+    assert [row.error_class for row in rows] == [None, None, "duplicate_id"]
+    assert len({row.id for row in rows}) == 3
+    assert rows[2].uri == rows[0].uri
+    assert f"{tmp_path}/a.jpg" in rows[2].message
+
+
+def test_given_ids_win_over_derived_ones(tmp_path):
+    """A file whose derived id a listing has given to another takes its next longer one."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "room.jpg").touch()
+    (tmp_path / "list.csv").write_text("uri,id\nother.jpg,room\n")
+    for order in ((0, 1), (1, 0)):
+        sources = [str(tmp_path / "in"), str(tmp_path / "list.csv")]
+        found = {row.uri: row.id for row in list_inputs([sources[n] for n in order])}
+        assert found == {f"{tmp_path}/in/room.jpg": "room.jpg", f"{tmp_path}/other.jpg": "room"}
+
+
+@pytest.mark.parametrize(("length", "fits"), [(1024, True), (1025, False)])
+def test_ids_have_a_longest_length(tmp_path, length, fits):
+    """Ids of up to 1024 characters are taken, longer ones are refused by row."""
+    (tmp_path / "list.csv").write_text(f"uri,id\na.jpg,{'x' * length}\n")
+    if fits:
+        assert ids(tmp_path / "list.csv") == ["x" * length]
+    else:
+        with pytest.raises(ConfigError, match="row 1: id takes up to 1024"):
+            ids(tmp_path / "list.csv")
+
+
+def test_ids_may_say_anything(tmp_path):
+    """Slashes, dots, spaces and other scripts are letters of an id like any other."""
+    names = ["../../etc/passwd", ".", "a b", "房间/1", "x.jpg"]
+    table = pa.table({"uri": [f"{n}.jpg" for n in range(len(names))], "id": names})
+    pq.write_table(table, tmp_path / "list.parquet")
+    assert ids(tmp_path / "list.parquet") == names
+
+
+def test_rows_with_credentials_are_refused(tmp_path):
+    """A listing's row with credentials is refused by its number, without repeating them."""
+    (tmp_path / "list.txt").write_text("a.jpg\ns3://key:verysecret@bucket/b.jpg\n")
+    with pytest.raises(ConfigError, match="row 2: the URI carries credentials") as caught:
+        list_inputs([str(tmp_path / "list.txt")])
+    assert "verysecret" not in str(caught.value)
+
+
+def test_sources_are_numbered(panoramas):
+    """The error names which of several sources is wrong."""
+    with pytest.raises(ConfigError, match=r"^input\.uris\[1\]: .*absent does not exist"):
+        list_inputs([str(panoramas), str(panoramas / "absent")])

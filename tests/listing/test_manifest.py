@@ -1,0 +1,142 @@
+"""The manifest: what was listed, kept whole, and what of it one start has to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pager_ray.errors import StorageError
+from pager_ray.listing import (
+    MANIFEST_SCHEMA,
+    Listed,
+    list_inputs,
+    listing_digest,
+    read_manifest,
+    write_manifest,
+    write_pending,
+)
+from pager_ray.storage import Folder
+
+ROWS = [
+    Listed("/in/ü b.jpg", "ü b", "indoor"),
+    Listed("s3://bucket/c.jpg", "c"),
+    Listed("/in/d.jpg", "c~2", None, "duplicate_id", "id 'c' is already taken"),
+    Listed("/in/e.jpg", "e", "outdoor"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "state" / "manifest"))
+
+
+def test_the_manifest_is_the_listing(folder: Folder) -> None:
+    """Every listed row comes back in order, rejected ones with their reason; the folder is made on the way."""
+    write_manifest(folder, ROWS)
+    table = read_manifest(folder)
+    assert table.schema == MANIFEST_SCHEMA
+    assert [Listed(**row) for row in table.to_pylist()] == ROWS
+
+
+def test_a_manifest_on_an_object_store() -> None:
+    """The manifest lies on any fsspec URL."""
+    memory = Folder("memory://bucket/manifest")
+    try:
+        write_manifest(memory, ROWS)
+        assert read_manifest(memory, ["id"]).column("id").to_pylist() == [row.id for row in ROWS]
+    finally:
+        fsspec.filesystem("memory").store.clear()
+
+
+def test_columns_are_read_alone(folder: Folder) -> None:
+    """A reader of ids need not read URIs."""
+    write_manifest(folder, ROWS)
+    assert read_manifest(folder, ["id", "scene"]).column_names == ["id", "scene"]
+
+
+def test_a_second_listing_replaces_the_first(folder: Folder) -> None:
+    """A run that died before its run file existed lists again."""
+    write_manifest(folder, ROWS)
+    write_manifest(folder, ROWS[:1])
+    assert read_manifest(folder).num_rows == 1
+    assert folder.names() == ["manifest.parquet"]
+
+
+def test_an_empty_listing_has_the_columns(folder: Folder) -> None:
+    """No rows are a manifest too."""
+    write_manifest(folder, [])
+    assert read_manifest(folder).schema == MANIFEST_SCHEMA
+
+
+def test_pending_rows_are_those_that_are_left(folder: Folder) -> None:
+    """What one start has to do is the manifest's rows of those ids, in the manifest's order, beside the manifest."""
+    write_manifest(folder, ROWS)
+    manifest = read_manifest(folder)
+    for ids in (["e", "c~2"], [], [row.id for row in ROWS]):
+        name = write_pending(folder, manifest, ids)
+        left = pq.read_table(folder.join(name))
+        assert left.to_pylist() == [row for row in manifest.to_pylist() if row["id"] in ids]
+        assert left.schema == MANIFEST_SCHEMA
+    assert read_manifest(folder).equals(manifest)
+    assert folder.names() == sorted([name, "manifest.parquet"])
+
+
+def test_the_digest_is_that_of_the_rows() -> None:
+    """Equal listings have equal digests; another id, URI, scene, order or number of rows has another."""
+    changed = [
+        [replace(ROWS[0], id="x"), *ROWS[1:]],
+        [replace(ROWS[0], uri="/x"), *ROWS[1:]],
+        [replace(ROWS[0], scene="outdoor"), *ROWS[1:]],
+        [replace(ROWS[0], scene=None), *ROWS[1:]],
+        [ROWS[1], ROWS[0], *ROWS[2:]],
+        ROWS[:-1],
+        [*ROWS, ROWS[-1]],
+        [],
+    ]
+    digests = [listing_digest(rows) for rows in (ROWS, *changed)]
+    assert len(set(digests)) == len(digests)
+    assert listing_digest([replace(row) for row in ROWS]) == digests[0]
+    assert {len(digest) for digest in digests} == {64}
+
+
+def test_fields_do_not_run_into_each_other() -> None:
+    """A character that moves from one field to the next changes the digest."""
+    assert listing_digest([Listed("bc", "a")]) != listing_digest([Listed("c", "ab")])
+    assert listing_digest([Listed("b", "a", "indoor")]) != listing_digest([Listed("bindoor", "a")])
+
+
+def test_listing_twice_gives_one_digest(tmp_path: Path) -> None:
+    """A folder that has not changed is the same listing for the next start, whatever order it was filled in."""
+    for name in ("b.jpg", "a.jpg", "c/d.jpg"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    first = listing_digest(list_inputs([str(tmp_path / "in")]))
+    assert listing_digest(list_inputs([str(tmp_path / "in")])) == first
+    (tmp_path / "in" / "e.jpg").touch()
+    assert listing_digest(list_inputs([str(tmp_path / "in")])) != first
+
+
+def test_a_missing_manifest_is_named(folder: Folder) -> None:
+    """A manifest that is not there is an error with its path."""
+    with pytest.raises(StorageError, match=r"manifest/manifest\.parquet: cannot be read"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1PAR1"])
+def test_a_manifest_that_is_none_is_named(folder: Folder, content: bytes) -> None:
+    """A file that is no Parquet file is an error with its path."""
+    folder.write("manifest.parquet", content)
+    with pytest.raises(StorageError, match=r"manifest/manifest\.parquet: is no Parquet file"):
+        read_manifest(folder)
+
+
+def test_ids_are_never_null() -> None:
+    """The schema lets no row be without id or URI."""
+    assert [field.name for field in MANIFEST_SCHEMA if not field.nullable] == ["id", "uri"]
+    assert {field.type for field in MANIFEST_SCHEMA} == {pa.string()}

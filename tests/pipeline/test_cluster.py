@@ -1,0 +1,131 @@
+"""Reservations: what each kind of task asks of the cluster it finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+
+from pager_ray.config import RunConfig, load_config
+from pager_ray.errors import ConfigError
+from pager_ray.pipeline.cluster import (
+    SMALL_ACTOR_CPUS,
+    SMALL_CLUSTER_CPUS,
+    SMALL_TASK_CPUS,
+    Reservation,
+    connected,
+    reserve,
+)
+
+
+def config_of(*overrides: str) -> RunConfig:
+    return load_config(None, ["input.uris=in", "output.uri=out", *overrides])
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Pretends that a cluster of the given nodes is connected."""
+
+    def pretend(*nodes: dict[str, float]) -> None:
+        total: dict[str, float] = {}
+        for node in nodes:
+            for name, amount in node.items():
+                total[name] = total.get(name, 0.0) + amount
+        described = [{"NodeID": f"{n}", "Alive": True, "Resources": node} for n, node in enumerate(nodes)]
+        monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+        monkeypatch.setattr(ray, "nodes", lambda: described)
+
+    return pretend
+
+
+@pytest.mark.parametrize("cpus", [1.0, 2.0, SMALL_CLUSTER_CPUS - 1.0])
+def test_small_machines_reserve_shares(cluster: Any, cpus: float) -> None:
+    """With few CPUs every task and actor reserves a share of one, and torch still uses them all."""
+    cluster({"CPU": cpus})
+    assert reserve(config_of("compute.gpus_per_worker=0")) == Reservation(
+        SMALL_TASK_CPUS, SMALL_ACTOR_CPUS, 0, int(cpus)
+    )
+
+
+@pytest.mark.parametrize("device", ["0", "1"])
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 8, 64])
+def test_one_model_actor_leaves_room_for_tasks(cluster: Any, cpus: int, device: str) -> None:
+    """Beside the default model actor a task always fits: reading and stitching never wait for it to end."""
+    cluster({"CPU": float(cpus), "GPU": 1.0})
+    asked = reserve(config_of(f"compute.gpus_per_worker={device}"))
+    assert cpus - asked.actor_cpus >= asked.task_cpus
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "actor_cpus", "threads"),
+    [(8, "1", 7, 8), (8, "2", 3, 4), (16, "[1, 4]", 3, 4), (64, "5", 12, 12)],
+)
+def test_model_actors_on_cpus_share_the_machine(
+    cluster: Any, cpus: int, workers: str, actor_cpus: float, threads: int
+) -> None:
+    """On CPUs the actors split the machine between them, less one CPU for the other stages, at the pool's full size."""
+    cluster({"CPU": float(cpus)})
+    asked = reserve(config_of("compute.gpus_per_worker=0", f"compute.gpu_workers={workers}"))
+    assert asked == Reservation(1.0, actor_cpus, 0, threads)
+
+
+def test_model_actors_on_gpus_take_one_cpu(cluster: Any) -> None:
+    """With GPUs an actor reserves the configured share of one and a CPU; torch's threads are left alone."""
+    cluster({"CPU": 16.0, "GPU": 2.0})
+    assert reserve(config_of()) == Reservation(1.0, 1.0, 1.0, None)
+    assert reserve(config_of("compute.gpus_per_worker=0.5")).actor_gpus == 0.5
+
+
+def test_small_machines_with_a_gpu_reserve_shares(cluster: Any) -> None:
+    """A GPU does not change that shares are reserved on few CPUs."""
+    cluster({"CPU": 2.0, "GPU": 1.0})
+    assert reserve(config_of()) == Reservation(SMALL_TASK_CPUS, SMALL_ACTOR_CPUS, 1.0, None)
+
+
+@pytest.mark.parametrize("cpus", [2.0, 32.0])
+def test_a_given_share_per_task_is_taken(cluster: Any, cpus: float) -> None:
+    """What the configuration reserves per task holds on machines of every size."""
+    cluster({"CPU": cpus})
+    assert reserve(config_of("compute.gpus_per_worker=0", "compute.cpus_per_task=1.5")).task_cpus == 1.5
+
+
+@pytest.mark.parametrize("gpus", [{}, {"GPU": 0.0}])
+def test_a_lone_machine_without_a_gpu_is_refused(cluster: Any, gpus: dict[str, float]) -> None:
+    """GPUs that will never come are an error that names the key, instead of a job that waits for ever."""
+    cluster({"CPU": 8.0} | gpus)
+    with pytest.raises(
+        ConfigError, match=r"compute\.gpus_per_worker: got 0\.5, but this machine has no GPU; set it to"
+    ):
+        reserve(config_of("compute.gpus_per_worker=0.5"))
+
+
+def test_a_cluster_may_still_get_its_gpus(cluster: Any) -> None:
+    """A cluster of several nodes may grow GPU nodes on demand: the job waits for them."""
+    cluster({"CPU": 8.0}, {"CPU": 8.0})
+    assert reserve(config_of()).actor_gpus == 1.0
+
+
+def test_a_standing_cluster_is_left_standing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is connected already stays connected: nothing is started or shut down."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("started a second Ray"))
+    monkeypatch.setattr(ray, "shutdown", lambda *_, **__: pytest.fail("shut down somebody's Ray"))
+    with connected("ray://elsewhere:10001"):
+        pass
+
+
+def test_a_cluster_of_our_own_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was started for the job ends with it, also when the job fails."""
+    told: list[str | None] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *, address, **_: told.append(address))
+    monkeypatch.setattr(ray, "shutdown", lambda: told.append("shut down"))
+
+    def fail() -> None:
+        with connected("10.0.0.1:6379"):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert told == ["10.0.0.1:6379", "shut down"]

@@ -1,0 +1,164 @@
+"""Progress: counted once per shard, said in panoramas, quiet when nothing happens."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from pager_ray.pipeline import progress
+from pager_ray.pipeline.progress import (
+    QUIET_SECONDS,
+    Board,
+    Counts,
+    ProgressLog,
+    format_duration,
+    format_rate,
+    progress_line,
+)
+
+
+def test_the_board_adds_up_shards() -> None:
+    """Rows of every shard count on top of what earlier starts finished."""
+    board = Board(Counts(100, predicted=10, rejected=1), None)
+    board.add(4, 0)
+    board.add(3, 2)
+    counts, workers = board.state()
+    assert counts == Counts(100, predicted=17, rejected=3)
+    assert counts.done == 20
+    assert workers == []
+
+
+def test_the_board_remembers_workers() -> None:
+    """Every model actor that starts is described, in order."""
+    board = Board(Counts(1), None)
+    board.worker_started({"device": "a"})
+    board.worker_started({"device": "b"})
+    assert board.state()[1] == [{"device": "a"}, {"device": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("limit", "rejected", "over"), [(None, 10**9, False), (0, 0, False), (0, 1, True), (2, 2, False), (2, 3, True)]
+)
+def test_the_budget_is_what_may_be_rejected(limit: int | None, rejected: int, over: bool) -> None:
+    """A run may have as many rejects as its budget says, and not one more; without one, any number."""
+    board = Board(Counts(10, rejected=1 if rejected else 0), limit)
+    board.add(5, max(rejected - 1, 0))
+    assert board.over_budget() == over
+
+
+def test_lines_say_what_is_done_and_left() -> None:
+    """A line has rows, share and rejects, and rate and time left once there is a rate."""
+    counts = Counts(10_000, predicted=2_400, rejected=100)
+    assert progress_line(counts, 0, 60) == "2,500/10,000 panoramas (25%), 100 rejected"
+    assert progress_line(counts, 100, 0) == "2,500/10,000 panoramas (25%), 100 rejected"
+    assert progress_line(counts, 500, 100) == (
+        "2,500/10,000 panoramas (25%), 100 rejected, 5.0 panoramas/s, 25 min 0 s left"
+    )
+
+
+def test_lines_at_the_ends() -> None:
+    """Nothing listed is all done, and a finished run has no time left."""
+    assert progress_line(Counts(0), 0, 0) == "0/0 panoramas (100%), 0 rejected"
+    assert progress_line(Counts(4, 4), 4, 2).endswith("2.0 panoramas/s, 0 s left")
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"),
+    [(12.34, "12.3 panoramas/s"), (1, "1.0 panoramas/s"), (0.5, "30.0 panoramas/min"), (0.01, "0.6 panoramas/min")],
+)
+def test_rates_read_well(rate: float, shown: str) -> None:
+    """From one panorama per second on rates are per second, below it per minute."""
+    assert format_rate(rate) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.5, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3599.6, "1 h 0 min"),
+        (12_000, "3 h 20 min"),
+        (360_000, "100 h 0 min"),
+    ],
+)
+def test_durations_read_well(seconds: float, shown: str) -> None:
+    """Durations are rounded first and then split, so that no line says 60 seconds or 60 minutes."""
+    assert format_duration(seconds) == shown
+
+
+class Clock:
+    """Time that passes only while the log waits; stops after the last state."""
+
+    def __init__(self, states: list[Any], step: float) -> None:
+        self.states, self.step, self.now = list(states), step, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, _: float) -> bool:
+        self.now += self.step
+        return not self.states
+
+    def get(self, *_: object, **__: object) -> tuple[Counts, list[object]]:
+        state = self.states.pop(0)
+        if isinstance(state, Exception):
+            raise state
+        return Counts(100, predicted=state), []
+
+
+def told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, states: list[Any], step: float
+) -> list[str]:
+    """The lines that a log says while the board goes through the states, ``step`` seconds apart."""
+    clock = Clock(states, step)
+    board = SimpleNamespace(state=SimpleNamespace(remote=lambda: None))
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO, "pager_ray.progress"):
+        patch.setattr(progress.time, "monotonic", clock.monotonic)
+        patch.setattr(ray, "get", clock.get)
+        ProgressLog(board, _stop=clock)._run()  # type: ignore[arg-type]
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_the_rate_starts_with_the_first_rows(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Starting workers is no part of the rate: it counts from the last look at which nothing new was done."""
+    lines = told(monkeypatch, caplog, [5, 5, 5, 15, 35], step=QUIET_SECONDS)
+    assert lines[:3] == ["5/100 panoramas (5%), 0 rejected"] * 3
+    assert lines[3:] == [
+        "15/100 panoramas (15%), 0 rejected, 10.0 panoramas/min, 8 min 30 s left",
+        "35/100 panoramas (35%), 0 rejected, 15.0 panoramas/min, 4 min 20 s left",
+    ]
+
+
+def test_nothing_new_is_said_rarely(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """While no shard is finished the line is repeated once a minute, not every few seconds."""
+    lines = told(monkeypatch, caplog, [0] * 13, step=10)
+    assert lines == ["0/100 panoramas (0%), 0 rejected"] * 3
+
+
+def test_a_board_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A board that does not answer for a while ends neither the log nor the job."""
+    lines = told(monkeypatch, caplog, [ray.exceptions.GetTimeoutError(), ray.exceptions.RayActorError(), 7], step=10)
+    assert lines == ["7/100 panoramas (7%), 0 rejected"]
+
+
+def test_the_log_stops_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving the block ends the thread, also when the job fails."""
+    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), []))
+    log = ProgressLog(SimpleNamespace(state=SimpleNamespace(remote=lambda: None)), interval=3600)
+
+    def fail() -> None:
+        with log:
+            assert log._thread is not None
+            assert log._thread.is_alive()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert log._thread is not None
+    assert not log._thread.is_alive()

@@ -1,0 +1,225 @@
+"""Reading and projecting: every row comes out once, with its faces or with the reason why there are none."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import pickle
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from pager_ray.geometry import erp_to_cubemap
+from pager_ray.listing import MANIFEST_SCHEMA
+from pager_ray.pipeline import read as stage
+from pager_ray.pipeline.read import ReadSettings, make_read_fn
+from pager_ray.pipeline.rows import READ_SCHEMA
+from pager_ray.preview import panel_size
+from pager_ray.read import decode_panorama
+from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
+
+SIZE = 16
+SETTINGS = ReadSettings(face_size=SIZE, fov=90.0, max_pixels=2**24, thumbnail_width=None)
+
+
+def manifest(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist([{"scene": None, "error_class": None, "message": None} | row for row in rows],
+                                schema=MANIFEST_SCHEMA)  # fmt: skip
+
+
+def read(*uris: str | Path, settings: ReadSettings = SETTINGS) -> list[dict[str, Any]]:
+    """The rows that the stage makes of inputs named by their place in the list."""
+    rows = [{"id": str(number), "uri": str(uri)} for number, uri in enumerate(uris)]
+    table = make_read_fn(settings)(manifest(*rows))
+    assert table.schema == READ_SCHEMA
+    assert [row["id"] for row in table.to_pylist()] == [row["id"] for row in rows]
+    return table.to_pylist()
+
+
+def put(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
+    """A good row has the faces of its decoded panorama, its size and digest, and no reject columns."""
+    content = encode(picture(128, 64), "JPEG", quality=90)
+    path = put(tmp_path, "room.jpg", content)
+    table = make_read_fn(SETTINGS)(manifest({"id": "a/room", "uri": str(path), "scene": "indoor"}))
+    row = table.to_pylist()[0]
+    faces = erp_to_cubemap(decode_panorama(content).erp, SIZE)
+    assert row.pop("faces") == faces.tobytes()
+    assert row == {
+        "id": "a/room",
+        "uri": str(path),
+        "scene": "indoor",
+        "stage": None,
+        "error_class": None,
+        "message": None,
+        "attempts": None,
+        "width": 128,
+        "height": 64,
+        "coverage": 1.0,
+        "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "thumbnail": None,
+    }
+
+
+@pytest.mark.parametrize("fov", [90.0, 100.0])
+def test_faces_have_the_checkpoints_size_and_field_of_view(tmp_path: Path, fov: float) -> None:
+    """Face size and field of view are those of the settings."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    row = read(path, settings=replace(SETTINGS, face_size=20, fov=fov))[0]
+    assert row["faces"] == erp_to_cubemap(picture(128, 64), 20, fov).tobytes()
+
+
+def test_cropped_panoramas_are_placed(tmp_path: Path) -> None:
+    """A cropped panorama reports the size of the whole sphere and how much of it the file covers."""
+    xmp = gpano_xmp(**cropped(32, 16, 64, 32, 128, 64))
+    row = read(put(tmp_path, "crop.png", with_xmp(picture(64, 32), "PNG", xmp)))[0]
+    assert (row["error_class"], row["width"], row["height"], row["coverage"]) == (None, 128, 64, 0.25)
+
+
+def test_every_failure_is_a_reject_in_its_place(tmp_path: Path) -> None:
+    """Whatever is wrong with an input gives a reject with stage, class and reason, and leaves its neighbours alone."""
+    good = encode(picture(128, 64))
+    unreadable = [
+        (tmp_path / "gone.jpg", "missing", "does not exist"),
+        (tmp_path, "not_a_file", "is a folder"),
+        ("nosuch://bucket/a.jpg", "unsupported_uri", "no file system serves this URI"),
+        (str(tmp_path / ("x" * 300)), "read_failed", "cannot be read"),
+        (put(tmp_path, "empty.jpg", b""), "empty_file", "empty"),
+        (put(tmp_path, "text.jpg", b"words, not pixels\n" * 9), "not_an_image", "no image"),
+        (put(tmp_path, "gif.jpg", b"GIF89a" + bytes(99)), "unsupported_format", "GIF"),
+        (put(tmp_path, "cut.png", good[: len(good) // 2]), "corrupt_image", ""),
+        (put(tmp_path, "flat.png", encode(picture(96, 32))), "not_a_panorama", "96"),
+        (put(tmp_path, "dot.png", encode(np.zeros((1, 1, 3), np.uint8))), "too_small", ""),
+        (put(tmp_path, "bomb.png", png_bomb(30_000, 15_000)), "too_large", "450000000"),
+    ]
+    sources: list[str | Path] = []
+    for number, (source, _, _) in enumerate(unreadable):
+        sources += [put(tmp_path, f"good{number}.png", encode(picture(64, 32) // (number + 1))), source]
+    rows = read(*sources)
+    for number, (_, error_class, reason) in enumerate(unreadable):
+        fine, bad = rows[2 * number], rows[2 * number + 1]
+        assert fine["error_class"] is None
+        assert fine["faces"] == erp_to_cubemap(picture(64, 32) // (number + 1), SIZE).tobytes()
+        assert (bad["stage"], bad["error_class"], bad["attempts"]) == ("read", error_class, 1)
+        assert reason in bad["message"]
+        assert "\n" not in bad["message"]
+        assert [bad[name] for name in ("width", "height", "coverage", "digest", "faces", "thumbnail")] == [None] * 6
+
+
+def test_the_pixel_limit_is_the_settings(tmp_path: Path) -> None:
+    """An image of more pixels than allowed is rejected, one of exactly as many is read."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    at, below = (read(path, settings=replace(SETTINGS, max_pixels=128 * 64 - less))[0] for less in (0, 1))
+    assert (at["error_class"], below["error_class"]) == (None, "too_large")
+
+
+def test_what_may_not_be_read_is_a_reject(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file without the right to read it is a reject that says so."""
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+    row = read(tmp_path / "secret.jpg")[0]
+    assert row["error_class"] == "permission_denied"
+    assert row["message"] == f"{tmp_path}/secret.jpg: may not be read (Permission denied)"
+
+
+def test_rows_that_the_listing_rejected_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row with a reason already is not read, and keeps the reason under the stage *list*."""
+    monkeypatch.setattr(stage, "decode_panorama", lambda *_, **__: pytest.fail("reads a rejected row"))
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    taken = {"id": "room~2", "uri": str(path), "error_class": "duplicate_id", "message": "id 'room' is taken"}
+    row = make_read_fn(SETTINGS)(manifest(taken)).to_pylist()[0]
+    assert {key: value for key, value in row.items() if value is not None} == taken | {"stage": "list", "attempts": 1}
+
+
+def test_an_empty_block_stays_empty() -> None:
+    """No rows in, no rows out, under the stage's schema."""
+    table = make_read_fn(SETTINGS)(manifest())
+    assert (table.num_rows, table.schema) == (0, READ_SCHEMA)
+
+
+def test_more_rows_than_fetching_threads_keep_their_order(tmp_path: Path) -> None:
+    """Objects arrive in any order; rows leave in theirs."""
+    paths = [put(tmp_path, f"{n}.png", encode(picture(64, 32) // (n + 1))) for n in range(3 * stage.FETCH_THREADS)]
+    for number, row in enumerate(read(*paths)):
+        assert row["faces"] == erp_to_cubemap(picture(64, 32) // (number + 1), SIZE).tobytes()
+
+
+def test_object_urls_are_read() -> None:
+    """Inputs are read from any file system that fsspec serves."""
+    memory = fsspec.filesystem("memory")
+    try:
+        memory.pipe_file("/bucket/room.png", encode(picture(64, 32)))
+        rows = read("memory://bucket/room.png", "memory://bucket/gone.png")
+        assert rows[0]["faces"] == erp_to_cubemap(picture(64, 32), SIZE).tobytes()
+        assert (rows[1]["error_class"], rows[1]["message"]) == ("missing", "memory://bucket/gone.png: does not exist")
+    finally:
+        memory.store.clear()
+
+
+@pytest.mark.parametrize("width", [512, 1024])
+def test_thumbnails_are_the_panorama_at_panel_size(tmp_path: Path, width: int) -> None:
+    """Where previews are wanted a row carries its panorama at the panel's size, as raw RGB."""
+    erp = picture(2048, 1024)
+    row = read(put(tmp_path, "room.png", encode(erp)), settings=replace(SETTINGS, thumbnail_width=width))[0]
+    height, panel = panel_size(width)
+    thumbnail = np.frombuffer(row["thumbnail"], np.uint8).reshape(height, panel, 3)
+    reduced = cv2.resize(erp.astype(np.float32), (panel, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(thumbnail - reduced).max() < 1
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """An HTTP server that answers 404 to everything; gives its address."""
+
+    class Nothing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing)
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{listening.server_port}"
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def test_no_secret_reaches_a_message(server: str) -> None:
+    """User info and signed queries are in no message, whether the object is missing, unreachable or unsupported."""
+    secret = "hunter2"
+    rows = read(
+        f"http://{server}/a.jpg?signature={secret}",
+        f"http://user:{secret}@{server}/a.jpg",
+        f"http://user:{secret}@127.0.0.1:9/a.jpg?signature={secret}",
+        f"nosuch://{secret}@host/a.jpg",
+    )
+    assert [row["error_class"] for row in rows] == ["missing", "missing", "read_failed", "unsupported_uri"]
+    for row in rows:
+        assert secret not in row["message"]
+        assert row["message"].split(": ")[0].endswith("a.jpg")
+
+
+def test_the_function_travels_to_workers(tmp_path: Path) -> None:
+    """Settings are plain values: they arrive in another process equal."""
+    assert pickle.loads(pickle.dumps(SETTINGS)) == SETTINGS  # noqa: S301

@@ -1,0 +1,243 @@
+"""The command line: documented exit codes, and one line for what went wrong."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pager_ray
+from pager_ray.cli import cli, exit_code, main
+from pager_ray.config import RunConfig, describe_keys
+from pager_ray.errors import (
+    CheckpointError,
+    ConfigError,
+    ErrorBudgetExceeded,
+    InputError,
+    PagerError,
+    RunMismatchError,
+    StorageError,
+)
+from pager_ray.pipeline import job
+from pager_ray.pipeline.job import RunSummary
+from pager_ray.write import Reconciliation
+
+ENOUGH = ["input.uris=in", "output.uri=out"]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was said on standard error, where nothing may be on standard output."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def fake_job(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | RunSummary) -> list[tuple[RunConfig, bool]]:
+    """Replace the job by one that ends at once; gives what it was called with."""
+    calls: list[tuple[RunConfig, bool]] = []
+
+    def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
+        calls.append((config, overwrite))
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(job, "run_job", run_job)
+    return calls
+
+
+def summary(rejects: int) -> RunSummary:
+    classes = {"missing": rejects} if rejects else {}
+    result = Reconciliation(10, 10 - rejects, rejects, [], [], [], classes)
+    return RunSummary("/data/run", result, 10, 5.0, previews=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([*ENOUGH, "output.formt=npz"], "pager-ray: output.formt: unknown key; did you mean output.format?"),
+        ([*ENOUGH, "output.size=3"], "pager-ray: output.size: got 3; takes"),
+        ([*ENOUGH, "checkpoint"], "pager-ray: 'checkpoint': is no override; takes key=value"),
+        (["output.uri=out"], "pager-ray: input.uris: got nothing"),
+        (["--config", "absent.yaml"], "pager-ray: absent.yaml: cannot be read (No such file or directory)"),
+    ],
+)
+def test_wrong_configuration_is_one_line_and_exit_code_2(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong key, value or file is one line that names it, and 2, before any work."""
+    assert exit_code(["run", *arguments]) == 2
+    message = said(capsys)
+    assert message.startswith(line)
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["run", "--nosuch"], ["samples"], ["samples", "x", "--count", "0"]])
+def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Unknown commands and options, missing and impossible arguments give 2 and say what is wrong."""
+    assert exit_code(arguments) == 2
+    assert "Error: " in said(capsys)
+
+
+def test_an_unknown_checkpoint_is_one_line_and_exit_code_1(
+    tmp_path: Path, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A checkpoint that is not there gives 1 and one line that names it, and no output."""
+    run = [f"input.uris={samples}", f"output.uri={tmp_path}/run", f"checkpoint={tmp_path}/no-such-weights"]
+    assert exit_code(["run", *run]) == 1
+    message = said(capsys)
+    assert message.startswith(f"pager-ray: {tmp_path}/no-such-weights: no such checkpoint folder")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_inputs_that_are_not_there_are_one_line_and_exit_code_2(
+    tmp_path: Path, tiny_unified: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An input that matches nothing gives 2 and one line, and no output."""
+    run = [f"input.uris={tmp_path}/nothing/", f"output.uri={tmp_path}/run", f"checkpoint={tiny_unified}"]
+    assert exit_code(["run", *run]) == 2
+    assert said(capsys) == (
+        f"pager-ray: input.uris[0]: {tmp_path}/nothing/ does not exist; takes a folder, a glob, an image file or a "
+        "listing (.parquet, .csv, .txt)\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("input.uris: is wrong"), 2),
+        (RunMismatchError("output.uri: holds another run"), 2),
+        (ErrorBudgetExceeded("too many rejects"), 4),
+        (CheckpointError("no weights"), 1),
+        (StorageError("disk full"), 1),
+        (InputError("missing", "gone"), 1),
+        (PagerError("two\n  lines"), 1),
+    ],
+)
+def test_every_error_has_its_exit_code(
+    error: PagerError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stops a job is one line on standard error with the documented code."""
+    fake_job(monkeypatch, error)
+    assert exit_code(["run", *ENOUGH]) == code
+    assert said(capsys) == f"pager-ray: {' '.join(str(error).split())}\n"
+
+
+def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends with 130 and says that the run can go on."""
+    fake_job(monkeypatch, KeyboardInterrupt())
+    assert exit_code(["run", *ENOUGH]) == 130
+    assert said(capsys).strip() == "interrupted; the same command resumes"
+
+
+def test_programming_errors_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody raised on purpose keeps its traceback."""
+    fake_job(monkeypatch, ZeroDivisionError("bug"))
+    with pytest.raises(ZeroDivisionError):
+        exit_code(["run", *ENOUGH])
+
+
+@pytest.mark.parametrize(("rejects", "code"), [(0, 0), (3, 3)])
+def test_a_finished_run_says_where_to_look(
+    rejects: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A complete run gives 0, one with rejects 3 with their number and path on the last line."""
+    fake_job(monkeypatch, summary(rejects))
+    assert exit_code(["run", *ENOUGH]) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{10 - rejects} of 10 panoramas predicted")
+    assert (lines[-1] == "3 rejects: /data/run/rejects") == bool(rejects)
+
+
+def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file, the overrides and --overwrite are what the job gets; overrides win."""
+    calls = fake_job(monkeypatch, summary(0))
+    path = tmp_path / "run.yaml"
+    path.write_text("input: {uris: [a]}\noutput: {uri: out, size: native}\n")
+    assert exit_code(["run", "--config", str(path), "output.size=64x128", "--overwrite", "scene_mode=indoor"]) == 0
+    assert exit_code(["run", *ENOUGH]) == 0
+    (config, overwrite), (_, default) = calls
+    assert (config.input.uris, config.output.size, config.scene_mode) == (["a"], "64x128", "indoor")
+    assert (overwrite, default) == (True, False)
+
+
+def test_help_lists_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """``run --help`` shows every configuration key with its default and its meaning."""
+    assert exit_code(["run", "--help"]) == 0
+    # Lines break anywhere, also at hyphens.
+    shown = "".join(capsys.readouterr().out.split())
+    for key, default, meaning in describe_keys():
+        assert "".join(f"{key}={default}{meaning}".split()) in shown
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--version`` names the program and the package's version."""
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out == f"pager-ray, version {pager_ray.__version__}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` lists the commands."""
+    assert exit_code(["-h"]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in cli.commands if name not in shown] == []
+    assert set(cli.commands) >= {"run", "samples"}
+
+
+def test_samples_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``samples`` writes pictures of the asked size, their ground truth and a listing that names them."""
+    assert exit_code(["samples", str(tmp_path / "in"), "--count", "2", "--height", "64"]) == 0
+    listing = tmp_path / "in" / "samples.csv"
+    assert capsys.readouterr().out == f"2 panoramas of 128x64, listed in {listing}\n"
+    with listing.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scene"] for row in rows] == ["indoor", "outdoor"]
+    for row in rows:
+        with Image.open(tmp_path / "in" / row["uri"]) as picture:
+            assert picture.size == (128, 64)
+        with np.load(tmp_path / "in" / "ground_truth" / f"{row['id']}.npz") as truth:
+            assert truth["depth"].shape == (64, 128)
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "code"), [("in", ["--seed", "-1"], 2), ("file/in", [], 1)], ids=["seed", "folder"]
+)
+def test_samples_that_cannot_be_written(
+    tmp_path: Path, folder: str, options: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A seed that is none gives 2, a folder that cannot be made 1, each with one line."""
+    (tmp_path / "file").touch()
+    size = ["--count", "1", "--height", "64"]
+    assert exit_code(["samples", str(tmp_path / folder), *size, *options]) == code
+    message = said(capsys)
+    assert message.startswith("pager-ray: cannot write")
+    assert message.count("\n") == 1
+
+
+def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entry point ends the process with the same codes."""
+    fake_job(monkeypatch, summary(3))
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *ENOUGH])
+    assert caught.value.code == 3
+
+
+def test_wrong_usage_is_answered_without_ray_and_torch() -> None:
+    """As a program it answers a wrong key with exit code 2 and one line, before the heavy libraries load."""
+    code = (
+        "import sys; from pager_ray.cli import exit_code; code = exit_code(sys.argv[1:]);"
+        "sys.exit(99 if {'ray', 'torch'} & set(sys.modules) else code)"
+    )
+    done: Any = subprocess.run(
+        [sys.executable, "-c", code, "run", *ENOUGH, "output.formt=npz"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "pager-ray: output.formt: unknown key; did you mean output.format?\n"

@@ -1,0 +1,175 @@
+"""One panorama in this process: every way to give it leads to the same prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pager_ray import single
+from pager_ray.errors import CheckpointError, InputError, ShapeError
+from pager_ray.geometry import cubemap_to_erp, normalise_normals
+from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.model.router import SceneRouter
+from pager_ray.single import predict
+from tests.infer.golden import HEIGHT, WIDTH, assert_near, faces, model, panorama
+from tests.infer.test_predictor import FakeRouter
+
+UNIFIED = "tiny_unified"
+METRIC = "tiny_metric_depth"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The golden panorama without loss."""
+    path = tmp_path / "living room.v2.png"
+    Image.fromarray(panorama(METRIC)).save(path)
+    return path
+
+
+def test_maps_are_the_stitched_faces() -> None:
+    """A prediction's maps are the predictor's faces, stitched at the panorama's size; its faces are the faces."""
+    prediction = predict(panorama(), model(UNIFIED), scene="outdoor")
+    row = Predictor(model(UNIFIED), InferenceSettings())(faces(count=1), ["outdoor"])[0]
+    assert row.depth is not None
+    assert row.normals is not None
+    assert row.sky is not None
+    assert_near(prediction.faces("depth"), row.depth)
+    for name in ("depth", "sky"):
+        stitched = cubemap_to_erp(getattr(row, name)[..., None], HEIGHT, WIDTH)[..., 0]
+        assert_near(getattr(prediction, name), stitched)
+    assert_near(prediction.normals, normalise_normals(cubemap_to_erp(row.normals, HEIGHT, WIDTH)))
+    assert (prediction.scene, prediction.p_outdoor) == ("outdoor", None)
+    assert prediction.log_scale == pytest.approx(row.log_scale, abs=1e-4)
+    assert (prediction.height, prediction.width) == (HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def stored(file: Path) -> Iterator[str]:
+    """The same file on an object store."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bucket/room.png", file.read_bytes())
+    yield "memory://bucket/room.png"
+    memory.store.clear()
+
+
+def test_every_way_to_give_a_panorama_gives_the_same(file: Path, stored: str) -> None:
+    """A path, a string, a file URL, an object's URL, a PIL image and an array are the same panorama."""
+    sources = [
+        file,
+        str(file),
+        f"file://{file}",
+        stored,
+        Image.open(file),
+        panorama(METRIC),
+        np.asfortranarray(panorama(METRIC)),
+    ]
+    predictions = [predict(source, model(METRIC)) for source in sources]
+    for prediction in predictions:
+        assert_near(prediction.depth, predictions[0].depth)
+    assert [prediction.id for prediction in predictions] == [*["living room.v2"] * 3, "room", "", "", ""]
+    assert [prediction.uri for prediction in predictions[1:]] == [str(file), f"file://{file}", stored, "", "", ""]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_pictures_in_memory_are_taken_as_rgb(mode: str) -> None:
+    """A PIL image of another mode is converted; grey and palette pictures are panoramas too."""
+    picture = Image.fromarray(panorama(METRIC)).convert(mode)
+    prediction = predict(picture, model(METRIC))
+    assert_near(prediction.depth, predict(np.asarray(picture.convert("RGB")), model(METRIC)).depth)
+
+
+def test_the_panorama_is_left_alone() -> None:
+    """Prediction changes no pixel of the caller's array."""
+    mine = panorama().copy()
+    predict(mine, model(UNIFIED), scene="indoor")
+    np.testing.assert_array_equal(mine, panorama())
+
+
+@pytest.mark.parametrize("shape", [(100, 300, 3), (100, 100, 3), (200, 100, 3), (64, 130, 3)])
+def test_other_shapes_are_no_panorama(shape: tuple[int, ...]) -> None:
+    """Pixels that are not 2:1 are refused, never stretched."""
+    with pytest.raises(InputError, match=f"{shape[1]}x{shape[0]} is no equirectangular panorama; takes 2:1") as caught:
+        predict(np.zeros(shape, np.uint8), model(METRIC))
+    assert caught.value.error_class == "not_a_panorama"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((64, 128, 3), np.float32), np.zeros((64, 128), np.uint8), np.zeros((64, 128, 4), np.uint8)],
+    ids=["floats", "grey", "alpha"],
+)
+def test_other_arrays_are_refused(wrong: np.ndarray) -> None:
+    """An array that is no RGB picture in bytes is refused with what came and what is taken."""
+    with pytest.raises(ShapeError, match=r"image: got .* takes uint8 \(H, W, 3\)"):
+        predict(wrong, model(METRIC))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A file that is not there is an input error with its path, as a path and as a URL."""
+    for source in (tmp_path / "gone.jpg", f"file://{tmp_path}/gone.jpg"):
+        with pytest.raises(InputError, match=r"gone\.jpg: does not exist") as caught:
+            predict(source, model(METRIC))
+        assert caught.value.error_class == "missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "error_class"), [(b"", "empty_file"), (b"words, not pixels\n" * 9, "not_an_image")]
+)
+def test_unreadable_files_say_why(tmp_path: Path, content: bytes, error_class: str) -> None:
+    """A file that is no picture gives the error class that the job would reject it with."""
+    (tmp_path / "room.jpg").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        predict(tmp_path / "room.jpg", model(METRIC))
+    assert caught.value.error_class == error_class
+
+
+def test_settings_reach_the_prediction() -> None:
+    """Filling and a forced scene mode act as in the job."""
+    plain = predict(panorama(), model(UNIFIED), scene="indoor")
+    forced = predict(panorama(), model(UNIFIED), scene="indoor", settings=InferenceSettings(scene_mode="outdoor"))
+    filled = predict(panorama(), model(UNIFIED), scene="indoor", settings=InferenceSettings(fill=True))
+    assert forced.scene == "outdoor"
+    assert abs(forced.log_scale - plain.log_scale) > 0.5
+    assert filled.log_scale == pytest.approx(plain.log_scale, abs=1e-4)
+    assert np.median(filled.depth / plain.depth) > 2
+
+
+def test_a_given_router_decides() -> None:
+    """Without a scene the router that the caller gave decides, and its probability is kept."""
+    prediction = predict(panorama(), model(UNIFIED), router=FakeRouter(0.75))
+    assert (prediction.scene, prediction.p_outdoor) == ("outdoor", 0.75)
+
+
+def test_the_router_is_loaded_once_and_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLIP is loaded at the first panorama that nobody labelled, for a model with two scales, and then kept."""
+    loads: list[torch.device] = []
+
+    def load(device: torch.device) -> FakeRouter:
+        loads.append(device)
+        return FakeRouter(0.25)
+
+    monkeypatch.setattr(SceneRouter, "load", load)
+    monkeypatch.setattr(single, "_routers", {})
+    predict(panorama(), model(UNIFIED), scene="indoor")
+    predict(panorama(), model(UNIFIED), settings=InferenceSettings(scene_mode="indoor"))
+    predict(panorama(METRIC), model(METRIC))
+    assert loads == []
+    for _ in range(2):
+        prediction = predict(panorama(), model(UNIFIED))
+        assert (prediction.scene, prediction.p_outdoor) == ("indoor", 0.25)
+    assert loads == [torch.device("cpu")]
+
+
+def test_a_router_that_cannot_be_loaded_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without CLIP's weights at hand the error names the ways to do without."""
+    monkeypatch.setattr(single, "_routers", {})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError, match="scene"):
+        predict(panorama(), model(UNIFIED))

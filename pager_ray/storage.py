@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -20,6 +22,9 @@ import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import StorageError
+
+# Bases of what clients of remote stores raise beside OSError, such as a cut connection or missing credentials.
+_CLIENT_ERRORS = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
 
 SAFE_NAME_BYTES = 200
 """Most file systems take names of 255 bytes; the rest is left for suffixes."""
@@ -78,23 +83,25 @@ class Folder:
         Raises:
             StorageError: it cannot be created.
         """
-        try:
+        if not self.path.startswith("/"):
+            return  # bucket/key: there are no folders, and makedirs would create a bucket that was mistyped
+        with self._telling("", "created"):
             self.filesystem.makedirs(self.path, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self}: cannot be created ({error.strerror or error})") from error
 
     def exists(self, name: str) -> bool:
         """Whether ``name`` is there now."""
-        self.filesystem.invalidate_cache(self.path)
-        return bool(self.filesystem.exists(self.join(name)))
+        with self._telling(name, "read"):
+            self.filesystem.invalidate_cache(self.path)
+            return bool(self.filesystem.exists(self.join(name)))
 
     def names(self, suffix: str = "") -> list[str]:
         """Sorted names of the files directly inside that end in ``suffix``; empty when the folder does not exist."""
-        self.filesystem.invalidate_cache(self.path)
-        try:
-            entries = self.filesystem.ls(self.path, detail=True)
-        except FileNotFoundError:
-            return []
+        with self._telling("", "listed"):
+            self.filesystem.invalidate_cache(self.path)
+            try:
+                entries = self.filesystem.ls(self.path, detail=True)
+            except FileNotFoundError:
+                return []
         files = (PurePosixPath(entry["name"]).name for entry in entries if entry["type"] == "file")
         return sorted(name for name in files if name.endswith(suffix))
 
@@ -104,10 +111,8 @@ class Folder:
         Raises:
             StorageError: it is missing or cannot be read.
         """
-        try:
+        with self._telling(name, "read"):
             return self.filesystem.cat_file(self.join(name))
-        except OSError as error:
-            raise StorageError(f"{mask_uri(self.uri(name))}: cannot be read ({error})") from error
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file as a whole: readers see the old content or the new, never a part.
@@ -116,7 +121,7 @@ class Folder:
             StorageError: it cannot be written.
         """
         path = self.join(name)
-        try:
+        with self._telling(name, "written"):
             if self.is_local:
                 self.filesystem.makedirs(os.path.dirname(path), exist_ok=True)
                 temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
@@ -126,25 +131,35 @@ class Folder:
                     os.fsync(file.fileno())
                 os.replace(temporary, path)
             else:
-                self.filesystem.pipe_file(path, data)
-        except OSError as error:
-            raise StorageError(f"{mask_uri(self.uri(name))}: cannot be written ({error})") from error
+                # Clients of object stores take nothing but bytes; Arrow's buffers fail there.
+                self.filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
 
     def delete(self, names: Iterable[str]) -> int:
         """Delete the named files that exist; returns how many did."""
         deleted = 0
         for name in names:
-            try:
-                self.filesystem.rm_file(self.join(name))
-                deleted += 1
-            except FileNotFoundError:
-                continue
+            with self._telling(name, "deleted"):
+                try:
+                    self.filesystem.rm_file(self.join(name))
+                    deleted += 1
+                except FileNotFoundError:
+                    continue
         return deleted
 
     def remove(self) -> None:
         """Delete the folder with everything in it; a no-op when it does not exist."""
-        if self.filesystem.exists(self.path):
-            self.filesystem.rm(self.path, recursive=True)
+        with self._telling("", "deleted"):
+            # Workers write what this process's cached listings do not know; those would be left behind.
+            self.filesystem.invalidate_cache()
+            if self.filesystem.exists(self.path):
+                self.filesystem.rm(self.path, recursive=True)
+
+    @contextmanager
+    def _telling(self, name: str, done: str) -> Iterator[None]:
+        try:
+            yield
+        except client_errors() as error:
+            raise StorageError(f"{mask_uri(self.uri(name))}: cannot be {done} ({error_reason(error)})") from error
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object.
@@ -165,6 +180,18 @@ class Folder:
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
+def client_errors() -> tuple[type[Exception], ...]:
+    """What a file system may raise when it cannot be used: OSError, and the loaded clients' own families."""
+    loaded = ((sys.modules.get(module), name) for module, name in _CLIENT_ERRORS)
+    return (OSError, *(getattr(module, name) for module, name in loaded if module is not None))
+
+
+def error_reason(error: Exception) -> str:
+    """What went wrong, in one line; s3fs's errors may have neither text nor errno."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split()) if text and text != "None" else type(error).__name__
+
+
 def safe_name(name: str) -> str:
     """A file name for an id: no separators, no leading dot, one name per id.
 
@@ -182,9 +209,16 @@ def safe_name(name: str) -> str:
 def mask_uri(uri: str) -> str:
     """The URI without password, query and fragment: safe for logs and files."""
     text = os.fspath(uri)
+    outer, chained, text = text.rpartition("::")
+    if chained:
+        return f"{outer}::{mask_uri(text)}"
     parts = urlsplit(text) if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", text) else None
     if parts is None or parts.scheme == "file":
         return text
+    if parts.scheme in ("s3", "s3a", "gs", "gcs"):
+        # "?" and "#" are ordinary characters of a key; signed URLs of these stores are http.
+        authority, slash, key = text.split("://", 1)[1].partition("/")
+        return f"{parts.scheme}://{authority.rsplit('@', 1)[-1]}{slash}{key}"
     host = parts.netloc.rsplit("@", 1)[-1]
     # A "?" without "=" is a glob's wildcard, not a query.
     query = "" if "=" in parts.query else parts.query

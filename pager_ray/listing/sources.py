@@ -20,9 +20,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, StorageError
 from pager_ray.read import is_image_name
-from pager_ray.storage import carries_secret, mask_uri
+from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,12 @@ def list_inputs(uris: Sequence[str]) -> list[Listed]:
 
 def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
     """Yield what one source names, with whether it is a listing's row."""
-    filesystem, path = fsspec.core.url_to_fs(source)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(source)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"{key}: {mask_uri(source)}: no file system serves this URI ({error})") from error
+    # In a process that lives on, cached listings miss what was uploaded since.
+    filesystem.invalidate_cache()
     try:
         if any(character in path for character in "*?["):
             prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
@@ -105,7 +110,9 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
     except FileNotFoundError as error:
         raise ConfigError(f"{key}: {mask_uri(source)} does not exist") from error
     except PermissionError as error:
-        raise ConfigError(f"{key}: {mask_uri(source)} may not be listed ({error})") from error
+        raise ConfigError(f"{key}: {mask_uri(source)} may not be listed ({error_reason(error)})") from error
+    except client_errors() as error:
+        raise StorageError(f"{key}: {mask_uri(source)} cannot be listed ({error_reason(error)})") from error
 
 
 def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> Iterator[_Found]:
@@ -129,7 +136,8 @@ def _uri(filesystem: Any, path: str) -> str:
 
 def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator[_Found]:
     columns = _listing_columns(filesystem, path, key, source)
-    folder = posixpath.dirname(path)
+    scheme, separator, place = _uri(filesystem, path).rpartition("://")
+    folder = posixpath.dirname(place)
     for number, (uri, given, scene) in enumerate(zip(*columns, strict=True), start=1):
         where = f"{key}: {mask_uri(source)} row {number}"
         if not uri:
@@ -142,7 +150,7 @@ def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator
                 "manifest can store them"
             )
         is_absolute = "://" in uri or uri.startswith("/")
-        full = uri if is_absolute else _uri(filesystem, posixpath.normpath(posixpath.join(folder, uri)))
+        full = uri if is_absolute else scheme + separator + posixpath.normpath(posixpath.join(folder, uri))
         scene = scene or None
         if given:
             if len(given) > MAX_ID_LENGTH or not given.isprintable():

@@ -14,7 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import CheckpointError
-from pager_ray.storage import mask_uri
+from pager_ray.storage import client_errors, mask_uri
 
 CACHE_VARIABLE = "PAGER_RAY_CACHE"
 
@@ -57,7 +57,7 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
             digest.update(f"\n{file} {store.size(where)} {store.ukey(where)}".encode())
     except FileNotFoundError:
         raise CheckpointError(f"{name}: holds no {file}; a checkpoint is {' beside '.join(reversed(files))}") from None
-    except OSError as error:
+    except client_errors() as error:
         raise CheckpointError(f"{name}: cannot be read ({_reason(error)})") from None
     checkpoints = cache_folder() / "checkpoints"
     folder = checkpoints / digest.hexdigest()[:32]
@@ -71,7 +71,7 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
                 for file, where in remote.items():
                     store.get_file(where, str(partial / file))
                 partial.rename(folder)
-    except OSError as error:
+    except client_errors() as error:
         raise CheckpointError(f"{name}: cannot be copied to {checkpoints} ({_reason(error)})") from None
     return folder, name
 
@@ -84,6 +84,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """What went wrong in a store, in words of the operating system: a store's own text may repeat a signed URL."""
-    return error.strerror if error.errno and error.strerror else type(error).__name__
+    strerror = getattr(error, "strerror", None)
+    return strerror if strerror and getattr(error, "errno", None) else type(error).__name__

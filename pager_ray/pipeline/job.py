@@ -257,7 +257,7 @@ def _known_cause(error: BaseException) -> PagerError | None:
             return current
         current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
     if isinstance(error, ray.exceptions.RayError):
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).split(_RAY_ADVICE)[0].strip().splitlines()[-1]
         log.debug("the job failed", exc_info=error)
         return PagerError(f"the job failed on the cluster: {reason} (pager-ray --verbose shows the traceback)")
     return None

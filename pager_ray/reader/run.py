@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pager_ray.encode import codec_from_metadata
 from pager_ray.errors import ConfigError, RunNotFoundError, StorageError
 from pager_ray.prediction import Prediction
-from pager_ray.storage import Folder, safe_name
+from pager_ray.storage import Folder, client_errors, safe_name
 from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
 from pager_ray.write.reconcile import read_columns
 from pager_ray.write.runfile import read_run_file
@@ -122,7 +122,7 @@ class Run:
                     row = parquet.read_row_group(place.row, columns=scalars + stored)
                 else:
                     row = parquet.read(columns=scalars).slice(place.row, 1)
-        except (OSError, pa.ArrowException) as error:
+        except (*client_errors(), pa.ArrowException) as error:
             raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
         values = {column: row.column(column)[0].as_py() for column in scalars}
         height, width = values.pop("map_height"), values.pop("map_width")

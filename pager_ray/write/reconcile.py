@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
-from pager_ray.storage import Folder
+from pager_ray.storage import Folder, client_errors
 from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
 
 
@@ -55,7 +55,7 @@ def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Tab
         try:
             with folder.filesystem.open(folder.join(name), "rb") as file:
                 tables.append(pq.ParquetFile(file).read(columns=columns))
-        except (OSError, pa.ArrowException) as error:
+        except (*client_errors(), pa.ArrowException) as error:
             raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
     return pa.concat_tables(tables) if tables else None
 

@@ -90,7 +90,7 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        click.echo(f"pager-ray: {error.format_message()} (--help shows what there is)", err=True)
         return EXIT_USAGE
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)

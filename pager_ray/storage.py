@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import fsspec
 import pyarrow.fs
@@ -25,6 +25,9 @@ from pager_ray.errors import StorageError
 
 # Bases of what clients of remote stores raise beside OSError, such as a cut connection or missing credentials.
 _CLIENT_ERRORS = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
+
+# Stores whose URLs are a bucket and a key and nothing else; their signed URLs are http.
+_PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")
 
 SAFE_NAME_BYTES = 200
 """Most file systems take names of 255 bytes; the rest is left for suffixes."""
@@ -207,24 +210,28 @@ def safe_name(name: str) -> str:
 
 
 def mask_uri(uri: str) -> str:
-    """The URI without password, query and fragment: safe for logs and files."""
-    text = os.fspath(uri)
-    outer, chained, text = text.rpartition("::")
-    if chained:
-        return f"{outer}::{mask_uri(text)}"
-    parts = urlsplit(text) if re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", text) else None
-    if parts is None or parts.scheme == "file":
-        return text
-    if parts.scheme in ("s3", "s3a", "gs", "gcs"):
-        # "?" and "#" are ordinary characters of a key; signed URLs of these stores are http.
-        authority, slash, key = text.split("://", 1)[1].partition("/")
-        return f"{parts.scheme}://{authority.rsplit('@', 1)[-1]}{slash}{key}"
-    host = parts.netloc.rsplit("@", 1)[-1]
-    # A "?" without "=" is a glob's wildcard, not a query.
-    query = "" if "=" in parts.query else parts.query
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+    """The URI without passwords and signed queries: safe for logs and files.
+
+    Chained URLs (``zip://…::s3://…``) are masked part by part. Queries are cut wherever they may hold a signature;
+    ``?`` and ``#`` in the keys of buckets and in globs stay.
+    """
+    return "::".join(_masked(part) for part in os.fspath(uri).split("::"))
+
+
+def _masked(uri: str) -> str:
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", uri, re.DOTALL)
+    if not match or match[1].lower() in ("file", "local"):
+        return uri
+    scheme, authority, rest = match.groups()
+    user, _, host = authority.rpartition("@")
+    # `container@account` of Azure's URLs is a place; a name with a password, or any name in a web address, is not.
+    if ":" in user or scheme.lower() in ("http", "https"):
+        authority = host
+    if scheme.lower() not in _PLAIN_KEYS:
+        rest = re.sub(r"\?[^#]*=[^#]*", "", rest)
+    return f"{scheme}://{authority}{rest}"
 
 
 def carries_secret(uri: str) -> bool:
-    """Whether a URI holds credentials: user info, or a query such as a signed URL's."""
+    """Whether a URI holds credentials: user info, or a query that may be a signed URL's."""
     return mask_uri(uri) != os.fspath(uri)

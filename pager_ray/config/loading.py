@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pager_ray.config.schema import RunConfig
 from pager_ray.errors import ConfigError
+from pager_ray.storage import carries_secret, mask_uri
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
@@ -38,6 +39,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         raise ConfigError("input.uris: got nothing; takes a list of files, folders, globs or listings")
     if not config.output.uri:
         raise ConfigError("output.uri: got nothing; takes a folder on any fsspec URL")
+    if carries_secret(config.output.uri):
+        raise ConfigError(
+            f"output.uri: {mask_uri(config.output.uri)} carries credentials in its URL; give them through the "
+            "environment or a profile"
+        )
     return config
 
 

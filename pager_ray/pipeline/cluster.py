@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,18 @@ from pager_ray.errors import ConfigError
 
 SMALL_CLUSTER_CPUS = 4
 
-# On a small machine whole-CPU reservations deadlock for minutes: the resume filter, the model actor and the readers
-# together want more CPUs than there are, and each waits for another. Reservations are not limits, so shares do.
+# On a small machine whole-CPU reservations leave nothing for the other stages. Reservations are not limits, so shares
+# do.
 SMALL_TASK_CPUS = 0.25
-SMALL_ACTOR_CPUS = 0.5
+
+# What stays free beside the model actors, which hold their reservation for the whole run: one of Ray's own tasks (they
+# take a CPU each) and two of ours. Without it the first stage waits for ever for a CPU that no actor gives back.
+RAY_TASK_CPUS = 1.0
+FREE_TASKS = 2
+
+# A block's compressed inputs, one decoded panorama and its faces. Reserving memory also keeps Ray from fusing the
+# stage into the model actor where both reserve the same CPUs, which would let the model wait for every decode.
+READ_TASK_MEMORY = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -62,20 +71,25 @@ def reserve(config: RunConfig) -> Reservation:
     Raises:
         ConfigError: GPUs are asked for on a lone machine that has none.
     """
-    resources = ray.cluster_resources()
-    cpus, compute = resources.get("CPU", 1.0), config.compute
-    is_small = cpus < SMALL_CLUSTER_CPUS
-    task_cpus = compute.cpus_per_task
-    if task_cpus == "auto":
-        task_cpus = SMALL_TASK_CPUS if is_small else 1.0
-    if compute.gpus_per_worker == 0:
-        most = compute.gpu_workers if isinstance(compute.gpu_workers, int) else compute.gpu_workers[1]
-        share = max(1.0, (cpus - 1) // most)
-        threads = max(1, int(cpus // most))
-        return Reservation(task_cpus, SMALL_ACTOR_CPUS if is_small else share, 0, threads)
-    if not resources.get("GPU") and len(ray.nodes()) == 1:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    largest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    resources, compute = ray.cluster_resources(), config.compute
+    cpus = resources.get("CPU", 0.0)
+    if compute.gpus_per_worker and not resources.get("GPU") and len(nodes) == 1:
         raise ConfigError(
             f"compute.gpus_per_worker: got {compute.gpus_per_worker:g}, but this machine has no GPU; set it to 0 to "
             "run on CPUs, or give the address of a cluster"
         )
-    return Reservation(task_cpus, SMALL_ACTOR_CPUS if is_small else 1.0, compute.gpus_per_worker, None)
+    task_cpus = compute.cpus_per_task
+    if task_cpus == "auto":
+        task_cpus = SMALL_TASK_CPUS if cpus < SMALL_CLUSTER_CPUS else 1.0
+    if task_cpus > largest and len(nodes) == 1:
+        raise ConfigError(
+            f"compute.cpus_per_task: got {task_cpus:g}, but this machine has {largest:g} CPUs; takes no more than that"
+        )
+    workers = compute.gpu_workers if isinstance(compute.gpu_workers, int) else compute.gpu_workers[1]
+    room = max(0.0, cpus - RAY_TASK_CPUS - FREE_TASKS * task_cpus)
+    wanted = 1.0 if compute.gpus_per_worker else min(largest, max(1.0, cpus // workers))
+    actor_cpus = math.floor(min(wanted, room / workers) * 100) / 100
+    threads = None if compute.gpus_per_worker else int(min(largest, max(1.0, cpus // workers)))
+    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, threads)

@@ -18,7 +18,7 @@ from pager_ray.errors import ErrorBudgetExceeded, PagerError, StorageError
 from pager_ray.infer import InferenceSettings
 from pager_ray.listing import list_inputs, listing_digest, read_manifest, write_manifest, write_pending
 from pager_ray.model import ResolvedCheckpoint, checkpoint_sha256, resolve_checkpoint
-from pager_ray.pipeline.cluster import Reservation, connected, reserve
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, connected, reserve
 from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.progress import Counts, ProgressBoard, ProgressLog
 from pager_ray.pipeline.read import ReadSettings, make_read_fn
@@ -217,6 +217,7 @@ def _run_pipeline(
             batch_size=None,
             zero_copy_batch=True,
             num_cpus=reservation.task_cpus,
+            memory=READ_TASK_MEMORY,
         )
         # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
         rows = rows.map_batches(

@@ -94,11 +94,11 @@ class ProgressLog:
                 # The board is restarting or the cluster is going down: the next round, or the job itself, will say.
                 continue
             now = time.monotonic()
-            if counts.done == shown and now - spoke < QUIET_SECONDS:
-                continue
             if first is None or counts.done == first:
                 # Starting workers and loading the model is no part of the rate.
                 first, started = counts.done, now
+            if counts.done == shown and now - spoke < QUIET_SECONDS:
+                continue
             shown, spoke = counts.done, now
             log.info("%s", progress_line(counts, counts.done - first, now - started))
 

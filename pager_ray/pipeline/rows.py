@@ -81,7 +81,9 @@ def view(value: pa.Scalar, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarr
     """The array in a binary cell, read-only and without a copy; None in a null cell."""
     if not value.is_valid:
         return None
-    return np.frombuffer(value.as_buffer(), dtype=dtype).reshape(shape)
+    array = np.frombuffer(value.as_buffer(), dtype=dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
 
 
 def iterate(table: pa.Table) -> Iterator[dict[str, pa.Scalar]]:

@@ -10,7 +10,8 @@ import ray
 from pager_ray.config import RunConfig, load_config
 from pager_ray.errors import ConfigError
 from pager_ray.pipeline.cluster import (
-    SMALL_ACTOR_CPUS,
+    FREE_TASKS,
+    RAY_TASK_CPUS,
     SMALL_CLUSTER_CPUS,
     SMALL_TASK_CPUS,
     Reservation,
@@ -43,28 +44,41 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_small_machines_reserve_shares(cluster: Any, cpus: float) -> None:
     """With few CPUs every task and actor reserves a share of one, and torch still uses them all."""
     cluster({"CPU": cpus})
-    assert reserve(config_of("compute.gpus_per_worker=0")) == Reservation(
-        SMALL_TASK_CPUS, SMALL_ACTOR_CPUS, 0, int(cpus)
-    )
+    asked = reserve(config_of("compute.gpus_per_worker=0"))
+    assert asked.task_cpus == SMALL_TASK_CPUS
+    assert asked.actor_cpus <= 1.5
+    assert asked.model_threads == int(cpus)
 
 
 @pytest.mark.parametrize("device", ["0", "1"])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 64])
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 8, 64])
-def test_one_model_actor_leaves_room_for_tasks(cluster: Any, cpus: int, device: str) -> None:
-    """Beside the default model actor a task always fits: reading and stitching never wait for it to end."""
-    cluster({"CPU": float(cpus), "GPU": 1.0})
-    asked = reserve(config_of(f"compute.gpus_per_worker={device}"))
-    assert cpus - asked.actor_cpus >= asked.task_cpus
+def test_a_full_pool_leaves_room(cluster: Any, cpus: int, workers: int, device: str) -> None:
+    """Beside every model actor of the pool one of Ray's tasks and two of ours fit: no stage waits for ever."""
+    cluster({"CPU": float(cpus), "GPU": 64.0})
+    asked = reserve(config_of(f"compute.gpus_per_worker={device}", f"compute.gpu_workers={workers}"))
+    assert asked.actor_cpus >= 0
+    assert cpus - workers * asked.actor_cpus >= min(cpus, RAY_TASK_CPUS + FREE_TASKS * asked.task_cpus)
+
+
+@pytest.mark.parametrize("nodes", [[8.0, 8.0], [16.0] * 10, [2.0, 64.0]])
+def test_an_actor_fits_on_a_node(cluster: Any, nodes: list[float]) -> None:
+    """However many nodes there are, an actor asks for no more than one of them has, and torch uses no more."""
+    cluster(*({"CPU": cpus} for cpus in nodes))
+    asked = reserve(config_of("compute.gpus_per_worker=0"))
+    assert asked.actor_cpus <= max(nodes)
+    assert asked.model_threads is not None
+    assert asked.model_threads <= max(nodes)
 
 
 @pytest.mark.parametrize(
     ("cpus", "workers", "actor_cpus", "threads"),
-    [(8, "1", 7, 8), (8, "2", 3, 4), (16, "[1, 4]", 3, 4), (64, "5", 12, 12)],
+    [(8, "1", 5, 8), (8, "2", 2.5, 4), (16, "[1, 4]", 3.25, 4), (64, "5", 12, 12)],
 )
 def test_model_actors_on_cpus_share_the_machine(
     cluster: Any, cpus: int, workers: str, actor_cpus: float, threads: int
 ) -> None:
-    """On CPUs the actors split the machine between them, less one CPU for the other stages, at the pool's full size."""
+    """On CPUs the actors split the machine between them, less room for the other stages, at the pool's full size."""
     cluster({"CPU": float(cpus)})
     asked = reserve(config_of("compute.gpus_per_worker=0", f"compute.gpu_workers={workers}"))
     assert asked == Reservation(1.0, actor_cpus, 0, threads)
@@ -77,10 +91,20 @@ def test_model_actors_on_gpus_take_one_cpu(cluster: Any) -> None:
     assert reserve(config_of("compute.gpus_per_worker=0.5")).actor_gpus == 0.5
 
 
-def test_small_machines_with_a_gpu_reserve_shares(cluster: Any) -> None:
-    """A GPU does not change that shares are reserved on few CPUs."""
-    cluster({"CPU": 2.0, "GPU": 1.0})
-    assert reserve(config_of()) == Reservation(SMALL_TASK_CPUS, SMALL_ACTOR_CPUS, 1.0, None)
+def test_dead_nodes_do_not_count(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone machine without a GPU is refused also when nodes have died beside it."""
+    cluster({"CPU": 8.0})
+    dead = {"NodeID": "x", "Alive": False, "Resources": {"CPU": 64.0}}
+    monkeypatch.setattr(ray, "nodes", lambda alive=ray.nodes(): [*alive, dead])
+    with pytest.raises(ConfigError, match="this machine has no GPU"):
+        reserve(config_of())
+
+
+def test_tasks_that_fit_nowhere_are_refused(cluster: Any) -> None:
+    """A task larger than the machine is an error that names the key, instead of a job that waits for ever."""
+    cluster({"CPU": 2.0})
+    with pytest.raises(ConfigError, match=r"compute\.cpus_per_task: got 4, but this machine has 2 CPUs"):
+        reserve(config_of("compute.gpus_per_worker=0", "compute.cpus_per_task=4"))
 
 
 @pytest.mark.parametrize("cpus", [2.0, 32.0])

@@ -162,3 +162,9 @@ def test_the_log_stops_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
         fail()
     assert log._thread is not None
     assert not log._thread.is_alive()
+
+
+def test_the_rate_starts_where_the_first_rows_come(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """The time before the first new row, when workers start and the model loads, is no part of the rate."""
+    lines = told(monkeypatch, caplog, [5, 5, 5, 15], step=10)
+    assert lines[-1] == "15/100 panoramas (15%), 0 rejected, 1.0 panoramas/s, 1 min 25 s left"

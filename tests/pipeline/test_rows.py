@@ -133,3 +133,10 @@ def test_quality_columns_travel_to_the_writer() -> None:
     """Every quality number has a column from the model to the shard."""
     for schema in (INFER_SCHEMA, ENCODE_SCHEMA):
         assert {schema.field(name).type for name in QUALITY_COLUMNS} == {pa.float32()}
+
+
+def test_views_are_read_only() -> None:
+    """Nobody writes through a view into memory that other processes share."""
+    array = view(cell(np.zeros(4, np.uint8)), np.uint8, (4,))
+    assert array is not None
+    assert not array.flags.writeable

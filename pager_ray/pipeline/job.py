@@ -20,12 +20,13 @@ from pager_ray.listing import list_inputs, listing_digest, read_manifest, write_
 from pager_ray.model import ResolvedCheckpoint, checkpoint_sha256, resolve_checkpoint
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, connected, reserve
 from pager_ray.pipeline.infer import InferActor, InferSettings
-from pager_ray.pipeline.progress import Counts, ProgressBoard, ProgressLog
+from pager_ray.pipeline.progress import ProgressBoard, ProgressLog
 from pager_ray.pipeline.read import ReadSettings, make_read_fn
 from pager_ray.pipeline.rows import ENCODE_SCHEMA
 from pager_ray.pipeline.sink import ShardSink
 from pager_ray.pipeline.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch_fn
 from pager_ray.postprocess import DepthRange, SkySettings
+from pager_ray.report.progress import Counts
 from pager_ray.storage import Folder, mask_uri
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema, reconcile
 from pager_ray.write.layout import RUN_FILE

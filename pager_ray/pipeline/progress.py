@@ -10,25 +10,13 @@ from typing import Any
 
 import ray
 
+from pager_ray.report.progress import Counts, progress_line
+
 log = logging.getLogger("pager_ray.progress")
 
 REPORT_SECONDS = 10.0
 QUIET_SECONDS = 60.0
 """Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
-
-
-@dataclass
-class Counts:
-    """Rows of a run by outcome."""
-
-    total: int
-    predicted: int = 0
-    rejected: int = 0
-
-    @property
-    def done(self) -> int:
-        """Rows that have their final outcome."""
-        return self.predicted + self.rejected
 
 
 class Board:
@@ -101,28 +89,3 @@ class ProgressLog:
                 continue
             shown, spoke = counts.done, now
             log.info("%s", progress_line(counts, counts.done - first, now - started))
-
-
-def progress_line(counts: Counts, fresh: int, seconds: float) -> str:
-    """One line: rows done, share, rejects, rate and time left, from ``fresh`` rows done in ``seconds``."""
-    share = counts.done / counts.total if counts.total else 1.0
-    line = f"{counts.done:,}/{counts.total:,} panoramas ({share:.0%}), {counts.rejected:,} rejected"
-    if fresh <= 0 or seconds <= 0:
-        return line
-    rate = fresh / seconds
-    return f"{line}, {format_rate(rate)}, {format_duration((counts.total - counts.done) / rate)} left"
-
-
-def format_rate(rate: float) -> str:
-    """Panoramas per second, or per minute where that reads better."""
-    return f"{rate:.1f} panoramas/s" if rate >= 1 else f"{rate * 60:.1f} panoramas/min"
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as ``45 s``, ``12 min 5 s`` or ``3 h 20 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pager_ray.pipeline.progress import format_duration, format_rate
+from pager_ray.report.progress import format_duration, format_rate
 
 if TYPE_CHECKING:
     from pager_ray.pipeline.job import RunSummary

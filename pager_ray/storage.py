@@ -29,6 +29,9 @@ _CLIENT_ERRORS = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreE
 # Stores whose URLs are a bucket and a key and nothing else; their signed URLs are http.
 _PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")
 
+# Protocols in whose URLs a name before the host is a place or a login; elsewhere it may be a token.
+_NAMED_PLACES = ("abfs", "abfss", "az", "adl", "ssh", "sftp", "ftp", "smb", "hdfs")
+
 SAFE_NAME_BYTES = 200
 """Most file systems take names of 255 bytes; the rest is left for suffixes."""
 
@@ -224,8 +227,7 @@ def _masked(uri: str) -> str:
         return uri
     scheme, authority, rest = match.groups()
     user, _, host = authority.rpartition("@")
-    # `container@account` of Azure's URLs is a place; a name with a password, or any name in a web address, is not.
-    if ":" in user or scheme.lower() in ("http", "https"):
+    if ":" in user or scheme.lower() not in _NAMED_PLACES:
         authority = host
     if scheme.lower() not in _PLAIN_KEYS:
         rest = re.sub(r"\?[^#]*=[^#]*", "", rest)

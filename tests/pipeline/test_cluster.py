@@ -94,8 +94,8 @@ def test_model_actors_on_gpus_take_one_cpu(cluster: Any) -> None:
 def test_dead_nodes_do_not_count(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lone machine without a GPU is refused also when nodes have died beside it."""
     cluster({"CPU": 8.0})
-    dead = {"NodeID": "x", "Alive": False, "Resources": {"CPU": 64.0}}
-    monkeypatch.setattr(ray, "nodes", lambda alive=ray.nodes(): [*alive, dead])
+    nodes = [*ray.nodes(), {"NodeID": "x", "Alive": False, "Resources": {"CPU": 64.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     with pytest.raises(ConfigError, match="this machine has no GPU"):
         reserve(config_of())
 

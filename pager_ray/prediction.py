@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pager_ray.errors import ConfigError
 from pager_ray.geometry import cubemap_to_erp, normalise_normals
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ QUALITY_COLUMNS = (
     "median_confidence",
 )
 """Numbers per panorama that a run is filtered by without opening a pixel; None where the heads for one are missing."""
+
+_MAPS = ("depth", "normals", "sky")
 
 ArrayLoader = Callable[[], np.ndarray]
 
@@ -100,7 +103,13 @@ class Prediction:
         return self._scalar_map("sky")
 
     def faces(self, name: str) -> Float[np.ndarray, "6 s s ..."] | None:
-        """Stored faces of ``depth``, ``normals`` or ``sky``, (6, S, S[, 3]); None where the run stored ERP maps."""
+        """Stored faces of ``depth``, ``normals`` or ``sky``, (6, S, S[, 3]); None where the run stored ERP maps.
+
+        Raises:
+            ConfigError: another name.
+        """
+        if name not in _MAPS:
+            raise ConfigError(f"faces: {name!r} unknown; takes {', '.join(_MAPS)}")
         stored = self._load(name)
         is_cubemap = stored is not None and stored.shape[0] == 6 and stored.ndim == (4 if name == "normals" else 3)
         return stored if is_cubemap else None

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import fsspec
 import numpy as np
+import PIL.Image
+from PIL import ImageOps
 
 from pager_ray.errors import InputError, ShapeError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.prediction import Prediction
-from pager_ray.read import decode_panorama
+from pager_ray.read import DecodedPanorama, decode_panorama
+from pager_ray.read.fetch import fetch
 from pager_ray.storage import mask_uri
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
-    from PIL.Image import Image
 
     from pager_ray.infer.predictor import Router
     from pager_ray.model import PagerModel
 
 
+# Left to the decoder: 16 bits lose half; floats, 32 bits and Lab are refused.
+_KEPT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F", "LAB"}
+
+
 def predict(
-    image: str | os.PathLike[str] | Image | UInt8[np.ndarray, "h w 3"],
+    image: str | os.PathLike[str] | PIL.Image.Image | UInt8[np.ndarray, "h w 3"],
     model: PagerModel,
     *,
     scene: str | None = None,
@@ -36,20 +43,22 @@ def predict(
     """Depth, normals and sky of one panorama, at its own size.
 
     Args:
-        image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1.
+        image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1. Pixels in memory are treated
+            as their file would be; only a cropped panorama's GPano metadata are not read from a PIL image.
         model: from :func:`pager_ray.load_model`.
         scene: ``indoor`` or ``outdoor`` picks the scale head; None lets CLIP decide when the model has two.
         settings: depth range, sky knobs and filling; the released defaults when None.
         router: a loaded ``SceneRouter``, to share it between calls; loaded on first need when None.
 
     Raises:
-        InputError: the image cannot be read or is no panorama.
+        InputError: the image cannot be read or is no panorama; ``error_class`` is the one that a job rejects it with.
+        ShapeError: an array that is not uint8 (H, W, 3).
         CheckpointError: the scene router is needed and its weights cannot be found.
     """
     settings = settings or InferenceSettings()
-    uri, erp, height, width = _load_erp(image)
+    uri, panorama = _load(image)
     architecture = model.architecture
-    faces = erp_to_cubemap(erp, architecture.face_size, architecture.cube_fov)
+    faces = erp_to_cubemap(panorama.erp, architecture.face_size, architecture.cube_fov)
     if router is None and scene is None and model.has_two_scales and settings.scene_mode == "auto":
         router = _shared_router(model)
     result = Predictor(model, settings, router)(faces[None], [scene])[0]
@@ -57,8 +66,8 @@ def predict(
     return Prediction(
         id=PurePosixPath(uri).stem if uri else "",
         uri=uri,
-        height=height,
-        width=width,
+        height=panorama.source_height,
+        width=panorama.source_width,
         fov=architecture.cube_fov,
         loaders={name: partial(_same, array) for name, array in maps.items() if array is not None},
         scene=result.scene,
@@ -84,21 +93,49 @@ def _shared_router(model: PagerModel) -> Router:
     return _routers[key]
 
 
-def _load_erp(image: str | os.PathLike[str] | Image | np.ndarray) -> tuple[str, np.ndarray, int, int]:
-    """URI (empty for pixels in memory), ERP (H, W, 3) uint8 and the size to stitch to."""
+def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple[str, DecodedPanorama]:
+    """The panorama, and its masked URI (empty for pixels in memory).
+
+    Pixels in memory are decoded as the file that they would be: limits, aspect, reduction, depth and transparency
+    have one rule.
+    """
     if isinstance(image, (str, os.PathLike)):
         uri = os.fspath(image)
-        try:
-            with fsspec.open(uri, "rb") as file:
-                data = file.read()
-        except FileNotFoundError as error:
-            raise InputError("missing", f"{mask_uri(uri)}: does not exist") from error
-        decoded = decode_panorama(data)
-        return mask_uri(uri), decoded.erp, decoded.source_height, decoded.source_width
-    array = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ShapeError(f"image: got {array.dtype} {array.shape}, takes uint8 (H, W, 3)")
-    height, width = array.shape[:2]
-    if width != 2 * height:
-        raise InputError("not_a_panorama", f"image of {width}x{height} is no equirectangular panorama; takes 2:1")
-    return "", np.ascontiguousarray(array), height, width
+        content, shown = fetch(uri), mask_uri(uri)
+    elif isinstance(image, PIL.Image.Image):
+        content, shown = _as_file(_plain(image)), ""
+    else:
+        array = np.asarray(image)
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+            raise ShapeError(f"image: got {array.dtype} {array.shape}, takes uint8 (H, W, 3)")
+        content, shown = _as_file(PIL.Image.fromarray(np.ascontiguousarray(array))), ""
+    try:
+        return shown, decode_panorama(content)
+    except InputError as error:
+        raise InputError(error.error_class, f"{shown or 'image'}: {error}") from error
+
+
+def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The picture upright, in a mode that TIFF stores as it is, without other metadata (a source file's codec)."""
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError("corrupt_image", f"image: cannot be decoded ({error})") from error
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        # As with files: EXIF that cannot be read costs its orientation, not the picture.
+        upright = image.copy()
+    if upright.mode not in _KEPT_MODES:
+        upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    upright.info.clear()
+    return upright
+
+
+def _as_file(image: PIL.Image.Image) -> bytes:
+    """An uncompressed file with exactly these pixels."""
+    if 0 in image.size:
+        raise ShapeError(f"image: got {image.width}×{image.height} pixels")
+    file = io.BytesIO()
+    image.save(file, "TIFF", compression="raw")
+    return file.getvalue()

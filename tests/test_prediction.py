@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from pager_ray.errors import ConfigError
 from pager_ray.geometry import cubemap_to_erp, normalise_normals
 from pager_ray.prediction import Prediction
 
@@ -132,3 +133,10 @@ def test_a_scale_of_one_is_a_scale() -> None:
     """log_scale 0 is a scale like any other, not a missing one."""
     prediction = prediction_of(Loads(erp_maps()), log_scale=0.0)
     np.testing.assert_array_equal(prediction.si_depth, prediction.depth)
+
+
+@pytest.mark.parametrize("maps", [{}, erp_maps(), face_maps()], ids=["none", "erp", "cubemap"])
+def test_unknown_maps_have_no_faces(maps: dict[str, np.ndarray]) -> None:
+    """A name that is no map's is an error with the names that are, not a missing head."""
+    with pytest.raises(ConfigError, match="faces: 'dpeth' unknown; takes depth, normals, sky"):
+        prediction_of(Loads(maps)).faces("dpeth")

@@ -9,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from pager_ray import single
 from pager_ray.errors import CheckpointError, InputError, ShapeError
@@ -94,15 +94,21 @@ def test_the_panorama_is_left_alone() -> None:
 @pytest.mark.parametrize("shape", [(100, 300, 3), (100, 100, 3), (200, 100, 3), (64, 130, 3)])
 def test_other_shapes_are_no_panorama(shape: tuple[int, ...]) -> None:
     """Pixels that are not 2:1 are refused, never stretched."""
-    with pytest.raises(InputError, match=f"{shape[1]}x{shape[0]} is no equirectangular panorama; takes 2:1") as caught:
+    with pytest.raises(InputError, match=f"^image: {shape[1]}×{shape[0]} pixels, .* panorama is 2:1") as caught:
         predict(np.zeros(shape, np.uint8), model(METRIC))
     assert caught.value.error_class == "not_a_panorama"
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [np.zeros((64, 128, 3), np.float32), np.zeros((64, 128), np.uint8), np.zeros((64, 128, 4), np.uint8)],
-    ids=["floats", "grey", "alpha"],
+    [
+        np.zeros((64, 128, 3), np.float32),
+        np.zeros((64, 128), np.uint8),
+        np.zeros((64, 128, 4), np.uint8),
+        np.zeros((0, 0, 3), np.uint8),
+        None,
+    ],
+    ids=["floats", "grey", "alpha", "empty", "none"],
 )
 def test_other_arrays_are_refused(wrong: np.ndarray) -> None:
     """An array that is no RGB picture in bytes is refused with what came and what is taken."""
@@ -124,9 +130,120 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_unreadable_files_say_why(tmp_path: Path, content: bytes, error_class: str) -> None:
     """A file that is no picture gives the error class that the job would reject it with."""
     (tmp_path / "room.jpg").write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=rf"^{tmp_path}/room\.jpg: ") as caught:
         predict(tmp_path / "room.jpg", model(METRIC))
     assert caught.value.error_class == error_class
+
+
+@pytest.mark.parametrize(
+    ("source", "error_class"),
+    [
+        (".", "not_a_file"),
+        ("nosuch://bucket/a.jpg", "unsupported_uri"),
+        ("http://[bad/a.jpg", "unsupported_uri"),
+        ("http://user:hunter2@127.0.0.1:9/a.jpg?sig=hunter2", "read_failed"),
+    ],
+)
+def test_sources_that_cannot_be_read_say_why(source: str, error_class: str) -> None:
+    """A folder, an unknown protocol, a URL that is none and a host that refuses are input errors without secrets."""
+    with pytest.raises(InputError) as caught:
+        predict(source, model(METRIC))
+    assert caught.value.error_class == error_class
+    assert "hunter2" not in str(caught.value)
+
+
+def pictures() -> dict[str, Image.Image]:
+    erp = panorama(METRIC)
+    colour = Image.fromarray(erp)
+    grey = colour.convert("L")
+    palette = colour.quantize(16)
+    palette.info["transparency"] = 3
+    key = colour.copy()
+    key.paste((9, 9, 200), (0, 40, 90, 90))
+    key.info["transparency"] = (9, 9, 200)
+    alpha = np.tile(np.arange(erp.shape[1], dtype=np.uint8), (erp.shape[0], 1))
+    return {
+        "deep": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
+        "alpha": Image.fromarray(np.dstack([erp, alpha])),
+        "grey alpha": Image.fromarray(np.dstack([np.asarray(grey), alpha])),
+        "palette": palette,
+        "key colour": key,
+        "bits": grey.convert("1"),
+        "odd": colour.resize((201, 100)),
+        "wide": colour.resize((5000, 2500), Image.Resampling.NEAREST),
+    }
+
+
+@pytest.mark.parametrize("kind", pictures())
+def test_pictures_in_memory_equal_their_files(tmp_path: Path, kind: str) -> None:
+    """Depth of colour, transparency, an odd pixel and width are treated in memory as in a PNG file."""
+    picture = pictures()[kind]
+    picture.save(tmp_path / "a.png", compress_level=1)
+    from_file = predict(tmp_path / "a.png", model(METRIC))
+    for source in (
+        picture,
+        Image.open(tmp_path / "a.png"),
+        *([np.asarray(picture)] if kind in ("odd", "wide") else []),
+    ):
+        prediction = predict(source, model(METRIC))
+        assert_near(prediction.depth, from_file.depth)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_orientation_is_applied_in_memory(tmp_path: Path, suffix: str) -> None:
+    """A picture that EXIF says is turned is upright, opened by the caller or by us."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(panorama(METRIC))))
+    turned.save(tmp_path / f"a.{suffix}", exif=exif)
+    from_file = predict(tmp_path / f"a.{suffix}", model(METRIC)).depth
+    assert from_file is not None
+    in_memory = predict(Image.open(tmp_path / f"a.{suffix}"), model(METRIC)).depth
+    np.testing.assert_allclose(in_memory, from_file, rtol=0.05)
+
+
+def test_unreadable_exif_costs_no_picture() -> None:
+    """EXIF that is none is passed over, as in files."""
+    picture = Image.fromarray(panorama(METRIC))
+    picture.info["exif"] = b"Exif\0\0words, no tags"
+    assert_near(predict(picture, model(METRIC)).depth, predict(panorama(METRIC), model(METRIC)).depth)
+
+
+def test_compressed_pictures_lose_nothing_more(tmp_path: Path) -> None:
+    """A picture opened from a lossy TIFF is not compressed a second time."""
+    Image.fromarray(panorama(METRIC)).save(tmp_path / "a.tif", compression="jpeg", quality=10)
+    from_file = predict(tmp_path / "a.tif", model(METRIC)).depth
+    assert_near(predict(Image.open(tmp_path / "a.tif"), model(METRIC)).depth, from_file)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "LAB"])
+def test_pictures_without_eight_or_sixteen_bits_are_refused(mode: str) -> None:
+    """Numbers that have no brightness of their own are refused in memory as in files."""
+    with pytest.raises(InputError, match=rf"^image: .*{mode} pixels") as caught:
+        predict(Image.new(mode, (128, 64)), model(METRIC))
+    assert caught.value.error_class == "unsupported_format"
+
+
+def test_damaged_pictures_are_refused(tmp_path: Path) -> None:
+    """A picture that the caller opened and that turns out to be cut is an input error."""
+    Image.fromarray(panorama(METRIC)).save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError) as caught:
+        predict(Image.open(tmp_path / "a.jpg"), model(METRIC))
+    assert caught.value.error_class == "corrupt_image"
+
+
+def test_the_callers_picture_is_left_alone(tmp_path: Path) -> None:
+    """Prediction takes nothing from a PIL image: its metadata stay."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 1
+    Image.fromarray(panorama(METRIC)).save(tmp_path / "a.png", exif=exif, dpi=(72, 72))
+    picture = Image.open(tmp_path / "a.png")
+    picture.load()
+    before = dict(picture.info)
+    predict(picture, model(METRIC))
+    assert picture.info == before
 
 
 def test_settings_reach_the_prediction() -> None:

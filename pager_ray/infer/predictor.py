@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from pager_ray.errors import ShapeError
+from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
 from pager_ray.prediction import QUALITY_COLUMNS
 
@@ -30,6 +30,8 @@ QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 # Quantiles and medians of every fourth pixel in both directions: 95,000 values decide them to well under a percent,
 # a sixteenth of the sort.
 _SAMPLE_STEP = 4
+
+_SCENE_MODES = ("auto", "indoor", "outdoor")
 
 
 class Router(Protocol):
@@ -48,12 +50,20 @@ class InferenceSettings:
 
     ``scene_mode``: ``auto`` takes each row's own scene, or the router's; ``indoor`` and ``outdoor`` hold for all rows.
     ``fill``: whether sky is pushed to the far end of the range in depth and normals.
+
+    Raises:
+        ConfigError: another ``scene_mode``.
     """
 
     depth_range: DepthRange = field(default_factory=DepthRange)
     sky: SkySettings = field(default_factory=SkySettings)
     fill: bool = False
     scene_mode: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that no model has, before a model is loaded."""
+        if self.scene_mode not in _SCENE_MODES:
+            raise ConfigError(f"scene_mode: got {self.scene_mode!r}, takes {', '.join(_SCENE_MODES)}")
 
 
 @dataclass(frozen=True)
@@ -101,11 +111,13 @@ class Predictor:
         """Predict a batch; ``scenes`` holds what is known of each row.
 
         Raises:
-            ShapeError: the faces are not uint8 (B, 6, S, S, 3) with the model's face size.
+            ShapeError: the faces are not uint8 (B, 6, S, S, 3) with the model's face size, or the scenes not B.
         """
         size = self.model.architecture.face_size
         if faces.dtype != np.uint8 or faces.ndim != 5 or faces.shape[1:] != (6, size, size, 3):
             raise ShapeError(f"faces: got {faces.dtype} {faces.shape}, takes uint8 (B, 6, {size}, {size}, 3)")
+        if len(scenes) != len(faces):
+            raise ShapeError(f"scenes: got {len(scenes)} for {len(faces)} rows of faces; give one, or None, per row")
         pixels = torch.from_numpy(faces).to(self.model.device).permute(0, 1, 4, 2, 3)
         chosen, p_outdoor = self._route(pixels, scenes)
         normalised = torch.addcmul(self._offset, pixels.float(), self._gain)

@@ -72,5 +72,6 @@ def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Ta
     data = folder.read(MANIFEST_NAME)
     try:
         return pq.read_table(io.BytesIO(data), columns=columns)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
+        # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error})") from error

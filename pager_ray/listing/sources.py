@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
 MAX_ID_LENGTH = 1024
+_COLUMNS = ("uri", "id", "scene")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def list_inputs(uris: Sequence[str]) -> list[Listed]:
     """List every input that the sources name, each with a unique id.
 
     Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
-    an id of its own (``room~2``), so that every row is accounted for.
+    an id of its own (``room~2``), and so does a file whose name is not UTF-8, with the bad bytes written out
+    (``\\udcff``): every row is accounted for.
 
     Raises:
         ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
@@ -91,7 +93,7 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
     # In a process that lives on, cached listings miss what was uploaded since.
     filesystem.invalidate_cache()
     try:
-        if any(character in path for character in "*?["):
+        if _is_glob(filesystem, path):
             prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
             yield from ((item, False) for item in _discover(filesystem, filesystem.glob(path), prefix, key, source))
         elif filesystem.isdir(path):
@@ -111,8 +113,22 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
         raise ConfigError(f"{key}: {mask_uri(source)} does not exist") from error
     except PermissionError as error:
         raise ConfigError(f"{key}: {mask_uri(source)} may not be listed ({error_reason(error)})") from error
+    except ValueError as error:
+        # A client's or fsspec's word on a URL or a pattern that is none.
+        raise ConfigError(f"{key}: {mask_uri(source)} is no URI or glob that can be listed ({error})") from error
     except client_errors() as error:
         raise StorageError(f"{key}: {mask_uri(source)} cannot be listed ({error_reason(error)})") from error
+
+
+def _is_glob(filesystem: Any, path: str) -> bool:
+    """Whether a path is a pattern: not when a file or folder has exactly this name, such as ``[2024]``."""
+    if not any(character in path for character in "*?["):
+        return False
+    try:
+        return not filesystem.exists(path)
+    except ValueError:
+        # Some stores refuse to look for a name that they could not give, such as a bucket's with a wildcard.
+        return True
 
 
 def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> Iterator[_Found]:
@@ -127,7 +143,13 @@ def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source
 
 def _derive(uri: str, relative: str, scene: str | None = None) -> _Found:
     whole = mask_uri(uri).split("://", 1)[-1].lstrip("/")
-    return _Found(uri, (posixpath.splitext(relative)[0], relative, whole), scene=scene)
+    candidates = (posixpath.splitext(relative)[0], relative, whole)
+    return _Found(uri, tuple(_escaped(candidate) for candidate in candidates), scene=scene)
+
+
+def _escaped(text: str) -> str:
+    """The text with bytes that are no UTF-8 (surrogates, as Python has them in file names) written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _uri(filesystem: Any, path: str) -> str:
@@ -165,28 +187,37 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
     try:
         with filesystem.open(path, "rb") as file:
             if path.lower().endswith(".txt"):
-                lines = (line.strip() for line in file.read().decode("utf-8").splitlines())
-                uris: list[str | None] = [line for line in lines if line and not line.startswith("#")]
-                return [uris, [None] * len(uris), [None] * len(uris)]
-            if path.lower().endswith(".csv"):
-                text = {name: pa.string() for name in ("uri", "id", "scene")}
-                table = pyarrow.csv.read_csv(
-                    file, convert_options=pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+                lines = (line.strip() for line in file.read().decode("utf-8-sig").splitlines())
+                table = pa.table({"uri": [line for line in lines if line and not line.startswith("#")]})
+                names = table.column_names
+            elif path.lower().endswith(".csv"):
+                # A name may be NA or null; only an empty cell says nothing.
+                options = pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(_COLUMNS, pa.string()), strings_can_be_null=True, null_values=[""]
                 )
+                table = pyarrow.csv.read_csv(file, convert_options=options)
+                names = table.column_names
             else:
                 parquet = pq.ParquetFile(file)
-                wanted = [name for name in ("uri", "id", "scene") if name in parquet.schema_arrow.names]
-                table = parquet.read(columns=wanted)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+                names = parquet.schema_arrow.names
+                table = parquet.read(columns=[name for name in _COLUMNS if name in names])
+        if "uri" not in names:
+            raise ConfigError(f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}")
+        if doubled := [name for name in _COLUMNS if names.count(name) > 1]:
+            raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column")
+        if table.num_rows == 0:
+            raise ConfigError(f"{key}: {mask_uri(source)} lists nothing")
+        return [
+            table.column(name).cast(pa.string()).to_pylist() if name in names else [None] * table.num_rows
+            for name in _COLUMNS
+        ]
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ConfigError(f"{key}: {mask_uri(source)} cannot be read as a listing ({error})") from error
-    if "uri" not in table.column_names:
-        raise ConfigError(f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(table.column_names)}")
-    if table.num_rows == 0:
-        raise ConfigError(f"{key}: {mask_uri(source)} lists nothing")
-    return [
-        table.column(name).cast(pa.string()).to_pylist() if name in table.column_names else [None] * table.num_rows
-        for name in ("uri", "id", "scene")
-    ]
+    except OSError as error:
+        # Arrow tells of a damaged file with a bare OSError; a file system's own has a number or a class.
+        if type(error) is OSError and error.errno is None:
+            raise ConfigError(f"{key}: {mask_uri(source)} cannot be read as a listing ({error})") from error
+        raise
 
 
 def _settle_ids(found: list[_Found]) -> list[Listed]:
@@ -207,7 +238,7 @@ def _settle_ids(found: list[_Found]) -> list[Listed]:
     owners: dict[str, str] = {}
     listed = []
     for item, name in zip(found, chosen, strict=True):
-        row = Listed(item.uri, name, item.scene)
+        row = Listed(_escaped(item.uri), name, item.scene)
         if name in owners:
             copy = 2
             while (spare := f"{name}~{copy}") in reserved:
@@ -216,6 +247,9 @@ def _settle_ids(found: list[_Found]) -> list[Listed]:
             message = f"id {name!r} is already taken by {mask_uri(owners[name])}; give every row an id of its own"
             row = replace(row, id=spare, error_class="duplicate_id", message=message)
         else:
-            owners[name] = item.uri
+            owners[name] = row.uri
+        if row.uri != item.uri:
+            message = f"{mask_uri(row.uri)}: the name is not UTF-8 and cannot be stored; rename the file"
+            row = replace(row, error_class="bad_name", message=message)
         listed.append(row)
     return listed

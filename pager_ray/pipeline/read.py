@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
-import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ from pager_ray.geometry import erp_to_cubemap
 from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, to_table
 from pager_ray.preview import panel_size
 from pager_ray.read import decode_panorama
-from pager_ray.storage import client_errors, error_reason, mask_uri
+from pager_ray.read.fetch import fetch
 
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
@@ -55,25 +54,10 @@ def _fetch(row: Row) -> bytes | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
     if row["error_class"]:
         return None
-    shown = mask_uri(row["uri"])
     try:
-        filesystem, path = fsspec.core.url_to_fs(row["uri"])
-        return filesystem.cat_file(path)
-    except FileNotFoundError:
-        return InputError("missing", f"{shown}: does not exist")
-    except IsADirectoryError:
-        return InputError("not_a_file", f"{shown}: is a folder")
-    except PermissionError as error:
-        return InputError("permission_denied", f"{shown}: may not be read ({error_reason(error)})")
-    except (ValueError, ImportError) as error:
-        return InputError("unsupported_uri", f"{shown}: no file system serves this URI ({error})")
-    except client_errors() as error:
-        # Clients of http raise one class for every status.
-        status = getattr(error, "status", None)
-        if status in (401, 403):
-            return InputError("permission_denied", f"{shown}: may not be read (HTTP status {status})")
-        reason = f"HTTP status {status}" if status else error_reason(error)
-        return InputError("read_failed", f"{shown}: cannot be read ({reason})")
+        return fetch(row["uri"])
+    except InputError as error:
+        return error
 
 
 def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:

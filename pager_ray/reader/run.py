@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,13 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pager_ray.encode import codec_from_metadata
-from pager_ray.errors import ConfigError, RunNotFoundError, StorageError
+from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.prediction import Prediction
-from pager_ray.storage import Folder, client_errors, safe_name
-from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
+from pager_ray.storage import Folder, client_errors, mask_uri, safe_name
+from pager_ray.write.layout import ARRAY_NAMES, RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.write.reconcile import read_columns
 from pager_ray.write.runfile import read_run_file
 from pager_ray.write.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
+
+# Columns of shards that are not float32.
+_TYPES = {
+    **dict.fromkeys(("id", "uri", "scene", "digest", "stage", "error_class", "message"), pa.string()),
+    **dict.fromkeys(("width", "height", "map_height", "map_width", "attempts"), pa.int32()),
+}
+
+# What NumPy and zipfile raise on files that are damaged, encrypted or something else.
+_NPZ_ERRORS = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class _Place(NamedTuple):
@@ -48,17 +59,28 @@ class Run:
 
     def __repr__(self) -> str:
         """Name the run, its state and size."""
-        return f"Run({self.uri!r}, {self.manifest['state']}, {len(self)} predictions)"
+        return f"Run({self.uri!r}, {self._state}, {len(self)} predictions)"
 
     def refresh(self) -> None:
         """Look at the output again, for a run that still grows.
 
         Raises:
             RunNotFoundError: there is no run.
+            StorageError: its ``run.json`` cannot be understood.
         """
         manifest = read_run_file(self._layout.root)
         if manifest is None:
             raise RunNotFoundError(f"{self.uri}: holds no run (no run.json); give the output.uri of a run")
+        try:
+            self._stores_erp = manifest["config"]["output"]["projection"] == "erp"
+            checkpoint = manifest["checkpoint"]
+            self._face_size, self._fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+            self._modalities = list(checkpoint["modalities"])
+            self._state = str(manifest["state"])
+        except KeyError as error:
+            raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; it is no whole run file") from error
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error})") from error
         self.manifest: dict[str, Any] = manifest
         self._shards = self._layout.committed_shards()
         self._places: dict[str, _Place] | None = None
@@ -93,12 +115,12 @@ class Run:
         if unknown := [name for name in wanted if name not in PREDICTION_COLUMNS]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(PREDICTION_COLUMNS)}")
         table = read_columns(self._layout.predictions, self._shards, wanted)
-        return table.select(wanted) if table is not None else pa.table({name: pa.array([]) for name in wanted})
+        return table.select(wanted) if table is not None else _empty(wanted)
 
     def rejects(self) -> pa.Table:
         """One row per input that gave no prediction: id, uri, stage, error_class, message, attempts."""
         table = read_columns(self._layout.rejects, self._shards, REJECT_COLUMNS)
-        return table if table is not None else pa.table({name: pa.array([], pa.string()) for name in REJECT_COLUMNS})
+        return table if table is not None else _empty(REJECT_COLUMNS)
 
     def __getitem__(self, id: str) -> Prediction:
         """The prediction of one panorama; its maps are read when they are first asked for.
@@ -128,22 +150,23 @@ class Run:
         height, width = values.pop("map_height"), values.pop("map_width")
         shape = self._stored_shape(height, width)
         loaders = (
-            {array: partial(_decode, row, array, shape) for array in stored if row.column(array)[0].is_valid}
+            {
+                array: partial(_decode, row, array, shape, f"{folder.uri(name)}: {array} of {id!r}")
+                for array in stored
+                if row.column(array)[0].is_valid
+            }
             if stored
-            else self._npz_loaders(id)
+            else self._npz_loaders(id, shape)
         )
-        fov = self.manifest["checkpoint"]["cube_fov"]
-        return Prediction(**values, height=height, width=width, fov=fov, loaders=loaders)
+        return Prediction(**values, height=height, width=width, fov=self._fov, loaders=loaders)
 
     def _stored_shape(self, height: int, width: int) -> tuple[int, ...]:
-        if self.manifest["config"]["output"]["projection"] == "erp":
-            return (height, width)
-        size = self.manifest["checkpoint"]["face_size"]
-        return (6, size, size)
+        return (height, width) if self._stores_erp else (6, self._face_size, self._face_size)
 
-    def _npz_loaders(self, id: str) -> dict[str, Any]:
-        arrays = [name for name in ARRAY_NAMES if name in self.manifest["checkpoint"]["modalities"]]
-        return {name: partial(_read_npz, self._layout.npz(name), f"{safe_name(id)}.npz", name) for name in arrays}
+    def _npz_loaders(self, id: str, shape: tuple[int, ...]) -> dict[str, Any]:
+        file_name = f"{safe_name(id)}.npz"
+        arrays = [name for name in ARRAY_NAMES if name in self._modalities]
+        return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in arrays}
 
     def _index(self) -> dict[str, _Place]:
         """Where every prediction lies, by id; read once, ids only."""
@@ -167,22 +190,38 @@ def open_run(uri: str | os.PathLike[str]) -> Run:
 
     Raises:
         RunNotFoundError: there is no run.
+        StorageError: its ``run.json`` cannot be understood.
     """
     return Run(uri)
 
 
-def _decode(row: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _empty(columns: Sequence[str]) -> pa.Table:
+    """No rows, with the types that shards have."""
+    return pa.schema([(name, _TYPES.get(name, pa.float32())) for name in columns]).empty_table()
+
+
+def _decode(row: pa.Table, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
     field = row.schema.field(name)
     metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    codec = codec_from_metadata(name, metadata)  # type: ignore[arg-type]
-    return codec.decode(row.column(name)[0].as_buffer(), (*shape, 3) if name == "normals" else shape)
-
-
-def _read_npz(folder: Folder, file_name: str, name: str) -> np.ndarray:
-    """An array in the released layout as (H, W[, 3]) or (6, S, S[, 3])."""
     try:
-        with np.load(io.BytesIO(folder.read(file_name)), allow_pickle=False) as archive:
-            array = archive["arr_0"]
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise StorageError(f"{folder.uri(file_name)}: is no npz file with one float32 array ({error})") from error
+        codec = codec_from_metadata(name, metadata)  # type: ignore[arg-type]
+        return codec.decode(row.column(name)[0].as_buffer(), (*shape, 3) if name == "normals" else shape)
+    except (StorageError, ShapeError) as error:
+        raise StorageError(f"{where}: {error}") from error
+
+
+def _read_npz(folder: Folder, file_name: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array in the released layout as (H, W[, 3]) or (6, S, S[, 3]); ``shape`` is without channels."""
+    content, where = folder.read(file_name), mask_uri(folder.uri(file_name))
+    try:
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        # A bare npy file comes as its array.
+        array = archive["arr_0"] if isinstance(archive, np.lib.npyio.NpzFile) else None
+    except _NPZ_ERRORS as error:
+        raise StorageError(f"{where}: is no npz file with one float32 array ({error})") from error
+    channels = 3 if name == "normals" else 1
+    wanted = (*shape[:-2], channels, *shape[-2:])
+    if array is None or array.dtype != np.float32 or array.shape != wanted:
+        found = "a single npy array" if array is None else f"{array.dtype} {array.shape}"
+        raise StorageError(f"{where}: is no npz file with one float32 array of shape {wanted}, but holds {found}")
     return np.moveaxis(array, -3, -1) if name == "normals" else np.squeeze(array, -3)

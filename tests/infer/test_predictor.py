@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pager_ray.errors import PagerError, ShapeError
+from pager_ray.errors import ConfigError, PagerError, ShapeError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
@@ -214,3 +214,17 @@ def test_other_faces_are_refused(wrong: np.ndarray) -> None:
     """Faces of another dtype or shape are refused with what came and what is taken."""
     with pytest.raises(ShapeError, match=rf"faces: got {wrong.dtype}.*takes uint8 \(B, 6, {FACE}, {FACE}, 3\)"):
         run(wrong, ["indoor"])
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("scenes", [[], ["indoor"], ["indoor"] * 3])
+def test_every_row_has_one_scene(name: str, scenes: list[str | None]) -> None:
+    """Scenes that are fewer or more than the rows are refused: none would silently go without a prediction."""
+    with pytest.raises(ShapeError, match=rf"scenes: got {len(scenes)} for 2 rows"):
+        run(faces(name), scenes, name=name)
+
+
+def test_unknown_scene_modes_are_refused() -> None:
+    """A scene mode that no model has is refused with the modes there are, when the settings are made."""
+    with pytest.raises(ConfigError, match="scene_mode: got 'forest', takes auto, indoor, outdoor"):
+        InferenceSettings(scene_mode="forest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,28 @@ def test_a_manifest_that_is_none_is_named(folder: Folder, content: bytes) -> Non
     folder.write("manifest.parquet", content)
     with pytest.raises(StorageError, match=r"manifest/manifest\.parquet: is no Parquet file"):
         read_manifest(folder)
+
+
+def test_damaged_manifests_are_named(folder: Folder) -> None:
+    """A manifest whose footer is damaged is an error with its path."""
+    write_manifest(folder, ROWS)
+    content = folder.read("manifest.parquet")
+    folder.write("manifest.parquet", content[:-60] + bytes(255 - byte for byte in content[-60:-12]) + content[-12:])
+    with pytest.raises(StorageError, match=r"manifest/manifest\.parquet: is no Parquet file"):
+        read_manifest(folder)
+
+
+def test_names_that_are_no_utf8_are_written(tmp_path: Path, folder: Folder) -> None:
+    """A file whose name cannot be stored is a rejected row of the manifest, and its neighbours are rows as ever."""
+    (tmp_path / "in").mkdir()
+    for name in (b"a.jpg", b"\xff.jpg"):
+        (tmp_path / "in" / os.fsdecode(name)).touch()
+    rows = list_inputs([str(tmp_path / "in")])
+    assert len(listing_digest(rows)) == 64
+    write_manifest(folder, rows)
+    table = read_manifest(folder)
+    assert table.column("id").to_pylist() == ["a", "\\udcff"]
+    assert table.column("error_class").to_pylist() == [None, "bad_name"]
 
 
 def test_ids_are_never_null() -> None:

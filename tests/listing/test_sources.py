@@ -1,5 +1,7 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
+import os
+
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -89,6 +91,9 @@ def test_a_missing_image_is_still_a_row(tmp_path):
         ("list.csv", "uri\nhttps://host/a.jpg?sig=1\n", "row 1: the URI carries credentials"),
         ("list.csv", "a,b\n1\n", "cannot be read as a listing"),
         ("list.parquet", "not parquet", "cannot be read as a listing"),
+        ("list.txt", "# nothing\n", "lists nothing"),
+        ("list.txt", "", "lists nothing"),
+        ("list.csv", "", "cannot be read as a listing"),
         ("note.doc", "text", "is neither an image nor a listing"),
     ],
 )
@@ -203,3 +208,83 @@ def test_sources_are_numbered(panoramas):
     """The error names which of several sources is wrong."""
     with pytest.raises(ConfigError, match=r"^input\.uris\[1\]: .*absent does not exist"):
         list_inputs([str(panoramas), str(panoramas / "absent")])
+
+
+@pytest.mark.parametrize("source", ["nosuch://bucket/x", "http://[bad/x.jpg", "memory://bucket/**.jpg"])
+def test_sources_that_are_none_are_named(source):
+    """An unknown protocol, a URL that is none and a pattern that is none are one error with key and source."""
+    with pytest.raises(ConfigError) as caught:
+        list_inputs([source])
+    assert str(caught.value).startswith(f"input.uris[0]: {source}")
+
+
+def test_names_that_are_no_utf8_are_rejects(tmp_path):
+    """A name that is not UTF-8 is a reject with the bytes written out, under an id that no other file has."""
+    for name in (b"a.jpg", b"\xff.jpg", b"\\udcff.jpg"):
+        (tmp_path / os.fsdecode(name)).touch()
+    rows = list_inputs([str(tmp_path)])
+    written_out = f"{tmp_path}/\\udcff.jpg"
+    assert {(row.error_class, row.uri) for row in rows} == {
+        (None, f"{tmp_path}/a.jpg"),
+        (None, written_out),
+        ("bad_name", written_out),
+    }
+    assert len({row.id for row in rows}) == 3
+    assert all(row.id.isascii() and row.uri.isascii() for row in rows)
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "nan", "N/A", "-nan", "NULL", "#N/A"])
+def test_ids_that_look_like_nulls_are_kept(tmp_path, name):
+    """An id is text whatever it says; only an empty cell is none."""
+    (tmp_path / "list.csv").write_text(f'uri,id\na.jpg,{name}\nb.jpg,\nc.jpg,""\n')
+    assert ids(tmp_path / "list.csv") == [name, "b", "c"]
+
+
+@pytest.mark.parametrize(("name", "header"), [("list.txt", b""), ("list.csv", b"uri\n")])
+def test_listings_may_start_with_a_byte_order_mark(tmp_path, name, header):
+    """The mark that spreadsheets put first is part of neither a name nor a column."""
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + header + b"a.jpg\n")
+    assert ids(tmp_path / name) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (pa.table({"uri": [["a.jpg"]]}), "cannot be read as a listing"),
+        (pa.table({"uri": ["a.jpg"], "id": [{"x": 1}]}), "cannot be read as a listing"),
+        (pa.table([["a.jpg"], ["b.jpg"]], names=["uri", "uri"]), "more than one `uri` column"),
+    ],
+    ids=["lists", "structures", "doubled"],
+)
+def test_columns_that_are_no_text_are_named(tmp_path, table, expected):
+    """Columns that hold no text, or that there are two of, are one error with the key and the file."""
+    pq.write_table(table, tmp_path / "list.parquet")
+    with pytest.raises(ConfigError, match=rf"^input\.uris\[0\]: .*list\.parquet .*{expected}"):
+        list_inputs([str(tmp_path / "list.parquet")])
+
+
+def test_doubled_columns_of_text_listings_are_named(tmp_path):
+    """A CSV file with two columns of one name is refused like a Parquet file."""
+    (tmp_path / "list.csv").write_text("uri,id,id\na.jpg,1,2\n")
+    with pytest.raises(ConfigError, match="more than one `id` column"):
+        list_inputs([str(tmp_path / "list.csv")])
+
+
+def test_damaged_parquet_listings_are_named(tmp_path):
+    """A Parquet file whose footer is damaged is a listing that cannot be read, whatever class Arrow raises."""
+    path = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"uri": ["a.jpg"]}), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-60] + bytes(255 - byte for byte in content[-60:-12]) + content[-12:])
+    with pytest.raises(ConfigError, match=r"list\.parquet cannot be read as a listing"):
+        list_inputs([str(path)])
+
+
+def test_names_with_wildcards_are_names_first(tmp_path):
+    """A folder or file that is called like a pattern is itself; what is not there is a pattern."""
+    for name in ("[2024]/a.jpg", "b?.jpg", "bc.jpg", "2/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert ids(tmp_path / "[2024]") == ["a"]
+    assert ids(tmp_path / "b?.jpg") == ["b?"]
+    assert ids(tmp_path / "[2]/*.jpg") == ["2/d"]

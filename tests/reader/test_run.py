@@ -159,6 +159,15 @@ def test_a_run_without_rows_is_empty(tmp_path: Path) -> None:
     assert (run.rejects().num_rows, run.rejects().column_names) == (0, REJECT_COLUMNS)
 
 
+@pytest.mark.parametrize("columns", [None, ["id", "depth_p50"], ["height"]])
+def test_empty_tables_have_the_types_of_full_ones(tmp_path: Path, columns: list[str] | None) -> None:
+    """Tables of an empty run have the columns' types, so that they join and append like any others."""
+    empty, full = SmallRun(tmp_path / "empty"), SmallRun(tmp_path / "full")
+    full.write("s", full.prediction("a"), full.reject("b"))
+    assert open_run(empty.folder).table(columns).schema.types == open_run(full.folder).table(columns).schema.types
+    assert open_run(empty.folder).rejects().schema.types == open_run(full.folder).rejects().schema.types
+
+
 def test_a_growing_run_is_shown_as_it_was_opened(small: SmallRun) -> None:
     """What is committed later appears after a refresh, all at once."""
     run = open_run(small.folder)
@@ -212,6 +221,18 @@ def test_a_run_file_that_cannot_be_understood_is_named(small: SmallRun, content:
         open_run(small.folder)
 
 
+@pytest.mark.parametrize("section", ["config", "checkpoint", "state"])
+@pytest.mark.parametrize("value", [None, {}, []])
+def test_a_run_file_without_its_sections_is_named(small: SmallRun, section: str, value: object) -> None:
+    """A run file that lacks what predictions are read with is an error when the run is opened, not a KeyError later."""
+    del small.manifest[section]
+    if section != "state":
+        small.manifest[section] = value
+    small.save()
+    with pytest.raises(StorageError, match=r"its run\.json (lacks|cannot be understood)"):
+        open_run(small.folder)
+
+
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "truncated":
@@ -246,7 +267,7 @@ def test_a_damaged_map_is_never_shown(small: SmallRun) -> None:
     start = content.index(blob) + len(blob) // 2
     path.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
     run = open_run(small.folder)
-    with pytest.raises(StorageError, match="damaged"):
+    with pytest.raises(StorageError, match=r"predictions/s1\.parquet: depth of 'a': .*damaged"):
         _ = run["a"].depth
     np.testing.assert_array_equal(run["a"].sky, maps_of("a")["sky"])
     np.testing.assert_array_equal(run["b/room 1"].depth, maps_of("b/room 1")["depth"])
@@ -310,6 +331,50 @@ def test_damaged_npz_files_are_named(npz_run: SmallRun, how: str) -> None:
     with pytest.raises(StorageError, match=r"normals/preds/x\.npz: is no npz file"):
         _ = prediction.normals
     np.testing.assert_array_equal(prediction.depth, maps_of("x")["depth"])
+
+
+def bare(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def bad_deflate() -> bytes:
+    """A compressed npz file with damage inside the compressed bytes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, arr_0=maps_of("x")["depth"][None])
+    content = file.getvalue()
+    return content[:100] + bytes(40) + content[140:]
+
+
+def encrypted() -> bytes:
+    """A npz file whose entries say that they are encrypted."""
+    content = bytearray(archive(arr_0=maps_of("x")["depth"][None]))
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bare(np.zeros((1, HEIGHT, WIDTH), np.float32)),
+        archive(arr_0=np.zeros((HEIGHT, WIDTH), np.float32)),
+        archive(arr_0=np.zeros((HEIGHT, WIDTH, 1), np.float32)),
+        archive(arr_0=np.float32(3)),
+        archive(arr_0=np.zeros((1, HEIGHT, WIDTH), np.float64)),
+        archive(arr_0=np.zeros((1, HEIGHT, WIDTH), np.int32)),
+        archive(arr_0=np.zeros((1, HEIGHT // 2, WIDTH // 2), np.float32)),
+        bad_deflate(),
+        encrypted(),
+    ],
+    ids=["npy", "no channel", "channel last", "scalar", "float64", "int32", "size", "deflate", "encrypted"],
+)
+def test_npz_files_with_something_else_are_named(npz_run: SmallRun, content: bytes) -> None:
+    """Only a float32 array of the shape that the row tells is shown; the rest is an error with the path."""
+    npz_run.layout.npz("depth").write("x.npz", content)
+    with pytest.raises(StorageError, match=r"depth/preds/x\.npz: is no npz file with one float32 array"):
+        _ = open_run(npz_run.folder)["x"].depth
 
 
 def test_a_missing_npz_file_is_named(npz_run: SmallRun) -> None:

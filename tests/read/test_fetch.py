@@ -1,0 +1,151 @@
+"""Fetching: the bytes, or one input error with a stable class, the masked URI and no secret."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ParamValidationError
+from fsspec.implementations.local import LocalFileSystem
+
+from pager_ray.errors import InputError, StorageError
+from pager_ray.read.fetch import fetch
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An HTTP server that answers with the status that the path begins with; gives its address."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = int(self.path[1:4])
+            self.send_response(status)
+            self.send_header("Content-Length", "5" if status == 200 else "0")
+            self.end_headers()
+            if status == 200:
+                self.wfile.write(b"bytes")
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=listening.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{listening.server_port}"
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+
+
+def refused(uri: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        fetch(uri)
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_bytes_come_from_every_file_system(tmp_path: Path, server: str) -> None:
+    """Paths, file URLs, objects and web addresses with a signature give their bytes."""
+    (tmp_path / "[a]*.jpg").write_bytes(b"bytes")
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bucket/a.jpg", b"bytes")
+    try:
+        for uri in (
+            f"{tmp_path}/[a]*.jpg",
+            f"file://{tmp_path}/[a]*.jpg",
+            "memory://bucket/a.jpg",
+            f"http://{server}/200?sig={SECRET}",
+        ):
+            assert fetch(uri) == b"bytes"
+    finally:
+        memory.store.clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "error_class", "reason"),
+    [
+        ("gone.jpg", "missing", "does not exist"),
+        (".", "not_a_file", "is a folder; give a file"),
+        ("x" * 300, "read_failed", r"cannot be read \(File name too long\)"),
+        ("a\0b", "unsupported_uri", "no file system serves this URI"),
+    ],
+)
+def test_local_failures_say_why(tmp_path: Path, name: str, error_class: str, reason: str) -> None:
+    """What a local file system refuses has its own class, and the message begins with the path."""
+    error = refused(f"{tmp_path}/{name}")
+    assert error.error_class == error_class
+    assert str(error).startswith(f"{tmp_path}/{name}: ")
+    with pytest.raises(InputError, match=reason):
+        fetch(f"{tmp_path}/{name}")
+
+
+def test_a_file_without_rights_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right to read that is missing is told from a file that is."""
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+    error = refused("/a.jpg")
+    assert (error.error_class, str(error)) == ("permission_denied", "/a.jpg: may not be read (Permission denied)")
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class"),
+    [
+        (401, "permission_denied"),
+        (403, "permission_denied"),
+        (404, "missing"),
+        (429, "read_failed"),
+        (500, "read_failed"),
+    ],
+)
+def test_http_statuses_have_classes(server: str, status: int, error_class: str) -> None:
+    """Every HTTP status is an input error that keeps the signature to itself."""
+    error = refused(f"http://user:{SECRET}@{server}/{status}/a.jpg?sig={SECRET}")
+    assert error.error_class == error_class
+    assert str(error).startswith(f"http://{server}/{status}/a.jpg: ")
+    assert error_class == "missing" or str(status) in str(error).removeprefix(f"http://{server}/{status}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "error_class"),
+    [
+        (f"http://user:{SECRET}@127.0.0.1:9/a.jpg?sig={SECRET}", "read_failed"),
+        (f"http://127.0.0.1:{SECRET}@9:x/a.jpg?sig={SECRET}", "unsupported_uri"),
+        (f"http://[bad/a.jpg?sig={SECRET}", "unsupported_uri"),
+        (f"nosuch://user:{SECRET}@host/a.jpg", "unsupported_uri"),
+    ],
+)
+def test_unusable_addresses_are_input_errors(uri: str, error_class: str) -> None:
+    """An unknown protocol, a URL that is none and a host that refuses are input errors without secrets."""
+    assert refused(uri).error_class == error_class
+
+
+@pytest.mark.parametrize(
+    ("raised", "stops"),
+    [
+        (NoCredentialsError(), True),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), True),
+        (ParamValidationError(report="bucket name"), False),
+    ],
+)
+def test_an_unusable_store_is_no_fault_of_one_input(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, stops: bool
+) -> None:
+    """Without credentials or endpoint the job stops, instead of rejecting every input; a bad name is a reject."""
+
+    class Store:
+        def cat_file(self, path: str) -> bytes:
+            raise raised
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
+    with pytest.raises(StorageError if stops else InputError, match="s3://bucket/a.jpg"):
+        fetch("s3://bucket/a.jpg")

@@ -147,5 +147,5 @@ def test_an_unusable_store_is_no_fault_of_one_input(
             raise raised
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
-    with pytest.raises(StorageError if stops else InputError, match="s3://bucket/a.jpg"):
+    with pytest.raises(StorageError if stops else InputError, match=r"s3://bucket/a\.jpg"):
         fetch("s3://bucket/a.jpg")

@@ -203,11 +203,15 @@ def _run_pipeline(
     )
     manifest_filesystem, manifest_path = layout.manifest.arrow()
 
-    with DataContext.current(context), ProgressLog(board):
+    with DataContext.current(context), ProgressLog(board, workers=manifest["starts"][-1]["workers"]):
         # 1. list: the manifest's rows without those that earlier starts committed.
         pending = write_pending(layout.manifest, inputs, before.missing)
         rows = ray.data.read_parquet(
-            f"{manifest_path}/{pending}", filesystem=manifest_filesystem, num_cpus=reservation.task_cpus
+            f"{manifest_path}/{pending}",
+            filesystem=manifest_filesystem,
+            # A folder of the output's path called "id=7" is no column.
+            partitioning=None,
+            num_cpus=reservation.task_cpus,
         )
         # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
         rows = rows.repartition(target_num_rows_per_block=rows_per_shard)
@@ -243,7 +247,6 @@ def _run_pipeline(
         rows.write_datasink(
             ShardSink(layout, schema, rows_per_shard, board), ray_remote_args={"num_cpus": reservation.task_cpus}
         )
-    manifest["workers"] = ray.get(board.state.remote())[1]
 
 
 def _known_cause(error: BaseException) -> PagerError | None:

@@ -54,10 +54,14 @@ ProgressBoard: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1
 
 @dataclass
 class ProgressLog:
-    """Logs rows, rate and time left every few seconds while a ``with`` block runs."""
+    """Logs rows, rate and time left every few seconds while a ``with`` block runs.
+
+    ``workers`` is filled with what the model actors say of themselves, also when the block fails.
+    """
 
     board: Any
     interval: float = REPORT_SECONDS
+    workers: list[dict[str, Any]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -72,14 +76,22 @@ class ProgressLog:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        self._look()
+
+    def _look(self) -> Counts | None:
+        """Counts so far, or None while the board cannot answer; workers are noted on the way."""
+        try:
+            counts, self.workers[:] = ray.get(self.board.state.remote(), timeout=self.interval)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
+            # The board is restarting or the cluster is going down: the next look, or the job itself, will say.
+            return None
+        return counts
 
     def _run(self) -> None:
         started, first, shown, spoke = time.monotonic(), None, None, time.monotonic()
         while not self._stop.wait(self.interval):
-            try:
-                counts, _ = ray.get(self.board.state.remote(), timeout=self.interval)
-            except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
-                # The board is restarting or the cluster is going down: the next round, or the job itself, will say.
+            counts = self._look()
+            if counts is None:
                 continue
             now = time.monotonic()
             if first is None or counts.done == first:

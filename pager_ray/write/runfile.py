@@ -51,7 +51,6 @@ def new_run_file(config: Mapping[str, Any], identity: Mapping[str, Any], **secti
         "config": dict(config),
         "identity": dict(identity),
         **sections,
-        "versions": software_versions(),
         "starts": [],
         "counts": None,
     }
@@ -74,9 +73,11 @@ def check_same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], out
 
 
 def begin_start(manifest: dict[str, Any]) -> None:
-    """Note that the run is started (again)."""
+    """Note that the run is started (again), and with what; ``workers`` is for the model actors to fill."""
     manifest["state"] = RUNNING
-    manifest["starts"].append({"began": now(), "ended": None, "outcome": None})
+    manifest["versions"] = software_versions()
+    start = {"began": now(), "ended": None, "outcome": None, "versions": manifest["versions"], "workers": []}
+    manifest["starts"].append(start)
 
 
 def end_start(manifest: dict[str, Any], state: str, outcome: str, counts: Mapping[str, int] | None) -> None:

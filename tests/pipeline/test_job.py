@@ -57,6 +57,7 @@ def test_outputs_equal_single_predictions(tmp_path, samples, tiny_unified, expec
     run = pager_ray.open_run(tmp_path / "run")
     assert sorted(run.ids()) == sorted(expected)
     assert run.manifest["state"] == "complete"
+    assert [worker["precision"] for worker in run.manifest["starts"][0]["workers"]] == ["float32"]
     assert run.rejects().num_rows == 0
     for prediction in run:
         single = expected[prediction.id]
@@ -97,9 +98,12 @@ def test_sky_fill_reaches_the_stored_maps(tmp_path, samples, tiny_unified, expec
 
 
 def test_output_size_and_table(tmp_path, samples, tiny_unified):
-    """Maps take the asked size; the table has one row per panorama with its source's size and quality numbers."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.size=64x128", "output.codec=default"))
-    run = pager_ray.open_run(tmp_path / "run")
+    """Maps take the asked size; the table has one row per panorama with its source's size and quality numbers.
+
+    The output's path looks like a partition of a table, and is none.
+    """
+    run_job(config_of(samples, tiny_unified, tmp_path / "id=7", "output.size=64x128", "output.codec=default"))
+    run = pager_ray.open_run(tmp_path / "id=7")
     table = run.table(["id", "width", "height", "depth_p50", "log_scale", "digest"])
     assert table.num_rows == 8
     assert set(table.column("width").to_pylist()) == {256}

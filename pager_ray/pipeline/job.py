@@ -120,9 +120,8 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
         layout.clear()
         manifest = None
     if manifest is None:
+        layout.check_is_free()
         layout.make()
-        layout.committed.remove()
-        layout.committed.make()
         write_manifest(layout.manifest, listed)
         manifest = new_run_file(
             _shown_config(config),
@@ -154,6 +153,7 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
                 f"{', '.join(after.missing[:3])}), {len(after.duplicated)} have several; run the same command again"
             )
     except BaseException as error:
+        # Whatever it is, an interrupt included, is raised again below.
         known = _known_cause(error)
         _record_failure(layout, manifest, inputs, known or error)
         if isinstance(known, ErrorBudgetExceeded):

@@ -7,11 +7,17 @@ that died; its rows are done again under another name, so it is deleted before a
 
 from __future__ import annotations
 
+import re
+
+from pager_ray.errors import RunMismatchError
 from pager_ray.storage import Folder
 
 PENDING_SUFFIX = ".pending.parquet"
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
+
+# What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
+SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}")
 ARRAY_NAMES = ("depth", "normals", "sky")
 
 
@@ -34,6 +40,19 @@ class RunLayout:
         """Create the folders that every run has."""
         for folder in (self.predictions, self.rejects, self.manifest, self.committed):
             folder.make()
+
+    def check_is_free(self) -> None:
+        """Refuse an output that holds files of somebody else where a new run would write and clean up.
+
+        Raises:
+            RunMismatchError: there is no run file, and yet there are predictions, rejects or commit records.
+        """
+        for folder in (self.predictions, self.rejects, self.committed):
+            if names := folder.names():
+                raise RunMismatchError(
+                    f"output.uri: {folder} holds {len(names)} files (first: {names[0]}), but {self.root} has no "
+                    f"{RUN_FILE}: they belong to no run; choose another output, or move them away"
+                )
 
     def clear(self) -> None:
         """Delete everything that a run writes, and nothing else."""
@@ -60,7 +79,8 @@ class RunLayout:
         kept = self.committed_shards()
         orphans = set()
         for folder in (self.predictions, self.rejects):
-            lost = [name for name in folder.names(SHARD_SUFFIX) if name.removesuffix(SHARD_SUFFIX) not in kept]
+            shards = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
+            lost = [f"{shard}{SHARD_SUFFIX}" for shard in shards if SHARD_NAME.fullmatch(shard) and shard not in kept]
             folder.delete(lost)
             orphans.update(lost)
         # Shards first: while its record is pending, a shard left standing would still be found by the next start.

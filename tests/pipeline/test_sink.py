@@ -18,6 +18,7 @@ from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.pipeline.sink import ShardNames, ShardSink
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout, predictions_schema
+from pager_ray.write.layout import SHARD_NAME
 
 WRITE = "0123456789abcdef0123456789abcdef"
 TASKS = [*range(2_000), *(10**power + offset for power in range(4, 8) for offset in (-1, 0, 1)), 99_999_999]
@@ -105,3 +106,10 @@ def test_the_folder_stays_when_all_is_rejected(layout: RunLayout) -> None:
 def test_the_writer_asks_for_whole_shards(layout: RunLayout) -> None:
     """Blocks reach the writer with as many rows as a shard is to have."""
     assert sink_of(layout, Progress(over=False)).min_rows_per_write == 4
+
+
+def test_shard_names_are_those_that_cleaning_up_knows() -> None:
+    """What the writer calls its shards is what a later start may delete when it was not committed."""
+    for task in (0, 12, 99_999_999):
+        name = ShardNames().get_filename_for_task(WRITE, task)
+        assert SHARD_NAME.fullmatch(name.removesuffix(".parquet"))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pager_ray.errors import RunMismatchError
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout
 
@@ -14,20 +15,31 @@ def layout(tmp_path):
 
 
 def test_uncommitted_shards_are_dropped(layout):
-    """What a dead writer left is deleted with its record, in every state it can die in; committed shards stay."""
-    for name in ("done", "written", "half"):
+    """What a dead writer left is deleted with its record, in every state it can die in; all else stays."""
+    done, written, half, before = (f"0123456789ab-{number:08}" for number in range(4))
+    for name in (done, written, half, "compacted"):
         layout.predictions.write(f"{name}.parquet", b"x")
-    layout.rejects.write("half.parquet", b"x")
-    layout.rejects.write("done.parquet", b"x")
-    layout.committed.write("done.parquet", b"ids")
-    layout.committed.write("written.pending.parquet", b"ids")
-    layout.committed.write("before.pending.parquet", b"ids")
-    assert layout.committed_shards() == {"done"}
+    layout.rejects.write(f"{half}.parquet", b"x")
+    layout.rejects.write(f"{done}.parquet", b"x")
+    layout.committed.write(f"{done}.parquet", b"ids")
+    layout.committed.write(f"{written}.pending.parquet", b"ids")
+    layout.committed.write(f"{before}.pending.parquet", b"ids")
+    assert layout.committed_shards() == {done}
     assert layout.drop_uncommitted() == 2
-    assert layout.predictions.names() == ["done.parquet"]
-    assert layout.rejects.names() == ["done.parquet"]
-    assert layout.committed.names() == ["done.parquet"]
+    assert layout.predictions.names() == [f"{done}.parquet", "compacted.parquet"]
+    assert layout.rejects.names() == [f"{done}.parquet"]
+    assert layout.committed.names() == [f"{done}.parquet"]
     assert layout.drop_uncommitted() == 0
+
+
+@pytest.mark.parametrize("folder", ["predictions", "rejects", "committed"])
+def test_files_of_others_are_not_taken_over(layout, folder):
+    """A new run refuses an output whose folders hold files that no run accounts for, and leaves them alone."""
+    layout.check_is_free()
+    getattr(layout, folder).write("mine.parquet", b"x")
+    with pytest.raises(RunMismatchError, match=r"holds 1 files \(first: mine\.parquet\)"):
+        layout.check_is_free()
+    assert getattr(layout, folder).names() == ["mine.parquet"]
 
 
 def test_clear_leaves_foreign_files(layout):

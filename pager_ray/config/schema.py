@@ -53,8 +53,8 @@ class OutputConfig(Section):
     )
     projection: Literal["erp", "cubemap"] = Field(
         "erp",
-        description="erp: stitched; cubemap: the six faces as predicted, several times smaller, stitched on reading (normals as "
-        "directions, unless codec is exact)",
+        description="erp: stitched; cubemap: the six faces as predicted, several times smaller, stitched on reading "
+        "(normals as directions, unless codec is exact)",
     )
     size: str = Field(
         "source",

@@ -31,7 +31,7 @@ from pager_ray.write.reconcile import read_columns
 def committed_ids(output: Path) -> set[str]:
     """Ids of the rows that count at this moment."""
     layout = RunLayout(Folder(str(output)))
-    table = read_columns(layout.predictions, layout.committed_shards(), ["id"])
+    table = read_columns(layout.results, layout.committed_shards(), ["id"])
     return set(table.column("id").to_pylist()) if table is not None else set()
 
 

@@ -1,6 +1,6 @@
 """Typed configuration of a job: one YAML file plus dotted ``key=value`` overrides."""
 
 from pager_ray.config.loading import describe_keys, load_config
-from pager_ray.config.schema import RunConfig
+from pager_ray.config.schema import EvaluateConfig, JobConfig, RunConfig, ScoreConfig
 
-__all__ = ["RunConfig", "describe_keys", "load_config"]
+__all__ = ["EvaluateConfig", "JobConfig", "RunConfig", "ScoreConfig", "describe_keys", "load_config"]

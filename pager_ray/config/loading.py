@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pager_ray.config.schema import RunConfig
+from pager_ray.config.schema import EvaluateConfig, RunConfig, ScoreConfig
 from pager_ray.errors import ConfigError
 from pager_ray.storage import carries_secret, mask_uri
 
@@ -18,12 +19,23 @@ MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
 
 
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+Config = TypeVar("Config", RunConfig, EvaluateConfig, ScoreConfig)
+
+# What people must give, or look for first, stands before what may be left as it is.
+_FIRST = ("input", "predictions", "evaluation", "output", "checkpoint")
+
+
+@overload
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig: ...
+@overload
+def load_config(path: str | Path | None, overrides: Sequence[str], model: type[Config]) -> Config: ...
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), model: Any = RunConfig) -> Any:
     """Read a YAML file, apply ``key=value`` overrides and validate the whole.
 
     Args:
         path: YAML file, or None for defaults alone.
         overrides: dotted assignments such as ``output.uri=/data/run``; values are YAML, so lists and numbers work.
+        model: the job's configuration: :class:`RunConfig`, :class:`EvaluateConfig` or :class:`ScoreConfig`.
 
     Raises:
         ConfigError: one line that names the key, what it got and what it takes.
@@ -32,13 +44,12 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     for override in overrides:
         _assign(values, override)
     try:
-        config = RunConfig.model_validate(values)
+        config = model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
-    if not config.input.uris:
-        raise ConfigError("input.uris: got nothing; takes a list of files, folders, globs or listings")
-    if not config.output.uri:
-        raise ConfigError("output.uri: got nothing; takes a folder on any fsspec URL")
+        raise ConfigError(_explain(error, model)) from error
+    for key, takes in model.REQUIRED.items():
+        if not reduce(getattr, key.split("."), config):
+            raise ConfigError(f"{key}: got nothing; takes {takes}")
     if carries_secret(config.output.uri):
         raise ConfigError(
             f"output.uri: {mask_uri(config.output.uri)} carries credentials in its URL; give them through the "
@@ -48,8 +59,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 
 def describe_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield ``(dotted key, default, meaning)`` of every key, in the order of the schema."""
-    for name, field in model.model_fields.items():
+    """Yield ``(dotted key, default, meaning)`` of every key: what must be given first, then in order of the schema."""
+    for name, field in sorted(model.model_fields.items(), key=lambda item: _place(item[0])):
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from describe_keys(inner, f"{prefix}{name}.")
@@ -57,6 +68,10 @@ def describe_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Itera
         default = field.get_default(call_default_factory=True)
         shown = yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
         yield f"{prefix}{name}", "(required)" if shown in ("''", "[]") else shown, field.description or ""
+
+
+def _place(section: str) -> int:
+    return _FIRST.index(section) if section in _FIRST else len(_FIRST)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -92,9 +107,9 @@ def _assign(values: dict[str, Any], override: str) -> None:
     section[parts[-1]] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line from pydantic's first complaint, in the words of dotted keys."""
-    known = [key for key, _, _ in describe_keys()]
+    known = [key for key, _, _ in describe_keys(model)]
     first = error.errors(include_url=False)[0]
     # Members of a union appear in the location as type names; they are no part of the user's key.
     parts = [str(part) for part in first["loc"]]
@@ -102,7 +117,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         wrong = ".".join(parts)
         close = difflib.get_close_matches(wrong, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "pager-ray run --help lists the keys"
+        hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
         return f"{wrong}: unknown key; {hint}"
     takes = "; ".join(
         dict.fromkeys(

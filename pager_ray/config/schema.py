@@ -6,7 +6,7 @@ Descriptions are what ``pager-ray run --help`` prints, so each says what the key
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -16,8 +16,27 @@ NATIVE_SIZE = (1008, 2016)
 Scene = Literal["indoor", "outdoor"]
 
 
+Alignment = Literal["metric", "scale", "scale_and_shift"]
+Family = Literal["depth", "normals", "seams"]
+
+
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _auto_or_many(value: Any) -> Any:
+    return value if value == "auto" else _one_or_many(value)
+
+
+def check_rows_per_shard(value: int | str) -> int | str:
+    """Refuse shard sizes that no run wants.
+
+    Raises:
+        ValueError: pydantic's word for a value that a field does not take.
+    """
+    if isinstance(value, int) and not 1 <= value <= 4096:
+        raise ValueError("takes auto or a whole number from 1 to 4096")
+    return value
 
 
 class Section(BaseModel):
@@ -82,12 +101,7 @@ class OutputConfig(Section):
             raise ValueError("takes source, native, or HxW with W = 2·H such as 1024x2048")
         return value
 
-    @field_validator("rows_per_shard")
-    @classmethod
-    def _shard_is_positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and not 1 <= value <= 4096:
-            raise ValueError("takes auto or a whole number from 1 to 4096")
-        return value
+    _shard_is_positive = field_validator("rows_per_shard")(check_rows_per_shard)
 
     def erp_size(self, source_height: int, source_width: int) -> tuple[int, int]:
         """Height and width that a panorama of the given source size is stitched to."""
@@ -140,7 +154,14 @@ class ComputeConfig(Section):
     )
     gpus_per_worker: float = Field(1.0, ge=0, description="GPUs per model actor; 0 runs on CPUs")
     batch_size: int | Literal["auto"] = Field(
-        "auto", description="panoramas per forward; auto: 4 on a GPU, 1 on CPUs. More costs memory"
+        "auto",
+        description="panoramas per forward; auto: 4 on a GPU, 1 on CPUs and in evaluations (in larger batches the last "
+        "bits of a prediction depend on its neighbours). More costs memory",
+    )
+    threads_per_worker: int | Literal["auto"] = Field(
+        "auto",
+        description="torch threads of a model actor on CPUs; auto: the machine's share, and 1 in evaluations (the last "
+        "bits of a prediction depend on the number)",
     )
     cpus_per_task: float | Literal["auto"] = Field(
         "auto",
@@ -158,9 +179,9 @@ class ComputeConfig(Section):
             raise ValueError("takes n ≥ 1, or [min, max] with 1 ≤ min ≤ max")
         return value
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", "threads_per_worker")
     @classmethod
-    def _batch_is_positive(cls, value: int | str) -> int | str:
+    def _number_is_positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("takes auto or a whole number from 1")
         return value
@@ -198,11 +219,9 @@ class ErrorsConfig(Section):
         return self.max_rejects
 
 
-class RunConfig(Section):
-    """Everything that one inference job takes."""
+class JobConfig(Section):
+    """What every job with a model takes, whatever it reads and writes."""
 
-    input: InputConfig = InputConfig()
-    output: OutputConfig = OutputConfig()
     checkpoint: str = Field(
         "pager", description="alias (pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL"
     )
@@ -212,8 +231,8 @@ class RunConfig(Section):
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",
-        description="which scale head runs. auto: the listing's `scene` where it has one, else CLIP decides per "
-        "panorama; indoor or outdoor: for all, CLIP is never loaded",
+        description="which scale head runs. auto: the listing's (or dataset's) scene where it has one, else CLIP "
+        "decides per panorama; indoor or outdoor: for all, CLIP is never loaded",
     )
     router_weights: str | None = Field(
         None, description="local file with the scene router's CLIP ViT-B/32 weights; by default open_clip's own"
@@ -223,16 +242,159 @@ class RunConfig(Section):
     compute: ComputeConfig = ComputeConfig()
     errors: ErrorsConfig = ErrorsConfig()
 
+
+class RunConfig(JobConfig):
+    """Everything that one inference job takes."""
+
+    REQUIRED: ClassVar[dict[str, str]] = {
+        "input.uris": "a list of files, folders, globs or listings",
+        "output.uri": "a folder on any fsspec URL",
+    }
+
+    input: InputConfig = InputConfig()
+    output: OutputConfig = OutputConfig()
+
     def result_keys(self) -> dict[str, Any]:
         """The dotted keys that decide what the output holds; two runs that share an output must agree on them."""
         # Digests of the listing and the checkpoint stand for their names, which may change without changing a result.
-        skipped = {"input.uris", "output.uri", "output.rows_per_shard", "checkpoint", "revision", "router_weights"}
-        flat: dict[str, Any] = {}
-        for key, value in self.model_dump(mode="json").items():
-            if key in ("compute", "errors"):
-                continue
+        return flat_keys(
+            self,
+            left_out={"input.uris", "output.uri", "output.rows_per_shard", "checkpoint", "revision", "router_weights"},
+        )
+
+
+class SeamsConfig(Section):
+    """When a step between two cube faces counts as a visible seam; on depth normalised to its 1…99 % range."""
+
+    pixel: float = Field(0.010, gt=0, description="jump above which a pixel pair across a cube edge is broken")
+    min_broken_fraction: float = Field(
+        0.05, ge=0, le=1, description="share of broken pairs above which an edge counts for seam_prevalence"
+    )
+    edge: float = Field(0.008, gt=0, description="mean jump above which an edge counts for seam_severity")
+
+
+class EvaluationConfig(Section):
+    """What is scored against what, and how."""
+
+    dataset: str = Field(
+        "",
+        description="Matterport3D360, Stanford2D3DS, Replica360_4K, Structured3D, ZuriPano, synthetic (a folder of "
+        "`pager-ray samples`), or a dataset that an installed package adds",
+    )
+    data_path: str | None = Field(
+        None, description="folder that holds the dataset's, on any fsspec URL; ZuriPano needs none: the Hub has it"
+    )
+    alignments: Annotated[list[Alignment], BeforeValidator(_one_or_many)] = Field(
+        default_factory=lambda: ["metric", "scale", "scale_and_shift"],
+        description="how predicted depth is fitted to the truth before it is scored, all in one pass. metric: not at "
+        "all; scale, scale_and_shift: least squares per panorama",
+    )
+    families: Annotated[list[Family] | Literal["auto"], BeforeValidator(_auto_or_many)] = Field(
+        "auto",
+        description="metrics to compute: depth, normals, seams; auto: all that the dataset and the predictions allow. "
+        "A panorama is scored in all of them or rejected",
+    )
+    seams: SeamsConfig = SeamsConfig()
+    resampling_floor: bool = Field(
+        True,
+        description="also send the ground truth through the cubemap and back and score that: the error that resampling "
+        "alone causes",
+    )
+    face_size: int = Field(
+        504,
+        ge=14,
+        le=4096,
+        description="pixels per face of that cubemap where no checkpoint says it: the oracle, and predictions that "
+        "other programs made",
+    )
+    pictures: bool = Field(True, description="draw error maps of every panorama; the report shows worst to best")
+    limit: int | None = Field(None, ge=1, description="only the first so many samples in order of their ids")
+
+    @field_validator("alignments", "families")
+    @classmethod
+    def _is_a_set(cls, value: list[str] | str) -> list[str] | str:
+        if isinstance(value, list) and (not value or len(set(value)) < len(value)):
+            raise ValueError("takes one or more different names")
+        return value
+
+
+class EvaluationOutputConfig(Section):
+    """Where an evaluation's scores and report go."""
+
+    uri: str = Field("", description="output folder on any fsspec URL; the same command again resumes it")
+    predictions: Literal["none", "npz"] = Field(
+        "none", description="npz: also keep depth and normals as float32 arrays in the released layout"
+    )
+    rows_per_shard: int | Literal["auto"] = Field(
+        "auto", description="panoramas per shard of scores; auto: a 64th of the samples, between 1 and 16"
+    )
+
+    _shard_is_positive = field_validator("rows_per_shard")(check_rows_per_shard)
+
+
+class ScoreOutputConfig(Section):
+    """Where the scores of standing predictions go."""
+
+    uri: str = Field("", description="output folder; by default scores/<dataset> inside the predictions' folder")
+    rows_per_shard: int | Literal["auto"] = Field(
+        "auto", description="panoramas per shard of scores; auto: a 64th of the samples, between 1 and 16"
+    )
+
+    _shard_is_positive = field_validator("rows_per_shard")(check_rows_per_shard)
+
+
+class EvaluateConfig(JobConfig):
+    """Everything that one evaluation job takes: inference and metrics in one pass over a dataset."""
+
+    REQUIRED: ClassVar[dict[str, str]] = {
+        "evaluation.dataset": "the name of a dataset, such as Replica360_4K",
+        "output.uri": "a folder on any fsspec URL",
+    }
+
+    checkpoint: str = Field(
+        "pager",
+        description="alias (pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL; oracle: the "
+        "ground truth itself, as a network of this face size would see it",
+    )
+    evaluation: EvaluationConfig = EvaluationConfig()
+    output: EvaluationOutputConfig = EvaluationOutputConfig()
+
+    def result_keys(self) -> dict[str, Any]:
+        """The dotted keys that decide the scores; two evaluations that share an output must agree on them."""
+        left_out = {"output.uri", "output.rows_per_shard", "checkpoint", "revision", "router_weights"}
+        return flat_keys(self, left_out=left_out | {"evaluation.data_path", "evaluation.limit"})
+
+
+class ScoreConfig(Section):
+    """Everything that scoring standing predictions takes; no model runs."""
+
+    REQUIRED: ClassVar[dict[str, str]] = {
+        "predictions": "the output of a run, or a folder with depth/preds/<id>.npz or normals/preds/<id>.npz",
+        "evaluation.dataset": "the name of a dataset, such as Replica360_4K",
+    }
+
+    predictions: str = Field("", description="a run's output, or a folder of npz files in the released layout")
+    evaluation: EvaluationConfig = EvaluationConfig()
+    output: ScoreOutputConfig = ScoreOutputConfig()
+    compute: ComputeConfig = ComputeConfig()
+    errors: ErrorsConfig = ErrorsConfig()
+
+    def result_keys(self) -> dict[str, Any]:
+        """The dotted keys that decide the scores; two scorings that share an output must agree on them."""
+        left_out = {"predictions", "output.uri", "output.rows_per_shard", "evaluation.data_path", "evaluation.limit"}
+        return flat_keys(self, left_out=left_out)
+
+
+def flat_keys(config: Section, left_out: set[str]) -> dict[str, Any]:
+    """Dotted keys and JSON values of a configuration without resources, budgets and the keys ``left_out``."""
+    flat: dict[str, Any] = {}
+
+    def walk(values: dict[str, Any], prefix: str) -> None:
+        for key, value in values.items():
             if isinstance(value, dict):
-                flat.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
-            else:
-                flat[key] = value
-        return {key: value for key, value in flat.items() if key not in skipped}
+                walk(value, f"{prefix}{key}.")
+            elif f"{prefix}{key}" not in left_out:
+                flat[f"{prefix}{key}"] = value
+
+    walk({key: value for key, value in config.model_dump(mode="json").items() if key not in ("compute", "errors")}, "")
+    return flat

@@ -28,15 +28,17 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("scene", pa.string()),
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
+        pa.field("sample", pa.string()),
     ]
 )
 
 
 def listing_digest(listed: Sequence[Listed]) -> str:
-    """SHA-256 over every row's id, URI and scene, in order."""
+    """SHA-256 over every row's id, URI, scene and sample, in order."""
     digest = hashlib.sha256()
     for row in listed:
-        digest.update(f"{row.id}\0{row.uri}\0{row.scene or ''}\n".encode())
+        sample = f"\0{row.sample}" if row.sample else ""
+        digest.update(f"{row.id}\0{row.uri}\0{row.scene or ''}{sample}\n".encode())
     return digest.hexdigest()
 
 

@@ -36,7 +36,8 @@ _COLUMNS = ("uri", "id", "scene")
 class Listed:
     """One input as listed: where it is, what to call it and what is known of it.
 
-    ``error_class`` and ``message`` are set on rows that are rejected before anything is read.
+    ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
+    what a dataset needs to find the ground truth; None for inputs without one.
     """
 
     uri: str
@@ -44,6 +45,7 @@ class Listed:
     scene: str | None = None
     error_class: str | None = None
     message: str | None = None
+    sample: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

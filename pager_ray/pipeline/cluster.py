@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import ray
 
-from pager_ray.config import RunConfig
+from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
 
 SMALL_CLUSTER_CPUS = 4
@@ -65,7 +65,7 @@ def quieten_ray() -> None:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
-def reserve(config: RunConfig) -> Reservation:
+def reserve(compute: ComputeConfig) -> Reservation:
     """Decide reservations from what the connected cluster has.
 
     Raises:
@@ -73,7 +73,7 @@ def reserve(config: RunConfig) -> Reservation:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     largest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-    resources, compute = ray.cluster_resources(), config.compute
+    resources = ray.cluster_resources()
     cpus = resources.get("CPU", 0.0)
     if compute.gpus_per_worker and not resources.get("GPU") and len(nodes) == 1:
         raise ConfigError(
@@ -91,5 +91,7 @@ def reserve(config: RunConfig) -> Reservation:
     room = max(0.0, cpus - RAY_TASK_CPUS - FREE_TASKS * task_cpus)
     wanted = 1.0 if compute.gpus_per_worker else min(largest, max(1.0, cpus // workers))
     actor_cpus = math.floor(min(wanted, room / workers) * 100) / 100
-    threads = None if compute.gpus_per_worker else int(min(largest, max(1.0, cpus // workers)))
-    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, threads)
+    threads = int(min(largest, max(1.0, cpus // workers)))
+    if compute.threads_per_worker != "auto":
+        threads = compute.threads_per_worker
+    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, None if compute.gpus_per_worker else threads)

@@ -25,6 +25,8 @@ IDENTITY = [
     pa.field("id", pa.string(), nullable=False),
     pa.field("uri", pa.string(), nullable=False),
     pa.field("scene", pa.string()),
+    # Where a dataset's ground truth lies, as JSON: the arrays themselves are read where they are scored.
+    pa.field("sample", pa.string()),
 ]
 
 STATUS = [

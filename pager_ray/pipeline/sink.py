@@ -31,7 +31,7 @@ class ShardSink(BlockBasedFileDatasink):
     """
 
     def __init__(self, layout: RunLayout, schema: pa.Schema, rows_per_shard: int, progress: Any) -> None:
-        filesystem, path = layout.predictions.arrow()
+        filesystem, path = layout.results.arrow()
         super().__init__(
             path,
             filesystem=filesystem,

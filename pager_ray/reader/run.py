@@ -114,7 +114,7 @@ class Run:
         wanted = list(columns) if columns is not None else PREDICTION_COLUMNS
         if unknown := [name for name in wanted if name not in PREDICTION_COLUMNS]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(PREDICTION_COLUMNS)}")
-        table = read_columns(self._layout.predictions, self._shards, wanted)
+        table = read_columns(self._layout.results, self._shards, wanted)
         return table.select(wanted) if table is not None else _empty(wanted)
 
     def rejects(self) -> pa.Table:
@@ -133,7 +133,7 @@ class Run:
             raise RunNotFoundError(
                 f"{self.uri}: has no prediction with id {id!r}; rejects() tells why inputs gave none"
             )
-        folder, name = self._layout.predictions, place.shard + SHARD_SUFFIX
+        folder, name = self._layout.results, place.shard + SHARD_SUFFIX
         scalars = ["id", "uri", "scene", "p_outdoor", "log_scale", "map_height", "map_width"]
         try:
             with folder.filesystem.open(folder.join(name), "rb") as file:
@@ -172,7 +172,7 @@ class Run:
         """Where every prediction lies, by id; read once, ids only."""
         if self._places is None:
             places: dict[str, _Place] = {}
-            folder = self._layout.predictions
+            folder = self._layout.results
             for name in folder.names(SHARD_SUFFIX):
                 shard = name.removesuffix(SHARD_SUFFIX)
                 table = read_columns(folder, {shard}, ["id"]) if shard in self._shards else None

@@ -18,15 +18,22 @@ RUN_FILE = "run.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}")
+SCORES = "metrics/samples"
 ARRAY_NAMES = ("depth", "normals", "sky")
 
 
 class RunLayout:
-    """The folders of one run's output."""
+    """The folders of one job's output.
 
-    def __init__(self, output: Folder) -> None:
+    Args:
+        output: the job's ``output.uri``.
+        results: folder of the shards with one row per input that has a result: an inference run's ``predictions``, an
+            evaluation's :data:`SCORES`.
+    """
+
+    def __init__(self, output: Folder, results: str = "predictions") -> None:
         self.root = output
-        self.predictions = output / "predictions"
+        self.results = output / results
         self.rejects = output / "rejects"
         self.previews = output / "previews"
         self.manifest = output / "state" / "manifest"
@@ -38,16 +45,16 @@ class RunLayout:
 
     def make(self) -> None:
         """Create the folders that every run has."""
-        for folder in (self.predictions, self.rejects, self.manifest, self.committed):
+        for folder in (self.results, self.rejects, self.manifest, self.committed):
             folder.make()
 
     def check_is_free(self) -> None:
         """Refuse an output that holds files of somebody else where a new run would write and clean up.
 
         Raises:
-            RunMismatchError: there is no run file, and yet there are predictions, rejects or commit records.
+            RunMismatchError: there is no run file, and yet there are results, rejects or commit records.
         """
-        for folder in (self.predictions, self.rejects, self.committed):
+        for folder in (self.results, self.rejects, self.committed):
             if names := folder.names():
                 raise RunMismatchError(
                     f"output.uri: {folder} holds {len(names)} files (first: {names[0]}), but {self.root} has no "
@@ -57,7 +64,7 @@ class RunLayout:
     def clear(self) -> None:
         """Delete everything that a run writes, and nothing else."""
         # The run file goes last: while it stands, a half-deleted output is still known as one.
-        folders = [self.predictions, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
+        folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
         for folder in [*folders, self.root / "state"]:
             folder.remove()
         self.root.delete([RUN_FILE])
@@ -78,7 +85,7 @@ class RunLayout:
         """
         kept = self.committed_shards()
         orphans = set()
-        for folder in (self.predictions, self.rejects):
+        for folder in (self.results, self.rejects):
             shards = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
             lost = [f"{shard}{SHARD_SUFFIX}" for shard in shards if SHARD_NAME.fullmatch(shard) and shard not in kept]
             folder.delete(lost)

@@ -67,7 +67,7 @@ def reconcile(layout: RunLayout, listed: pa.Table) -> Reconciliation:
         StorageError: a shard cannot be read.
     """
     shards = layout.committed_shards()
-    predictions = read_columns(layout.predictions, shards, ["id"])
+    predictions = read_columns(layout.results, shards, ["id"])
     rejects = read_columns(layout.rejects, shards, ["id", "error_class"])
     predicted = predictions.column("id").to_pylist() if predictions is not None else []
     rejected = rejects.column("id").to_pylist() if rejects is not None else []

@@ -15,6 +15,9 @@ from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
 
 SCHEMA_VERSION = "1"
 
+LARGE_COLUMNS = (*ARRAY_NAMES, "picture")
+"""Columns of compressed bytes, of which a reader wants one row at a time."""
+
 FRAME = "x forward (ERP centre), y up, z right"
 
 _MEANING: dict[str, dict[str, str]] = {
@@ -92,10 +95,9 @@ def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema)
     """
     failed = pc.is_valid(rows.column("error_class"))
     predictions, rejects = rows.filter(pc.invert(failed)), rows.filter(failed)
-    if "depth" not in schema.names and "normals" not in schema.names:
-        _write_npz(layout, predictions)
+    _write_npz(layout, predictions, [name for name in ARRAY_NAMES if name not in schema.names])
     _write_previews(layout, predictions)
-    _put_or_delete(layout.predictions, name, predictions.select(schema.names).cast(schema), large_columns=ARRAY_NAMES)
+    _put_or_delete(layout.results, name, predictions.select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
     _put_or_delete(layout.rejects, name, rejects.select(REJECT_COLUMNS), large_columns=())
     return predictions.num_rows, rejects.num_rows
 
@@ -121,8 +123,10 @@ def _put_or_delete(folder: Folder, name: str, table: pa.Table, large_columns: tu
     folder.write(file_name, sink.getvalue())
 
 
-def _write_npz(layout: RunLayout, predictions: pa.Table) -> None:
-    for array in ARRAY_NAMES:
+def _write_npz(layout: RunLayout, predictions: pa.Table, arrays: list[str]) -> None:
+    for array in arrays:
+        if array not in predictions.column_names:
+            continue
         folder = layout.npz(array)
         for identity, data in zip(predictions.column("id"), predictions.column(array), strict=True):
             if data.is_valid:
@@ -130,6 +134,8 @@ def _write_npz(layout: RunLayout, predictions: pa.Table) -> None:
 
 
 def _write_previews(layout: RunLayout, predictions: pa.Table) -> None:
+    if "preview" not in predictions.column_names:
+        return
     for identity, data in zip(predictions.column("id"), predictions.column("preview"), strict=True):
         if data.is_valid:
             layout.previews.write(f"{safe_name(identity.as_py())}.jpg", data.as_buffer())

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import ray
 
-from pager_ray.config import RunConfig, load_config
+from pager_ray.config import load_config
+from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
 from pager_ray.pipeline.cluster import (
     FREE_TASKS,
@@ -20,8 +21,8 @@ from pager_ray.pipeline.cluster import (
 )
 
 
-def config_of(*overrides: str) -> RunConfig:
-    return load_config(None, ["input.uris=in", "output.uri=out", *overrides])
+def config_of(*overrides: str) -> ComputeConfig:
+    return load_config(None, ["input.uris=in", "output.uri=out", *overrides]).compute
 
 
 @pytest.fixture
@@ -82,6 +83,13 @@ def test_model_actors_on_cpus_share_the_machine(
     cluster({"CPU": float(cpus)})
     asked = reserve(config_of("compute.gpus_per_worker=0", f"compute.gpu_workers={workers}"))
     assert asked == Reservation(1.0, actor_cpus, 0, threads)
+
+
+def test_a_given_number_of_threads_is_taken(cluster: Any) -> None:
+    """What the configuration says of torch's threads holds whatever the machine and the pool."""
+    cluster({"CPU": 8.0})
+    asked = ("compute.gpus_per_worker=0", "compute.threads_per_worker=3")
+    assert [reserve(config_of(*asked, f"compute.gpu_workers={n}")).model_threads for n in (1, 7)] == [3, 3]
 
 
 def test_model_actors_on_gpus_take_one_cpu(cluster: Any) -> None:

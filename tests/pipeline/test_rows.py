@@ -114,6 +114,7 @@ def test_a_reject_keeps_its_identity_and_loses_the_rest() -> None:
         "id": "a",
         "uri": "/a",
         "scene": "indoor",
+        "sample": None,
         "stage": "read",
         "error_class": "missing",
         "message": "/a: does not exist",

@@ -81,7 +81,7 @@ def test_a_block_becomes_the_shard_of_its_commit_record(layout: RunLayout, monke
     progress = Progress(over=False)
     write(sink_of(layout, progress), monkeypatch)
     name = ShardNames().get_filename_for_task(WRITE, 3)
-    assert pq.read_table(layout.predictions.join(name)).column("id").to_pylist() == ["a", "b"]
+    assert pq.read_table(layout.results.join(name)).column("id").to_pylist() == ["a", "b"]
     assert pq.read_table(layout.rejects.join(name)).column("id").to_pylist() == ["c"]
     assert progress.added == [(2, 1)]
 
@@ -91,7 +91,7 @@ def test_beyond_the_budget_nothing_is_written(layout: RunLayout, monkeypatch: py
     progress = Progress(over=True)
     with pytest.raises(ErrorBudgetExceeded, match=r"errors\.max_rejects"):
         write(sink_of(layout, progress), monkeypatch)
-    assert layout.predictions.names() == layout.rejects.names() == []
+    assert layout.results.names() == layout.rejects.names() == []
     assert progress.added == []
 
 
@@ -100,7 +100,7 @@ def test_the_folder_stays_when_all_is_rejected(layout: RunLayout) -> None:
     sink = sink_of(layout, Progress(over=False))
     sink.has_created_dir = True
     sink.on_write_complete(SimpleNamespace(num_rows=0))
-    assert layout.predictions.filesystem.isdir(layout.predictions.path)
+    assert layout.results.filesystem.isdir(layout.results.path)
 
 
 def test_the_writer_asks_for_whole_shards(layout: RunLayout) -> None:

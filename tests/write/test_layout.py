@@ -18,7 +18,7 @@ def test_uncommitted_shards_are_dropped(layout):
     """What a dead writer left is deleted with its record, in every state it can die in; all else stays."""
     done, written, half, before = (f"0123456789ab-{number:08}" for number in range(4))
     for name in (done, written, half, "compacted"):
-        layout.predictions.write(f"{name}.parquet", b"x")
+        layout.results.write(f"{name}.parquet", b"x")
     layout.rejects.write(f"{half}.parquet", b"x")
     layout.rejects.write(f"{done}.parquet", b"x")
     layout.committed.write(f"{done}.parquet", b"ids")
@@ -26,7 +26,7 @@ def test_uncommitted_shards_are_dropped(layout):
     layout.committed.write(f"{before}.pending.parquet", b"ids")
     assert layout.committed_shards() == {done}
     assert layout.drop_uncommitted() == 2
-    assert layout.predictions.names() == [f"{done}.parquet", "compacted.parquet"]
+    assert layout.results.names() == [f"{done}.parquet", "compacted.parquet"]
     assert layout.rejects.names() == [f"{done}.parquet"]
     assert layout.committed.names() == [f"{done}.parquet"]
     assert layout.drop_uncommitted() == 0
@@ -47,8 +47,8 @@ def test_clear_leaves_foreign_files(layout):
     layout.root.write("run.json", b"{}")
     layout.root.write("notes.txt", b"mine")
     layout.npz("depth").write("a.npz", b"x")
-    layout.predictions.write("a.parquet", b"x")
+    layout.results.write("a.parquet", b"x")
     layout.clear()
     assert layout.root.names() == ["notes.txt"]
     assert not layout.npz("depth").exists("a.npz")
-    assert not layout.predictions.exists("a.parquet")
+    assert not layout.results.exists("a.parquet")

@@ -42,7 +42,7 @@ def bad(name):
 def test_rows_are_split_by_outcome(layout):
     """Predictions and rejects land in their folders; previews are named by id."""
     assert write_shard(layout, "s0", rows_of(good("a/b"), bad("c"), good("d")), schema_of("default")) == (2, 1)
-    predictions = pq.read_table(layout.predictions.join("s0.parquet"))
+    predictions = pq.read_table(layout.results.join("s0.parquet"))
     assert predictions.column("id").to_pylist() == ["a/b", "d"]
     assert pq.read_table(layout.rejects.join("s0.parquet")).column("error_class").to_pylist() == ["missing"]
     assert layout.previews.names() == ["a%2Fb.jpg", "d.jpg"]
@@ -52,7 +52,7 @@ def test_a_repeated_write_replaces_the_first(layout):
     """Outcomes that change between two attempts of a task leave no trace of the first."""
     write_shard(layout, "s0", rows_of(good("a"), bad("b")), schema_of("default"))
     write_shard(layout, "s0", rows_of(bad("a"), bad("b")), schema_of("default"))
-    assert layout.predictions.names() == []
+    assert layout.results.names() == []
     write_shard(layout, "s0", rows_of(good("a"), good("b")), schema_of("default"))
     assert layout.rejects.names() == []
     layout.committed.write("s0.parquet", b"ids")
@@ -64,7 +64,7 @@ def test_a_repeated_write_replaces_the_first(layout):
 def test_columns_explain_themselves(layout):
     """Unit, ray type, shape, codec and error bound travel in the file; the codec named there decodes the bytes."""
     write_shard(layout, "s0", rows_of(good("a")), schema_of("default"))
-    file = pq.ParquetFile(layout.predictions.join("s0.parquet"))
+    file = pq.ParquetFile(layout.results.join("s0.parquet"))
     metadata = {key.decode(): value.decode() for key, value in file.schema_arrow.field("depth").metadata.items()}
     assert metadata["unit"] == "metre"
     assert metadata["ray_type"] == "euclidean"
@@ -81,7 +81,7 @@ def test_columns_explain_themselves(layout):
 def test_arrays_are_stored_once_and_read_alone(layout):
     """Arrays are not compressed twice, every row is a group of its own, ids have statistics."""
     write_shard(layout, "s0", rows_of(good("a"), good("b"), good("c")), schema_of("default"))
-    metadata = pq.ParquetFile(layout.predictions.join("s0.parquet")).metadata
+    metadata = pq.ParquetFile(layout.results.join("s0.parquet")).metadata
     assert metadata.num_row_groups == 3
     columns = {
         metadata.row_group(1).column(i).path_in_schema: metadata.row_group(1).column(i)
@@ -97,7 +97,7 @@ def test_npz_format_keeps_arrays_out_of_the_shards(layout):
     """With npz files the shard holds the scalar columns only."""
     row = good("a") | {"depth": b"npz bytes", "sky": b"more"}
     write_shard(layout, "s0", rows_of(row), schema_of(None))
-    assert "depth" not in pq.read_schema(layout.predictions.join("s0.parquet")).names
+    assert "depth" not in pq.read_schema(layout.results.join("s0.parquet")).names
     assert layout.npz("depth").read("a.npz") == b"npz bytes"
     assert layout.npz("sky").read("a.npz") == b"more"
 

@@ -1,34 +1,52 @@
 """``pager-ray``: the command line.
 
 Exit codes: 0 complete; 1 failed; 2 wrong usage or configuration; 3 complete, but with rejects; 4 stopped by the error
-budget; 130 interrupted. All but 2 leave an output that the same command resumes.
+budget; 5 a comparison's gate failed; 130 interrupted. All but 2 and 5 leave an output that the same command resumes.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from pydantic import BaseModel
 
 from pager_ray import __version__
-from pager_ray.config import describe_keys, load_config
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError
+from pager_ray.config import EvaluateConfig, RunConfig, ScoreConfig, describe_keys, load_config
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, StorageError
+
+if TYPE_CHECKING:
+    from pager_ray.report.outcome import EvaluationOutcome
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_BUDGET = 4
+EXIT_WORSE = 5
 EXIT_INTERRUPTED = 130
 
 
 class _CommandWithKeys(click.Command):
     """A command whose help ends with every configuration key, its default and its meaning."""
 
+    config: type[BaseModel] = RunConfig
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the keys as a definition list."""
         with formatter.section("Configuration keys"):
-            formatter.write_dl([(f"{key}={default}", meaning) for key, default, meaning in describe_keys()])
+            formatter.write_dl([(f"{key}={default}", meaning) for key, default, meaning in describe_keys(self.config)])
+
+
+class _EvaluateCommand(_CommandWithKeys):
+    config = EvaluateConfig
+
+
+class _ScoreCommand(_CommandWithKeys):
+    config = ScoreConfig
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -62,6 +80,87 @@ def run(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) ->
     for line in summary_lines(summary):
         click.echo(line)
     return summary.exit_code
+
+
+@cli.command(cls=_EvaluateCommand)
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
+@click.option("--overwrite", is_flag=True, help="Delete an evaluation that stands at output.uri and start anew.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def evaluate(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) -> int:
+    """Predict and score every sample of a dataset; the same command again resumes."""
+    config = load_config(config_path, overrides, EvaluateConfig)
+    from pager_ray.pipeline.evaluation import run_evaluation
+
+    return _tell(run_evaluation(config, overwrite=overwrite))
+
+
+@cli.command(cls=_ScoreCommand)
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
+@click.option("--dataset", help="Short for evaluation.dataset=NAME.")
+@click.option("--data-path", help="Short for evaluation.data_path=URI.")
+@click.option("--alignment", "alignments", multiple=True, help="Short for evaluation.alignments; may be repeated.")
+@click.option("--output", help="Short for output.uri=URI; by default scores/<dataset> inside PREDICTIONS.")
+@click.option("--overwrite", is_flag=True, help="Delete scores that stand at the output and start anew.")
+@click.argument("predictions")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def score(
+    config_path: str | None,
+    dataset: str | None,
+    data_path: str | None,
+    alignments: tuple[str, ...],
+    output: str | None,
+    overwrite: bool,
+    predictions: str,
+    overrides: tuple[str, ...],
+) -> int:
+    """Score standing PREDICTIONS, a run's output or a folder of npz files, against a dataset."""
+    options = {
+        "predictions": predictions,
+        "evaluation.dataset": dataset,
+        "evaluation.data_path": data_path,
+        "evaluation.alignments": list(alignments) or None,
+        "output.uri": output,
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    config = load_config(config_path, [*given, *overrides], ScoreConfig)
+    from pager_ray.pipeline.evaluation import run_scoring
+
+    return _tell(run_scoring(config, overwrite=overwrite))
+
+
+def _tell(outcome: EvaluationOutcome) -> int:
+    for line in outcome.lines():
+        click.echo(line)
+    return outcome.exit_code
+
+
+@cli.command()
+@click.option(
+    "--fail-if",
+    "gates",
+    multiple=True,
+    metavar="METRIC>AMOUNT",
+    help="Exit with 5 when B is worse than A by more than the amount, absolute or in percent of A's mean, such as "
+    "'depth_metric_abs_relative_difference>2%'; 'missing>0' counts samples that only A has. May be repeated.",
+)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Also write the comparison as JSON.")
+@click.argument("a")
+@click.argument("b")
+def compare(gates: tuple[str, ...], json_path: str | None, a: str, b: str) -> int:
+    """Compare evaluation B with evaluation A, panorama by panorama; positive effects are improvements."""
+    from pager_ray.report.compare import compare_outputs
+
+    comparison = compare_outputs(a, b, gates)
+    for line in comparison.lines():
+        click.echo(line)
+    if json_path is not None:
+        try:
+            Path(json_path).write_text(
+                json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )
+        except OSError as error:
+            raise StorageError(f"{json_path}: cannot be written ({error.strerror or error})") from error
+    return EXIT_WORSE if comparison.failed else 0
 
 
 @cli.command()

@@ -126,12 +126,12 @@ def render_preview(
     if width < 320:
         raise ShapeError(f"a preview of width {width} has no room for its legends: ask for at least 320")
     size = panel_size(width)
-    panels = [(_shrink(_checked(rgb, "rgb", 3, kinds="u"), size), _caption(width, "panorama"))]
+    panels = [(_shrink(_checked(rgb, "rgb", 3, kinds="u"), size), plain_caption(width, "panorama"))]
     if depth is not None:
         depth = _shrink(_checked(depth, "depth", 2), size, point=True)
         smooth, valid = _despeckle(depth)
         limits = _limits(smooth, valid)
-        legend = _depth_caption(width, f"depth ({unit if metric else 'relative'})", limits)
+        legend = depth_caption(width, f"depth ({unit if metric else 'relative'})", limits)
         panels.append((_paint_depth(smooth, valid, limits), legend))
     if normals is not None:
         panels.append((colorize_normals(_shrink(_checked(normals, "normals", 3), size)), _normals_caption(width)))
@@ -139,8 +139,8 @@ def render_preview(
         share = _shrink(_checked(sky, "sky", 2, kinds="bf").astype(np.float32, copy=False), size)
         ramp = _ramp(np.clip(share, 0, 1))
         bar = _ramp(np.linspace(0, 1, 256, dtype=np.float32)[None])
-        panels.append((ramp, _bar_caption(width, "sky probability", bar, [(0.0, "0"), (0.5, "0.5"), (1.0, "1")])))
-    return _jpeg(_compose(panels, width, title))
+        panels.append((ramp, bar_caption(width, "sky probability", bar, [(0.0, "0"), (0.5, "0.5"), (1.0, "1")])))
+    return encode_jpeg(compose_panels(panels, width, title))
 
 
 def _checked(array: ndarray, name: str, ndim: int, kinds: str = "f") -> ndarray:
@@ -231,7 +231,8 @@ def _blank_caption(width: int) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
     return strip, ImageDraw.Draw(strip), text
 
 
-def _caption(width: int, label: str) -> Image.Image:
+def plain_caption(width: int, label: str) -> Image.Image:
+    """A strip below a panel of a picture ``width`` pixels wide, with words alone."""
     strip, draw, text = _blank_caption(width)
     draw.text((0, round(text * 0.35)), label, fill=_INK, font=_font(text))
     return strip
@@ -248,18 +249,20 @@ def _normals_caption(width: int) -> Image.Image:
     return strip
 
 
-def _depth_caption(width: int, label: str, limits: tuple[float, float] | None) -> Image.Image:
+def depth_caption(width: int, label: str, limits: tuple[float, float] | None) -> Image.Image:
+    """A strip with the scale of :func:`colorize_depth` between its limits; without limits it says so."""
     if limits is None:
-        return _caption(width, f"{label}: none")
+        return plain_caption(width, f"{label}: none")
     near, far = limits
     span = math.log(far / near) or 1.0
     ticks = [(math.log(value / near) / span, f"{value:g}") for value in round_ticks(near, far)]
-    return _bar_caption(width, label, _spectral()[None], [(min(max(at, 0.0), 1.0), name) for at, name in ticks])
+    return bar_caption(width, label, _spectral()[None], [(min(max(at, 0.0), 1.0), name) for at, name in ticks])
 
 
-def _bar_caption(
+def bar_caption(
     width: int, label: str, bar: UInt8[ndarray, "1 256 3"], ticks: Sequence[tuple[float, str]]
 ) -> Image.Image:
+    """A strip with a scale: a bar of 256 colours and ticks at (share of the bar, text)."""
     strip, draw, text = _blank_caption(width)
     font, small = _font(text), _font(max(8, round(text * 0.85)))
     draw.text((0, round(text * 0.35)), label, fill=_INK, font=font)
@@ -279,9 +282,10 @@ def _bar_caption(
     return strip
 
 
-def _compose(
+def compose_panels(
     panels: Sequence[tuple[UInt8[ndarray, "h w 3"], Image.Image]], width: int, title: str | None
 ) -> Image.Image:
+    """Panels of :func:`panel_size` with their strips, two to a row, below a line of title."""
     gap, text = _gap(width), round(_text_size(width) * 1.15)
     height, panel = panel_size(width)
     head = gap + (round(text * 1.6) if title else 0)
@@ -296,7 +300,8 @@ def _compose(
     return sheet
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def encode_jpeg(picture: Image.Image) -> bytes:
+    """A picture's JPEG, with full chroma."""
     out = io.BytesIO()
     # Full chroma: subsampling smears the thin coloured letters of the legends.
     picture.save(out, "JPEG", quality=90, subsampling=0)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -201,15 +202,24 @@ def error_reason(error: Exception) -> str:
 def safe_name(name: str) -> str:
     """A file name for an id: no separators, no leading dot, one name per id.
 
-    Everything outside ``A-Z a-z 0-9 _ - . ~`` is percent-encoded, so that no id leaves the output folder and two ids
-    never share a file. Names too long for a file system keep their start and end in a digest.
+    Letters and digits of every script and a little punctuation stay, so that ids taken from file names are found under
+    them again; everything else is percent-encoded. No id leaves the output folder and two ids never share a file. Names
+    too long for a file system keep their start and end in a digest.
     """
-    encoded = quote(name, safe="")
+    encoded = "".join(character if _is_plain(character) else quote(character, safe="") for character in name)
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
-    if len(encoded) > SAFE_NAME_BYTES:
-        encoded = f"{encoded[: SAFE_NAME_BYTES - 33]}-{uuid.uuid5(uuid.NAMESPACE_URL, name).hex}"
+    if len(encoded.encode()) > SAFE_NAME_BYTES:
+        # Cut where it is ASCII: a letter of several bytes cannot be halved.
+        encoded = f"{quote(name, safe='')[: SAFE_NAME_BYTES - 33]}-{uuid.uuid5(uuid.NAMESPACE_URL, name).hex}"
     return encoded
+
+
+def _is_plain(character: str) -> bool:
+    """Whether a character may stand in a file name; those that file systems compose or decompose may not."""
+    if character.isascii():
+        return character.isalnum() or character in "_-.~()+,=@"
+    return character.isalnum() and unicodedata.is_normalized("NFC", character)
 
 
 def mask_uri(uri: str) -> str:

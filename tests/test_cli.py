@@ -14,7 +14,7 @@ from PIL import Image
 
 import pager_ray
 from pager_ray.cli import cli, exit_code, main
-from pager_ray.config import RunConfig, describe_keys
+from pager_ray.config import EvaluateConfig, RunConfig, ScoreConfig, describe_keys
 from pager_ray.errors import (
     CheckpointError,
     ConfigError,
@@ -162,13 +162,45 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert (overwrite, default) == (True, False)
 
 
-def test_help_lists_every_key(capsys: pytest.CaptureFixture[str]) -> None:
-    """``run --help`` shows every configuration key with its default and its meaning."""
-    assert exit_code(["run", "--help"]) == 0
+@pytest.mark.parametrize(
+    ("command", "config"), [("run", RunConfig), ("evaluate", EvaluateConfig), ("score", ScoreConfig)]
+)
+def test_help_lists_every_key(command: str, config: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` of a job shows each of its configuration keys with its default and its meaning."""
+    assert exit_code([command, "--help"]) == 0
     # Lines break anywhere, also at hyphens.
     shown = "".join(capsys.readouterr().out.split())
-    for key, default, meaning in describe_keys():
+    for key, default, meaning in describe_keys(config):
         assert "".join(f"{key}={default}{meaning}".split()) in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluate", "output.uri=out"], "pager-ray: evaluation.dataset: got nothing; takes the name of a dataset"),
+        (["evaluate", "evaluation.dataset=ZuriPano"], "pager-ray: output.uri: got nothing; takes a folder"),
+        (["evaluate", "input.uris=in"], "pager-ray: input: unknown key"),
+        (["score", "out"], "pager-ray: evaluation.dataset: got nothing"),
+        (["score"], "pager-ray: Missing argument 'PREDICTIONS'."),
+        (
+            ["score", "out", "--dataset", "ZuriPano", "--alignment", "affine"],
+            "pager-ray: evaluation.alignments: got 'affine'; takes 'metric', 'scale' or 'scale_and_shift'",
+        ),
+        (
+            ["evaluate", "evaluation.alignments=[scale, scale]"],
+            "pager-ray: evaluation.alignments: got ['scale', 'scale']; takes one or more different names",
+        ),
+        (["compare", "a"], "pager-ray: Missing argument 'B'."),
+    ],
+)
+def test_wrong_evaluations_are_one_line_and_exit_code_2(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong key, value or argument of the evaluation commands is one line that names it, before any work."""
+    assert exit_code(arguments) == 2
+    message = said(capsys)
+    assert message.startswith(line)
+    assert message.count("\n") == 1
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +214,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["-h"]) == 0
     shown = capsys.readouterr().out
     assert [name for name in cli.commands if name not in shown] == []
-    assert set(cli.commands) >= {"run", "samples"}
+    assert set(cli.commands) >= {"run", "evaluate", "score", "compare", "samples"}
 
 
 def test_samples_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

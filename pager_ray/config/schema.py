@@ -285,7 +285,7 @@ class EvaluationConfig(Section):
         None, description="folder that holds the dataset's, on any fsspec URL; ZuriPano needs none: the Hub has it"
     )
     alignments: Annotated[list[Alignment], BeforeValidator(_one_or_many)] = Field(
-        default_factory=lambda: ["metric", "scale", "scale_and_shift"],
+        ["metric", "scale", "scale_and_shift"],
         description="how predicted depth is fitted to the truth before it is scored, all in one pass. metric: not at "
         "all; scale, scale_and_shift: least squares per panorama",
     )

@@ -29,6 +29,7 @@ from pager_ray.write.runfile import (
     COMPLETE,
     FAILED,
     begin_start,
+    check_same_job,
     check_same_run,
     end_start,
     new_run_file,
@@ -142,6 +143,8 @@ def claim_output(
     """
     identity = dict(identity) | {"listing.sha256": listing_digest(listed)}
     manifest = read_run_file(layout.root)
+    if manifest is not None:
+        check_same_job(manifest, identity, layout.root)
     if manifest is not None and overwrite:
         log.warning("--overwrite: deleting the run at %s", layout.root)
         layout.clear()

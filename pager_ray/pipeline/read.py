@@ -11,13 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, to_table
-from pager_ray.preview import panel_size
+from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, thumbnail, to_table
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
 
@@ -75,14 +73,6 @@ def _project(row: Row, content: bytes | InputError | None, settings: ReadSetting
         "height": panorama.source_height,
         "coverage": panorama.coverage,
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
-        "thumbnail": _thumbnail(panorama.erp, settings.thumbnail_width),
+        "thumbnail": thumbnail(panorama.erp, settings.thumbnail_width),
         "faces": blob(faces),
     }
-
-
-def _thumbnail(erp: np.ndarray, width: int | None) -> memoryview | None:
-    """The panorama at the preview's panel size, raw RGB."""
-    if width is None:
-        return None
-    height, panel = panel_size(width)
-    return blob(cv2.resize(erp, (panel, height), interpolation=cv2.INTER_AREA))

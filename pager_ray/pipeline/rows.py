@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
 from pager_ray.prediction import QUALITY_COLUMNS
+from pager_ray.preview import panel_size
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -117,3 +119,11 @@ def reject(row: Row, stage: str, error: InputError) -> Row:
     kept = {field.name: row.get(field.name) for field in IDENTITY}
     status = {"stage": stage, "error_class": error.error_class, "message": str(error), "attempts": 1}
     return kept | status
+
+
+def thumbnail(erp: np.ndarray, width: int | None) -> memoryview | None:
+    """A panorama (H, W, 3) at the panel size of a picture ``width`` pixels wide, raw RGB; None where none is wanted."""
+    if width is None:
+        return None
+    height, panel = panel_size(width)
+    return blob(cv2.resize(erp, (panel, height), interpolation=cv2.INTER_AREA))

@@ -5,7 +5,6 @@ They share a task, because a stitched 2048×4096 panorama is 160 MB of float32 a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import get_codec
+from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import cubemap_to_erp, normalise_normals
 from pager_ray.pipeline.rows import (
     ENCODE_SCHEMA,
@@ -91,7 +91,7 @@ def _store(row: Row, scalars: dict[str, pa.Scalar], settings: StitchSettings) ->
     height, width = output.erp_size(row["height"], row["width"])
     stored = faces if output.projection == "cubemap" else _stitch(faces, height, width, settings.fov)
     maps = {"depth": stored.depth, "normals": stored.normals, "sky": stored.sky}
-    encode = _npz if output.format == "npz" else _codec_bytes(output.codec)
+    encode = encode_npz if output.format == "npz" else _codec_bytes(output.codec)
     result: Row = {name: encode(name, array) for name, array in maps.items() if array is not None}
     result |= {"map_height": height, "map_width": width}
     if scalars["thumbnail"].is_valid:
@@ -116,14 +116,6 @@ def _codec_bytes(purpose: str) -> Callable[[str, np.ndarray], bytes]:
         return get_codec(name, purpose).encode(array)  # type: ignore[arg-type]
 
     return encode
-
-
-def _npz(name: str, array: np.ndarray) -> bytes:
-    """The released layout: ``arr_0``, float32, channels first; faces keep their leading axis of six."""
-    channels_first = np.moveaxis(array, -1, -3) if name == "normals" else np.expand_dims(array, -3)
-    file = io.BytesIO()
-    np.savez(file, np.ascontiguousarray(channels_first, dtype=np.float32))
-    return file.getvalue()
 
 
 def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSettings) -> bytes:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pager_ray.encode import codec_from_metadata
+from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.prediction import Prediction
 from pager_ray.storage import Folder, client_errors, mask_uri, safe_name
@@ -29,9 +26,6 @@ _TYPES = {
     **dict.fromkeys(("id", "uri", "scene", "digest", "stage", "error_class", "message"), pa.string()),
     **dict.fromkeys(("width", "height", "map_height", "map_width", "attempts"), pa.int32()),
 }
-
-# What NumPy and zipfile raise on files that are damaged, encrypted or something else.
-_NPZ_ERRORS = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class _Place(NamedTuple):
@@ -71,6 +65,12 @@ class Run:
         manifest = read_run_file(self._layout.root)
         if manifest is None:
             raise RunNotFoundError(f"{self.uri}: holds no run (no run.json); give the output.uri of a run")
+        job = manifest.get("identity", {}).get("job") if isinstance(manifest.get("identity"), dict) else None
+        if job is not None:
+            raise RunNotFoundError(
+                f"{self.uri}: holds scores of `pager-ray {job}`, no predictions of a run; read metrics/report.json and "
+                "metrics/samples/*.parquet there"
+            )
         try:
             self._stores_erp = manifest["config"]["output"]["projection"] == "erp"
             checkpoint = manifest["checkpoint"]
@@ -213,15 +213,14 @@ def _decode(row: pa.Table, name: str, shape: tuple[int, ...], where: str) -> np.
 def _read_npz(folder: Folder, file_name: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array in the released layout as (H, W[, 3]) or (6, S, S[, 3]); ``shape`` is without channels."""
     content, where = folder.read(file_name), mask_uri(folder.uri(file_name))
-    try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        # A bare npy file comes as its array.
-        array = archive["arr_0"] if isinstance(archive, np.lib.npyio.NpzFile) else None
-    except _NPZ_ERRORS as error:
-        raise StorageError(f"{where}: is no npz file with one float32 array ({error})") from error
     channels = 3 if name == "normals" else 1
     wanted = (*shape[:-2], channels, *shape[-2:])
-    if array is None or array.dtype != np.float32 or array.shape != wanted:
-        found = "a single npy array" if array is None else f"{array.dtype} {array.shape}"
-        raise StorageError(f"{where}: is no npz file with one float32 array of shape {wanted}, but holds {found}")
+    try:
+        array = decode_npz(content)
+    except ShapeError as error:
+        raise StorageError(f"{where}: is no npz file with one float32 array of shape {wanted}: {error}") from error
+    if array.dtype != np.float32 or array.shape != wanted:
+        raise StorageError(
+            f"{where}: is no npz file with one float32 array of shape {wanted}, but holds {array.dtype} {array.shape}"
+        )
     return np.moveaxis(array, -3, -1) if name == "normals" else np.squeeze(array, -3)

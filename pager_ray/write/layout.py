@@ -18,22 +18,17 @@ RUN_FILE = "run.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}")
-SCORES = "metrics/samples"
 ARRAY_NAMES = ("depth", "normals", "sky")
 
 
 class RunLayout:
-    """The folders of one job's output.
+    """The folders of one job's output; ``results`` holds the shards with one row per input that has a result."""
 
-    Args:
-        output: the job's ``output.uri``.
-        results: folder of the shards with one row per input that has a result: an inference run's ``predictions``, an
-            evaluation's :data:`SCORES`.
-    """
+    RESULTS = "predictions"
 
-    def __init__(self, output: Folder, results: str = "predictions") -> None:
+    def __init__(self, output: Folder) -> None:
         self.root = output
-        self.results = output / results
+        self.results = output / self.RESULTS
         self.rejects = output / "rejects"
         self.previews = output / "previews"
         self.manifest = output / "state" / "manifest"
@@ -65,9 +60,12 @@ class RunLayout:
         """Delete everything that a run writes, and nothing else."""
         # The run file goes last: while it stands, a half-deleted output is still known as one.
         folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
-        for folder in [*folders, self.root / "state"]:
+        for folder in [*folders, *self._more_folders(), self.root / "state"]:
             folder.remove()
         self.root.delete([RUN_FILE])
+
+    def _more_folders(self) -> list[Folder]:
+        return []
 
     def committed_shards(self) -> set[str]:
         """Names of the shards that count, without suffix."""
@@ -93,3 +91,16 @@ class RunLayout:
         # Shards first: while its record is pending, a shard left standing would still be found by the next start.
         self.committed.delete(self.committed.names(PENDING_SUFFIX))
         return len(orphans)
+
+
+class EvaluationLayout(RunLayout):
+    """The folders of an evaluation: per-sample scores are its results, the report lies beside them."""
+
+    RESULTS = "metrics/samples"
+
+    def __init__(self, output: Folder) -> None:
+        super().__init__(output)
+        self.metrics = output / "metrics"
+
+    def _more_folders(self) -> list[Folder]:
+        return [self.metrics]

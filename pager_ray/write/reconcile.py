@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -42,21 +43,30 @@ class Reconciliation:
         }
 
 
+def iterate_shards(folder: Folder, shards: set[str], columns: list[str]) -> Iterator[pa.Table]:
+    """The named columns of each of the given shards in a folder, in order of shard names.
+
+    Raises:
+        StorageError: a shard cannot be read; names it.
+    """
+    for name in folder.names(SHARD_SUFFIX):
+        if name.removesuffix(SHARD_SUFFIX) not in shards:
+            continue
+        try:
+            with folder.filesystem.open(folder.join(name), "rb") as file:
+                table = pq.ParquetFile(file).read(columns=columns)
+        except (*client_errors(), pa.ArrowException) as error:
+            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+        yield table
+
+
 def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Table | None:
     """The named columns of the given shards in a folder, in order of shard names; None where there are no rows.
 
     Raises:
         StorageError: a shard cannot be read; names it.
     """
-    tables = []
-    for name in folder.names(SHARD_SUFFIX):
-        if name.removesuffix(SHARD_SUFFIX) not in shards:
-            continue
-        try:
-            with folder.filesystem.open(folder.join(name), "rb") as file:
-                tables.append(pq.ParquetFile(file).read(columns=columns))
-        except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+    tables = list(iterate_shards(folder, shards, columns))
     return pa.concat_tables(tables) if tables else None
 
 

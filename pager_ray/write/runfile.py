@@ -72,6 +72,20 @@ def check_same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], out
         )
 
 
+def check_same_job(manifest: Mapping[str, Any], identity: Mapping[str, Any], output: Folder) -> None:
+    """Refuse the output of another kind of job, whose files this one does not know how to delete.
+
+    Raises:
+        RunMismatchError: names both kinds.
+    """
+    was, now_is = (str(of.get("job", "run")) for of in (manifest.get("identity", {}), identity))
+    if was != now_is:
+        raise RunMismatchError(
+            f"output.uri: {output} holds the output of `pager-ray {was}`, not of `pager-ray {now_is}`; choose another "
+            "output"
+        )
+
+
 def begin_start(manifest: dict[str, Any]) -> None:
     """Note that the run is started (again), and with what; ``workers`` is for the model actors to fill."""
     manifest["state"] = RUNNING

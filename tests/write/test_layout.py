@@ -32,7 +32,7 @@ def test_uncommitted_shards_are_dropped(layout):
     assert layout.drop_uncommitted() == 0
 
 
-@pytest.mark.parametrize("folder", ["predictions", "rejects", "committed"])
+@pytest.mark.parametrize("folder", ["results", "rejects", "committed"])
 def test_files_of_others_are_not_taken_over(layout, folder):
     """A new run refuses an output whose folders hold files that no run accounts for, and leaves them alone."""
     layout.check_is_free()

@@ -4,7 +4,14 @@ import pytest
 
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.storage import Folder
-from pager_ray.write.runfile import begin_start, check_same_run, end_start, new_run_file, read_run_file
+from pager_ray.write.runfile import (
+    begin_start,
+    check_same_job,
+    check_same_run,
+    end_start,
+    new_run_file,
+    read_run_file,
+)
 
 
 def test_differing_keys_are_named(tmp_path):
@@ -34,6 +41,15 @@ def test_starts_are_kept(tmp_path):
     assert [start["outcome"] for start in again["starts"]] == ["interrupted", "complete"]
     assert again["checkpoint"] == {"name": "x"}
     assert again["versions"]["torch"]
+
+
+@pytest.mark.parametrize(("was", "now"), [(None, "evaluate"), ("evaluate", None), ("evaluate", "score")])
+def test_another_kind_of_job_is_refused(tmp_path, was, now):
+    """An inference run, an evaluation and a scoring never share an output, whatever else they agree on."""
+    manifest = new_run_file({}, {"job": was} if was else {})
+    with pytest.raises(RunMismatchError, match=f"pager-ray {was or 'run'}.*not of .pager-ray {now or 'run'}"):
+        check_same_job(manifest, {"job": now} if now else {}, Folder(str(tmp_path)))
+    check_same_job(manifest, {"job": was} if was else {}, Folder(str(tmp_path)))
 
 
 def test_other_schema_versions_are_refused(tmp_path):

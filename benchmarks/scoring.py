@@ -1,0 +1,178 @@
+"""Panoramas per second that one core scores in an evaluation, at 2048×4096: python benchmarks/scoring.py [--repeats N]
+
+Calls the stage's own block function on one thread, from predicted 504-px faces (or stored predictions) and ground truth
+on a local disk to a row of metrics: decode, stitch, align, score. The released way, timed in the same run, is
+pytorch360convert's stitching and whole-array float32 metrics in torch, from the same files. Ground truth is a rendered
+scene in the layout of Replica360_4K (.dpt and a mask) or Stanford2D3DS (16-bit PNG). Each case runs in a process of its
+own, whose peak memory is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+HEIGHT, WIDTH, FACE = 2048, 4096, 504
+REPLICA, STANFORD = "Replica360_4K", "Stanford2D3DS"
+SCENE = "camera_0_office_0"
+
+# name → dataset, alignments, families, resampling floor, error maps, stored predictions instead of faces
+CASES: dict[str, tuple[str, list[str], list[str], bool, bool, bool]] = {
+    "depth, one alignment": (REPLICA, ["metric"], ["depth"], False, False, False),
+    "  from 16-bit PNG": (STANFORD, ["metric"], ["depth"], False, False, False),
+    "  three alignments": (REPLICA, ["metric", "scale", "scale_and_shift"], ["depth"], False, False, False),
+    "  and seams": (REPLICA, ["metric"], ["depth", "seams"], False, False, False),
+    "  and resampling floor": (REPLICA, ["metric"], ["depth"], True, False, False),
+    "  and error maps": (REPLICA, ["metric"], ["depth"], False, True, False),
+    "  from npz predictions": (REPLICA, ["metric"], ["depth"], False, False, True),
+    "the defaults, all of it": (REPLICA, ["metric", "scale", "scale_and_shift"], ["depth", "seams"], True, True, False),
+}
+RELEASED = "released way, one alignment"
+
+
+def write_inputs(root: Path) -> None:
+    """Ground truth in both layouts, predicted faces and a stored prediction."""
+    from pager_ray.encode.npz import encode_npz
+    from pager_ray.geometry import cubemap_to_erp, erp_to_cubemap
+    from pager_ray.samples import make_scene, render
+
+    rendered = render(make_scene(0, "indoor"), HEIGHT // 2, WIDTH // 2, supersample=1)
+    depth = cv2.resize(rendered.depth, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    rgb = cv2.cvtColor(cv2.resize(rendered.rgb, (WIDTH, HEIGHT)), cv2.COLOR_RGB2BGR)
+    replica = root / REPLICA / "room_0"
+    replica.mkdir(parents=True)
+    header = np.float32(202021.25).tobytes() + np.array([WIDTH, HEIGHT], "<i4").tobytes()
+    (replica / "0000_depth_pano.dpt").write_bytes(header + depth.tobytes())
+    cv2.imwrite(str(replica / "0000_mask_pano.png"), (depth > 0).astype(np.uint8) * 255)
+    cv2.imwrite(str(replica / "0000_rgb_pano.jpg"), rgb)
+    stanford = root / STANFORD / "area_1" / "pano"
+    for folder in ("rgb", "depth"):
+        (stanford / folder).mkdir(parents=True)
+    stem = f"{SCENE}_frame_equirectangular_domain"
+    cv2.imwrite(str(stanford / "rgb" / f"{stem}_rgb.png"), rgb)
+    cv2.imwrite(str(stanford / "depth" / f"{stem}_depth.png"), np.rint(depth * 65535 / 128).astype(np.uint16))
+
+    rng = np.random.default_rng(0)
+    faces = erp_to_cubemap(depth[..., None], FACE)[..., 0]
+    faces *= (1 + 0.1 * rng.standard_normal(faces.shape)).clip(0.5, 1.5).astype(np.float32)
+    np.save(root / "faces.npy", faces)
+    stored = root / "stored" / "depth" / "preds"
+    stored.mkdir(parents=True)
+    stitched = cubemap_to_erp(faces[..., None], HEIGHT, WIDTH)[..., 0]
+    (stored / "room_0_0000.npz").write_bytes(encode_npz("depth", stitched))
+
+
+def measure_ours(root: Path, name: str, repeats: int) -> dict[str, float]:
+    """Median seconds of the stage's block function on one row."""
+    from pager_ray.datasets import open_dataset
+    from pager_ray.evaluate import ScoreSettings
+    from pager_ray.pipeline.rows import INFER_SCHEMA, blob, to_table
+    from pager_ray.pipeline.samples import sample_json
+    from pager_ray.pipeline.score import ScoreStageSettings, make_face_score_fn, make_stored_score_fn
+
+    dataset, alignments, families, floor, pictures, stored = CASES[name]
+    settings = ScoreStageSettings(
+        dataset=dataset,
+        data_path=str(root),
+        scoring=ScoreSettings(
+            tuple(families), tuple(alignments), floor=floor, face_size=FACE, fov=90.0, pictures=pictures
+        ),
+        predictions=str(root / "stored") if stored else None,
+    )
+    [sample] = open_dataset(dataset, str(root)).samples()
+    row = {
+        "id": sample.id,
+        "uri": sample.uri,
+        "scene": sample.scene,
+        "sample": sample_json(sample),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "depth": blob(np.load(root / "faces.npy")),
+    }
+    table = to_table([row], INFER_SCHEMA, 1, "infer")
+    score = make_stored_score_fn(settings) if stored else make_face_score_fn(settings)
+    return _timed(lambda: score(table), repeats, lambda result: result.column("error_class")[0].as_py())
+
+
+def measure_released(root: Path, repeats: int) -> dict[str, float]:
+    """The same row in the released way: whole-array float32 metrics on a stitched panorama."""
+    import pytorch360convert  # type: ignore[import-untyped]
+    import torch
+
+    torch.set_num_threads(1)
+    faces = np.load(root / "faces.npy")
+    scene = root / REPLICA / "room_0"
+
+    def score() -> tuple[float, float, float, float]:
+        content = (scene / "0000_depth_pano.dpt").read_bytes()
+        truth = torch.from_numpy(np.frombuffer(content, "<f4", offset=12).reshape(HEIGHT, WIDTH).copy())
+        scene_mask = np.asarray(cv2.imread(str(scene / "0000_mask_pano.png"), cv2.IMREAD_GRAYSCALE))
+        truth = truth.clamp(0.01, 75)
+        mask = (truth > 0.0101) & (truth < 74.25) & torch.from_numpy(scene_mask > 0)
+        stitched = pytorch360convert.c2e(torch.from_numpy(faces)[:, None], HEIGHT, WIDTH, cube_format="stack")[0]
+        count = mask.sum()
+        absolute = (stitched - truth).abs()
+        relative = torch.where(mask, absolute / truth, 0.0).sum() / count
+        squared_relative = torch.where(mask, absolute**2 / truth, 0.0).sum() / count
+        rmse = (torch.where(mask, absolute**2, 0.0).sum() / count).sqrt()
+        ratio = torch.maximum(stitched / truth, truth / stitched)
+        delta = torch.where(mask, (ratio < 1.25).float(), 0.0).sum() / count
+        return float(relative), float(squared_relative), float(rmse), float(delta)
+
+    return _timed(score, repeats, lambda _: None)
+
+
+def _timed(call: Any, repeats: int, failure: Any) -> dict[str, float]:
+    cv2.setNumThreads(1)
+    result = call()
+    if reason := failure(result):
+        raise SystemExit(f"the benchmark's row was rejected: {reason}")
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(times)), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7, help="timed calls per case, of which the median is shown")
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.case is not None:
+        released = arguments.case == RELEASED
+        figures = (
+            measure_released(arguments.root, arguments.repeats)
+            if released
+            else measure_ours(arguments.root, arguments.case, arguments.repeats)
+        )
+        print(json.dumps(figures))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write_inputs(Path(folder))
+        print(f"{HEIGHT}x{WIDTH}, one thread")
+        print(f"{'':32}{'ms':>8}{'per s':>8}{'ratio':>8}{'peak GiB':>10}")
+        baseline = 0.0
+        for name in (RELEASED, *CASES):
+            command = [sys.executable, __file__, "--case", name, "--root", folder, "--repeats", str(arguments.repeats)]
+            finished = subprocess.run(command, check=True, capture_output=True, text=True)
+            figures = json.loads(finished.stdout.splitlines()[-1])
+            seconds = figures["seconds"]
+            baseline = baseline or seconds
+            print(f"{name:32}{1e3 * seconds:8.0f}{1 / seconds:8.1f}{baseline / seconds:7.1f}x{figures['peak']:10.2f}")
+
+
+if __name__ == "__main__":
+    main()

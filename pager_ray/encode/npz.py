@@ -1,0 +1,69 @@
+"""Arrays in the released layout: one npz file each, ``arr_0``, float32, channels first."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from typing import Final
+
+import numpy as np
+
+from pager_ray.errors import ShapeError
+
+MEMBER: Final = "arr_0.npy"
+MAX_VALUES: Final = 3 * 2**28
+"""Most numbers in one array: normals of the largest panorama that a run reads. More is not unpacked."""
+
+# What NumPy and zipfile raise on files that are damaged, encrypted or something else.
+_DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def encode_npz(name: str, array: np.ndarray) -> bytes:
+    """Pack a map as the released evaluation scripts read it.
+
+    Args:
+        name: ``depth``, ``normals`` or ``sky``.
+        array: (…, H, W), or (…, H, W, 3) for normals; cube faces keep their leading axis of six.
+
+    Returns:
+        An npz file with ``arr_0``, float32, (…, 1, H, W) or (…, 3, H, W).
+    """
+    channels_first = np.moveaxis(array, -1, -3) if name == "normals" else np.expand_dims(array, -3)
+    file = io.BytesIO()
+    np.savez(file, np.ascontiguousarray(channels_first, dtype=np.float32))
+    return file.getvalue()
+
+
+def decode_npz(content: bytes) -> np.ndarray:
+    """Unpack ``arr_0`` of an npz file, whatever its shape; its header is checked before anything is unpacked.
+
+    Returns:
+        Floating-point numbers in the file's own dtype.
+
+    Raises:
+        ShapeError: no npz file with exactly one array of up to :data:`MAX_VALUES` floating-point numbers.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+            if names != [MEMBER]:
+                raise ShapeError(f"holds {', '.join(names[:3]) or 'nothing'}, takes {MEMBER} alone")
+            with archive.open(MEMBER) as member:
+                version = np.lib.format.read_magic(member)
+                read_header = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }.get(version)
+                if read_header is None:
+                    raise ShapeError(f"holds an npy array of format version {version}")
+                shape, _, dtype = read_header(member)
+            if dtype.kind != "f" or int(np.prod(shape, dtype=object)) > MAX_VALUES:
+                raise ShapeError(f"holds {dtype} {shape}, takes up to {MAX_VALUES} floating-point numbers")
+            with archive.open(MEMBER) as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+    except ShapeError:
+        raise
+    except _DAMAGE as error:
+        raise ShapeError(f"is no readable npz file ({error})") from error

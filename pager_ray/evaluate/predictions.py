@@ -1,0 +1,119 @@
+"""Standing predictions by id: of one of our runs, or of any program that writes the released npz layout."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from pager_ray.encode.npz import decode_npz
+from pager_ray.errors import ConfigError, InputError, RunNotFoundError, ShapeError, StorageError
+from pager_ray.evaluate.scoring import PredictedMaps
+from pager_ray.read.fetch import fetch
+from pager_ray.storage import Folder, safe_name
+from pager_ray.write.layout import RUN_FILE
+
+MAPS = ("depth", "normals")
+
+
+class Predictions(Protocol):
+    """Predicted maps of many panoramas."""
+
+    uri: str
+    maps: tuple[str, ...]
+    """Which of ``depth`` and ``normals`` there are."""
+    identity: dict[str, Any]
+    """What tells these predictions from others at the same place."""
+    description: dict[str, Any]
+    """For run file and report: where they come from."""
+
+    def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
+        """The named maps of one panorama.
+
+        Raises:
+            InputError: ``missing_prediction`` or ``bad_prediction``.
+        """
+
+
+class RunPredictions:
+    """The output of an inference run; ids are the dataset's where the run was given a listing with them."""
+
+    def __init__(self, uri: str) -> None:
+        from pager_ray.reader import open_run
+
+        self._run = open_run(uri)
+        self.uri = self._run.uri
+        checkpoint = self._run.manifest["checkpoint"]
+        self.maps = tuple(name for name in MAPS if name in checkpoint["modalities"])
+        self.face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+        self.identity = {f"predictions.{key}": value for key, value in self._run.manifest.get("identity", {}).items()}
+        self.description = dict(checkpoint)
+
+    def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
+        """See :class:`Predictions`."""
+        try:
+            prediction = self._run[id]
+        except RunNotFoundError as error:
+            raise InputError("missing_prediction", f"{self.uri}: has no prediction with id {id!r}") from error
+        try:
+            wanted = {name: getattr(prediction, name) if name in maps else None for name in MAPS}
+        except StorageError as error:
+            raise InputError("bad_prediction", str(error)) from error
+        return PredictedMaps(**wanted)
+
+
+class NpzPredictions:
+    """A folder in the released layout: ``depth/preds/<id>.npz`` and ``normals/preds/<id>.npz``."""
+
+    def __init__(self, uri: str) -> None:
+        self._root = Folder(uri)
+        self.uri = str(self._root)
+        self.maps = tuple(name for name in MAPS if (self._root / name).exists("preds"))
+        self.identity: dict[str, Any] = {}
+        self.description: dict[str, Any] = {"name": self.uri, "modalities": list(self.maps)}
+
+    def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
+        """See :class:`Predictions`."""
+        return PredictedMaps(**{name: self._array(name, id) if name in maps else None for name in MAPS})
+
+    def _array(self, name: str, id: str) -> np.ndarray:
+        folder = self._root / name / "preds"
+        uri = folder.uri(f"{safe_name(id)}.npz")
+        try:
+            content = fetch(uri)
+        except InputError as error:
+            if error.error_class != "missing":
+                raise
+            raise InputError("missing_prediction", str(error)) from error
+        try:
+            array = decode_npz(content).astype(np.float32, copy=False)
+        except ShapeError as error:
+            raise InputError("bad_prediction", f"{folder}/{safe_name(id)}.npz: {error}") from error
+        channels = 3 if name == "normals" else 1
+        if name == "depth" and array.ndim == 2:
+            array = array[None]
+        if array.ndim != 3 or array.shape[0] != channels or min(array.shape[1:]) < 2:
+            raise InputError(
+                "bad_prediction",
+                f"{folder}/{safe_name(id)}.npz: holds {array.shape}, takes ({channels}, H, W) as the ERP's {name}",
+            )
+        return array[0] if name == "depth" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+
+
+def open_predictions(uri: str) -> RunPredictions | NpzPredictions:
+    """Open predictions: a run's output where ``run.json`` says that it is one, else a folder of npz files.
+
+    Raises:
+        ConfigError: the folder holds neither.
+        StorageError: it cannot be read.
+    """
+    root = Folder(uri)
+    if root.exists(RUN_FILE) and "projection" in root.read_json(RUN_FILE).get("config", {}).get("output", {}):
+        return RunPredictions(uri)
+    folder = NpzPredictions(uri)
+    if not folder.maps:
+        raise ConfigError(
+            f"predictions: {folder.uri} is neither a run's output (no {RUN_FILE} of one) nor a folder with "
+            "depth/preds/<id>.npz or normals/preds/<id>.npz"
+        )
+    return folder

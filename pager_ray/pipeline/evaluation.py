@@ -1,0 +1,414 @@
+"""The evaluation jobs: :func:`run_evaluation` predicts and scores in one pass, :func:`run_scoring` scores what stands.
+
+Both read from top to bottom like the inference job and share its life cycle: samples are committed shard by shard, the
+same command resumes, and the report is made from what is committed, so that it is the same whatever happened between.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+from ray.data import DataContext
+
+from pager_ray.config import EvaluateConfig, ScoreConfig
+from pager_ray.config.schema import EvaluationConfig
+from pager_ray.datasets import Dataset, open_dataset
+from pager_ray.errors import ConfigError
+from pager_ray.evaluate import ScoreSettings, open_predictions
+from pager_ray.evaluate.predictions import NpzPredictions, RunPredictions
+from pager_ray.evaluate.scoring import FAMILIES
+from pager_ray.listing.sources import Listed
+from pager_ray.metrics.seams import SeamThresholds
+from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
+from pager_ray.pipeline.infer import InferActor
+from pager_ray.pipeline.lifecycle import Claim, claim_output, rows_per_shard, run_to_end
+from pager_ray.pipeline.progress import ProgressLog
+from pager_ray.pipeline.samples import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
+from pager_ray.pipeline.score import (
+    PICTURE_WIDTH,
+    SCORE_TASK_MEMORY,
+    ScoreStageSettings,
+    make_face_score_fn,
+    make_stored_score_fn,
+    stored_schema,
+)
+from pager_ray.pipeline.settings import (
+    actor_pool,
+    checkpoint_identity,
+    describe_checkpoint,
+    infer_settings,
+    normals_arrive_half,
+)
+from pager_ray.pipeline.sink import ShardSink
+from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
+from pager_ray.storage import Folder, carries_secret, mask_uri
+from pager_ray.write import EvaluationLayout
+from pager_ray.write.runfile import now, software_versions
+
+log = logging.getLogger(__name__)
+
+ORACLE = "oracle"
+"""The checkpoint that is the ground truth itself."""
+
+ORACLE_FOV = 90.0
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is evaluated: a checkpoint, the oracle, or standing predictions.
+
+    Attributes:
+        maps: which of ``depth`` and ``normals`` it predicts.
+        face_size, fov: of its cubemap.
+        identity: what a resumed job must find unchanged.
+        description: for run file and report.
+        checkpoint: None for all but checkpoints.
+    """
+
+    maps: tuple[str, ...]
+    face_size: int
+    fov: float
+    identity: dict[str, Any]
+    description: dict[str, Any]
+    checkpoint: ResolvedCheckpoint | None = None
+
+
+def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> EvaluationOutcome:
+    """Run, or resume, one evaluation to its report.
+
+    Args:
+        config: from :func:`pager_ray.config.load_config`.
+        overwrite: delete an evaluation of other settings that stands at the same output.
+
+    Raises:
+        ConfigError: before any work, when the dataset, the output or the configuration cannot be used.
+        CheckpointError: the checkpoint cannot be used.
+        ErrorBudgetExceeded: too many samples could not be scored; the job can be resumed with a larger budget.
+        PagerError: the job failed; it can be resumed.
+    """
+    began = time.monotonic()
+
+    # 1. The dataset: every sample listed, with where its picture and its ground truth are.
+    dataset, listed = _list_samples(config.evaluation)
+
+    # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
+    subject = _oracle(config, dataset) if config.checkpoint == ORACLE else _checkpoint(config)
+    scoring = _scoring(config.evaluation, dataset, subject)
+    log.info("%s samples of %s, checkpoint %s", f"{len(listed):,}", dataset.name, subject.description["name"])
+
+    # 3. The output: a new evaluation's manifest, or the same one found again.
+    claim = claim_output(
+        EvaluationLayout(Folder(config.output.uri)),
+        listed,
+        config=_shown_config(config),
+        identity={"job": "evaluate"} | config.result_keys() | subject.identity,
+        sections={"checkpoint": subject.description},
+        errors=config.errors,
+        overwrite=overwrite,
+    )
+
+    # 4. The pipeline, on a cluster.
+    run_to_end(claim, config.compute.address, lambda: _evaluate(config, subject, scoring, claim))
+
+    # 5. The report, from the committed scores.
+    settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}
+    settings |= {"depth": config.depth.model_dump(), "sky": config.sky.model_dump()}
+    return _report(claim, config.evaluation, dataset, scoring, subject, settings, began)
+
+
+def run_scoring(config: ScoreConfig, *, overwrite: bool = False) -> EvaluationOutcome:
+    """Score, or go on scoring, predictions that stand already.
+
+    Args:
+        config: from :func:`pager_ray.config.load_config`.
+        overwrite: delete scores of other settings that stand at the same output.
+
+    Raises:
+        ConfigError: before any work, when predictions, dataset or output cannot be used.
+        ErrorBudgetExceeded: too many samples could not be scored.
+        PagerError: the job failed; the same command goes on.
+    """
+    began = time.monotonic()
+
+    # 1. The dataset.
+    dataset, listed = _list_samples(config.evaluation)
+
+    # 2. The predictions: a run of ours, or a folder in the released layout.
+    if carries_secret(config.predictions):
+        raise ConfigError(f"predictions: {mask_uri(config.predictions)} carries credentials in its URL")
+    stored = open_predictions(config.predictions)
+    subject = _standing(config, stored)
+    scoring = _scoring(config.evaluation, dataset, subject)
+    log.info("%s samples of %s, predictions %s", f"{len(listed):,}", dataset.name, stored.uri)
+
+    # 3. The output.
+    output = config.output.uri or Folder(config.predictions).uri(f"scores/{dataset.name}")
+    claim = claim_output(
+        EvaluationLayout(Folder(output)),
+        listed,
+        config=_shown_config(config),
+        identity={"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity,
+        sections={"checkpoint": subject.description},
+        errors=config.errors,
+        overwrite=overwrite,
+    )
+
+    # 4. The pipeline, on a cluster.
+    run_to_end(claim, config.compute.address, lambda: _score(config, scoring, claim))
+
+    # 5. The report; text summaries also where the released scripts would leave them.
+    summaries = Folder(config.predictions) if isinstance(stored, NpzPredictions) else None
+    return _report(claim, config.evaluation, dataset, scoring, subject, {}, began, summaries)
+
+
+def _report(
+    claim: Claim,
+    evaluation: EvaluationConfig,
+    dataset: Dataset,
+    scoring: ScoreSettings,
+    subject: _Subject,
+    settings: dict[str, Any],
+    began: float,
+    summaries: Folder | None = None,
+) -> EvaluationOutcome:
+    facts = {
+        "dataset": {
+            "name": dataset.name,
+            "data_path": mask_uri(evaluation.data_path) if evaluation.data_path else None,
+            "listing_sha256": claim.manifest["listing"]["sha256"],
+        },
+        "protocol": dataset.protocol(),
+        "settings": settings
+        | {
+            "seams": evaluation.seams.model_dump(),
+            "limit": evaluation.limit,
+            "resampling_floor": {"face_size": scoring.face_size, "fov": scoring.fov} if scoring.floor else None,
+        },
+        "checkpoint": subject.description,
+        "samples": claim.inputs.num_rows,
+        "created": now(),
+        "versions": software_versions(),
+    }
+    report = report_evaluation(EvaluationLayout(claim.layout.root), scoring, facts, summaries=summaries)
+    return EvaluationOutcome(str(claim.layout.root), report, time.monotonic() - began)
+
+
+def _evaluate(config: EvaluateConfig, subject: _Subject, scoring: ScoreSettings, claim: Claim) -> None:
+    """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
+    reservation = _reserve(config, subject)
+    shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
+    board = claim.board()
+    evaluation = config.evaluation
+    samples = SampleSettings(
+        dataset=evaluation.dataset,
+        data_path=evaluation.data_path,
+        face_size=subject.face_size,
+        fov=subject.fov,
+        thumbnail_width=PICTURE_WIDTH if scoring.pictures else None,
+    )
+    stage = ScoreStageSettings(
+        dataset=evaluation.dataset,
+        data_path=evaluation.data_path,
+        scoring=scoring,
+        half_normals=subject.checkpoint is not None and normals_arrive_half(config.precision, reservation),
+        keep_predictions=config.output.predictions == "npz",
+    )
+    with DataContext.current(claim.context()), ProgressLog(board, workers=claim.workers):
+        # 1. list: the samples that earlier starts did not commit, in small blocks.
+        rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
+        if subject.checkpoint is None:
+            # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
+            rows = rows.map_batches(
+                make_oracle_fn(samples),
+                batch_format="pyarrow",
+                batch_size=None,
+                zero_copy_batch=True,
+                num_cpus=reservation.task_cpus,
+                memory=READ_TASK_MEMORY,
+            )
+        else:
+            # 2. decode + project, CPU: the protocol's picture → six uint8 faces.
+            rows = rows.map_batches(
+                make_sample_read_fn(samples),
+                batch_format="pyarrow",
+                batch_size=None,
+                zero_copy_batch=True,
+                num_cpus=reservation.task_cpus,
+                memory=READ_TASK_MEMORY,
+            )
+            # 3. infer, GPU actors: faces → depth, normals and sky on the faces.
+            rows = rows.map_batches(
+                InferActor,
+                fn_constructor_args=(infer_settings(config, subject.checkpoint, claim.inputs, reservation), board),
+                compute=actor_pool(config.compute),
+                batch_format="pyarrow",
+                # One by one: in larger batches the last bits of a prediction depend on its neighbours, and then the
+                # report would depend on how the samples were split over workers.
+                batch_size=1 if config.compute.batch_size == "auto" else config.compute.batch_size,
+                zero_copy_batch=True,
+                num_cpus=reservation.actor_cpus,
+                num_gpus=reservation.actor_gpus,
+            )
+        # 4. stitch + score, CPU: faces and ground truth → one row of metrics.
+        rows = rows.map_batches(
+            make_face_score_fn(stage),
+            batch_format="pyarrow",
+            batch_size=None,
+            zero_copy_batch=True,
+            num_cpus=reservation.task_cpus,
+            memory=SCORE_TASK_MEMORY,
+        )
+        # 5. write, CPU: one shard per block, committed with its ids.
+        rows.write_datasink(
+            ShardSink(claim.layout, _results_schema(scoring), shard_rows, board),
+            ray_remote_args={"num_cpus": reservation.task_cpus},
+        )
+
+
+def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
+    """Stages of the Ray Data job that needs no model."""
+    reservation = reserve(config.compute.model_copy(update={"gpus_per_worker": 0.0}))
+    shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
+    board = claim.board()
+    stage = ScoreStageSettings(
+        dataset=config.evaluation.dataset,
+        data_path=config.evaluation.data_path,
+        scoring=scoring,
+        predictions=config.predictions,
+    )
+    with DataContext.current(claim.context()), ProgressLog(board, workers=claim.workers):
+        # 1. list: the samples that earlier starts did not commit, in small blocks.
+        rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
+        # 2. score, CPU: standing prediction and ground truth → one row of metrics.
+        rows = rows.map_batches(
+            make_stored_score_fn(stage),
+            batch_format="pyarrow",
+            batch_size=None,
+            zero_copy_batch=True,
+            num_cpus=reservation.task_cpus,
+            memory=SCORE_TASK_MEMORY,
+        )
+        # 3. write, CPU: one shard per block, committed with its ids.
+        rows.write_datasink(
+            ShardSink(claim.layout, _results_schema(scoring), shard_rows, board),
+            ray_remote_args={"num_cpus": reservation.task_cpus},
+        )
+
+
+def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:
+    if config.data_path is not None and carries_secret(config.data_path):
+        raise ConfigError(
+            f"evaluation.data_path: {mask_uri(config.data_path)} carries credentials in its URL; give them through "
+            "the environment or a profile"
+        )
+    dataset = open_dataset(config.dataset, config.data_path)
+    if not dataset.is_benchmark:
+        raise ConfigError(
+            f"evaluation.dataset: {dataset.name} is what the released weights were trained on: a score on it says "
+            "nothing about other panoramas; pager_ray.datasets.open_dataset reads it"
+        )
+    samples = dataset.samples()[: config.limit]
+    return dataset, [Listed(item.uri, item.id, item.scene, sample=sample_json(item)) for item in samples]
+
+
+def _checkpoint(config: EvaluateConfig) -> _Subject:
+    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
+    architecture = checkpoint.architecture
+    return _Subject(
+        maps=tuple(name for name in ("depth", "normals") if name in architecture.modalities),
+        face_size=architecture.face_size,
+        fov=architecture.cube_fov,
+        identity=checkpoint_identity(checkpoint),
+        description=describe_checkpoint(checkpoint),
+        checkpoint=checkpoint,
+    )
+
+
+def _oracle(config: EvaluateConfig, dataset: Dataset) -> _Subject:
+    size = config.evaluation.face_size
+    return _Subject(
+        maps=dataset.modalities,
+        face_size=size,
+        fov=ORACLE_FOV,
+        identity={"checkpoint.sha256": ORACLE},
+        description={"name": ORACLE, "modalities": list(dataset.modalities), "face_size": size, "cube_fov": ORACLE_FOV},
+    )
+
+
+def _standing(config: ScoreConfig, stored: RunPredictions | NpzPredictions) -> _Subject:
+    size, fov = config.evaluation.face_size, ORACLE_FOV
+    if isinstance(stored, RunPredictions):
+        size, fov = stored.face_size, stored.fov
+    return _Subject(
+        maps=stored.maps,
+        face_size=size,
+        fov=fov,
+        identity=stored.identity,
+        description=stored.description | {"face_size": size, "cube_fov": fov},
+    )
+
+
+def _scoring(config: EvaluationConfig, dataset: Dataset, subject: _Subject) -> ScoreSettings:
+    """The families that dataset and predictions allow, or those asked for.
+
+    Raises:
+        ConfigError: a family is asked for that they do not allow, or there is none.
+    """
+    possible = {
+        "depth": "depth" in subject.maps and "depth" in dataset.modalities,
+        "normals": "normals" in subject.maps and "normals" in dataset.modalities,
+        "seams": "depth" in subject.maps,
+    }
+    wanted: Sequence[str] = FAMILIES if config.families == "auto" else config.families
+    families = tuple(name for name in FAMILIES if name in wanted and possible[name])
+    if config.families != "auto" and len(families) < len(wanted):
+        refused = ", ".join(name for name in wanted if name not in families)
+        raise ConfigError(
+            f"evaluation.families: {refused} cannot be scored: {dataset.name} has {', '.join(dataset.modalities)}, "
+            f"{subject.description['name']} predicts {', '.join(subject.maps)}"
+        )
+    if not families:
+        raise ConfigError(
+            f"evaluation.dataset: {dataset.name} has {', '.join(dataset.modalities)}, but "
+            f"{subject.description['name']} predicts {', '.join(subject.maps) or 'neither'}: nothing can be scored"
+        )
+    return ScoreSettings(
+        families=families,
+        alignments=tuple(config.alignments),
+        thresholds=SeamThresholds(config.seams.pixel, config.seams.min_broken_fraction, config.seams.edge),
+        floor=config.resampling_floor,
+        face_size=subject.face_size,
+        fov=subject.fov,
+        pictures=config.pictures,
+    )
+
+
+def _reserve(config: EvaluateConfig, subject: _Subject) -> Reservation:
+    if subject.checkpoint is None:
+        return reserve(config.compute.model_copy(update={"gpus_per_worker": 0.0}))
+    reservation = reserve(config.compute)
+    if config.compute.threads_per_worker == "auto" and reservation.model_threads is not None:
+        # Torch splits sums by threads: the same everywhere, whatever the number of workers.
+        return replace(reservation, model_threads=1)
+    return reservation
+
+
+def _results_schema(scoring: ScoreSettings) -> pa.Schema:
+    identity = [pa.field(name, pa.string()) for name in ("id", "uri", "scene")]
+    return pa.schema([*identity, *stored_schema(scoring)])
+
+
+def _shown_config(config: EvaluateConfig | ScoreConfig) -> dict[str, Any]:
+    """The configuration as written to ``run.json``: URIs without credentials."""
+    shown = config.model_dump(mode="json")
+    for section, key in ((shown, "checkpoint"), (shown, "predictions"), (shown["evaluation"], "data_path")):
+        if section.get(key):
+            section[key] = mask_uri(section[key])
+    shown["output"]["uri"] = mask_uri(shown["output"]["uri"])
+    return shown

@@ -1,0 +1,143 @@
+"""The end of an evaluation: committed scores to a report on the output storage, and what a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pager_ray.errors import StorageError
+from pager_ray.metrics.catalogue import metrics_of
+from pager_ray.report.evaluation import (
+    REPORT,
+    EvaluationFacts,
+    EvaluationState,
+    make_report,
+    summarise_tables,
+)
+from pager_ray.report.evaluation_text import markdown, released_summaries, summary_text
+from pager_ray.report.figures import depth_by_range_figure, distribution_figure, pick_examples
+from pager_ray.report.progress import format_duration
+from pager_ray.storage import Folder, client_errors, safe_name
+from pager_ray.write.layout import SHARD_SUFFIX, EvaluationLayout
+from pager_ray.write.reconcile import iterate_shards, read_columns
+
+if TYPE_CHECKING:
+    from pager_ray.evaluate import ScoreSettings
+
+EXCLUDED_COLUMNS = ["id", "uri", "stage", "error_class", "message"]
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """How an evaluation ended.
+
+    Attributes:
+        output: where it lies.
+        report: content of ``metrics/report.json``.
+        seconds: how long this start took.
+    """
+
+    output: str
+    report: dict[str, Any]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete; 3 complete, but with samples that could not be scored."""
+        return 3 if self.report["counts"]["excluded"] else 0
+
+    def lines(self) -> list[str]:
+        """What was measured and where to look; the last line names the rejects when there are any."""
+        lines = summary_text(self.report)
+        lines.append(f"report    {self.output}/metrics/report.md ({format_duration(self.seconds)})")
+        if rejects := self.report["counts"]["excluded"]:
+            lines.append(f"{rejects:,} rejects: {self.output}/rejects")
+        return lines
+
+
+def report_evaluation(
+    layout: EvaluationLayout,
+    scoring: ScoreSettings,
+    facts: Mapping[str, Any],
+    *,
+    summaries: Folder | None = None,
+) -> dict[str, Any]:
+    """Write the report over everything that is committed; safe to repeat.
+
+    Args:
+        layout: the evaluation's output.
+        scoring: what was computed.
+        facts: what :class:`~pager_ray.report.evaluation.EvaluationFacts` takes beside families, alignments and
+            excluded samples.
+        summaries: where the released text summaries go too, beside the output itself.
+
+    Returns:
+        Content of ``report.json``.
+
+    Raises:
+        StorageError: scores cannot be read or the report not written.
+    """
+    shards = layout.committed_shards()
+    state = EvaluationState(scoring.families, scoring.alignments, scoring.floor)
+    tables = iterate_shards(layout.results, shards, state.columns)
+    state = summarise_tables(tables, scoring.families, scoring.alignments, floor=scoring.floor)
+    rejects = read_columns(layout.rejects, shards, EXCLUDED_COLUMNS)
+    excluded = rejects.to_pylist() if rejects is not None else []
+    report = make_report(
+        state, EvaluationFacts(families=scoring.families, alignments=scoring.alignments, excluded=excluded, **facts)
+    )
+    pictures = _pictures(layout, shards, state, report, with_maps=scoring.pictures)
+    folder = layout.metrics / "pictures"
+    folder.remove()
+    for name, content in pictures.items():
+        folder.write(name, content)
+    for path, text in released_summaries(report).items():
+        for root in (layout.root, summaries):
+            if root is not None:
+                root.write(path, text.encode())
+    layout.metrics.write("report.md", markdown(report, list(pictures)).encode())
+    layout.metrics.write_json(REPORT, report)
+    return report
+
+
+def _pictures(
+    layout: EvaluationLayout, shards: set[str], state: EvaluationState, report: Mapping[str, Any], *, with_maps: bool
+) -> dict[str, bytes]:
+    figures = {
+        "distributions.png": distribution_figure(state, report),
+        "depth_by_range.png": depth_by_range_figure(report),
+    }
+    pictures = {name: content for name, content in figures.items() if content is not None}
+    first = metrics_of(state.families, state.alignments, solid_angle=False)[0]
+    ids, values = state.values([first.column])
+    if with_maps and ids:
+        examples = pick_examples(ids, np.asarray(values[:, 0]), first.higher_is_better)
+        maps = _error_maps(layout, shards, set(examples.values()))
+        pictures |= {f"{name}_{safe_name(id)}.jpg": maps[id] for name, id in examples.items() if id in maps}
+    return pictures
+
+
+def _error_maps(layout: EvaluationLayout, shards: set[str], wanted: set[str]) -> dict[str, bytes]:
+    """The drawn error maps of a few panoramas; rows are row groups, so only theirs are read."""
+    maps: dict[str, bytes] = {}
+    folder = layout.results
+    for shard in sorted(shards):
+        name = f"{shard}{SHARD_SUFFIX}"
+        if not folder.exists(name):
+            continue  # a shard of rejects alone
+        try:
+            with folder.filesystem.open(folder.join(name), "rb") as file:
+                parquet = pq.ParquetFile(file)
+                for place, id in enumerate(parquet.read(columns=["id"]).column("id").to_pylist()):
+                    if id in wanted:
+                        picture = parquet.read_row_group(place, columns=["picture"]).column("picture")[0].as_py()
+                        if picture is not None:
+                            maps[id] = picture
+        except (*client_errors(), pa.ArrowException) as error:
+            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+    return maps

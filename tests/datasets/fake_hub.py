@@ -1,0 +1,132 @@
+"""A Hugging Face Hub on loopback: what its client asks of a dataset repository, over real HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class FakeHub:
+    """Repositories of datasets with their revisions.
+
+    Attributes:
+        url: the endpoint.
+        commits: ``owner/name`` → commit → file name → content.
+        branches: ``owner/name`` → branch → commit.
+        asked: every request's method and path.
+        failing: status that every request is answered with; None answers as the Hub does.
+    """
+
+    def __init__(self) -> None:
+        self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.branches: dict[str, dict[str, str]] = {}
+        self.asked: list[str] = []
+        self.failing: int | None = None
+        self.url = ""
+
+    def commit(self, repository: str, files: dict[str, bytes], branch: str = "main") -> str:
+        """Put files as a new commit on a branch; returns the commit."""
+        commits = self.commits.setdefault(repository, {})
+        sha = hashlib.sha1(f"{repository} {branch} {len(commits)}".encode()).hexdigest()
+        commits[sha] = files
+        self.branches.setdefault(repository, {})[branch] = sha
+        return sha
+
+    def resolve(self, repository: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit that a revision is now, with its files."""
+        sha = self.branches.get(repository, {}).get(revision, revision)
+        files = self.commits.get(repository, {}).get(sha)
+        return None if files is None else (sha, files)
+
+
+@contextmanager
+def serving() -> Iterator[FakeHub]:
+    """Serve an empty Hub."""
+    hub = FakeHub()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            if "Content_Length" not in headers:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def _json(self, value: Any) -> None:
+            self._answer(200, json.dumps(value).encode(), Content_Type="application/json")
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            hub.asked.append(f"{self.command} {path}")
+            if hub.failing is not None:
+                return self._answer(hub.failing)
+            match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", path)
+            if match:
+                repository, kind, revision, folder = match.groups()
+                return self._api(repository, kind, (revision or "main").replace("%2F", "/"), folder or "")
+            match = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+            if match:
+                return self._file(match[1], match[2].replace("%2F", "/"), match[3])
+            return self._answer(404)
+
+        do_HEAD = do_GET
+
+        def _api(self, repository: str, kind: str | None, revision: str, folder: str) -> None:
+            if repository not in hub.commits:
+                return self._answer(404, X_Error_Code="RepoNotFound")
+            found = hub.resolve(repository, revision)
+            if found is None:
+                return self._answer(404, X_Error_Code="RevisionNotFound")
+            sha, files = found
+            if kind != "tree":
+                return self._json({"_id": "1", "id": repository, "sha": sha, "private": False, "siblings": []})
+            prefix = f"{folder.rstrip('/')}/" if folder else ""
+            entries: dict[str, dict[str, Any]] = {}
+            for name, data in files.items():
+                if not name.startswith(prefix):
+                    continue
+                first, separator, _ = name[len(prefix) :].partition("/")
+                path = prefix + first
+                if separator:
+                    entries[path] = {"type": "directory", "oid": "0" * 40, "size": 0, "path": path}
+                else:
+                    entries[path] = {"type": "file", "oid": "1" * 40, "size": len(data), "path": path}
+            if not entries:
+                return self._answer(404, X_Error_Code="EntryNotFound")
+            return self._json(list(entries.values()))
+
+        def _file(self, repository: str, revision: str, name: str) -> None:
+            found = hub.resolve(repository, revision)
+            if found is None or name not in found[1]:
+                return self._answer(404, X_Error_Code="EntryNotFound")
+            sha, data = found[0], found[1][name]
+            match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            common = {"X_Repo_Commit": sha, "ETag": '"1"', "Accept_Ranges": "bytes"}
+            if not match:
+                return self._answer(200, data, **common)
+            start, end = int(match[1]), min(int(match[2] or len(data)), len(data) - 1)
+            common["Content_Range"] = f"bytes {start}-{end}/{len(data)}"
+            return self._answer(206, data[start : end + 1], **common)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,89 @@
+"""Standing predictions: a run of ours and a folder that somebody else wrote read the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from pager_ray.encode.npz import encode_npz
+from pager_ray.errors import ConfigError, InputError
+from pager_ray.evaluate import open_predictions
+from pager_ray.evaluate.predictions import NpzPredictions
+from pager_ray.storage import Folder, safe_name
+
+RNG = np.random.default_rng(0)
+DEPTH = RNG.random((1, 16, 32), dtype=np.float32) + 1
+NORMALS = RNG.standard_normal((3, 16, 32)).astype(np.float32)
+
+
+def released(root: Path, **options: bool) -> Path:
+    """A folder as the released inference leaves it, written with NumPy alone."""
+    for name, array in (("depth", DEPTH), ("normals", NORMALS)):
+        folder = root / name / "preds"
+        folder.mkdir(parents=True)
+        save = np.savez_compressed if options.get("compressed") else np.savez
+        save(folder / "Zürich_HB_0.npz", array)
+    return root
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_folders_of_others_are_read(tmp_path: Path, compressed: bool) -> None:
+    """File names are the ids, arrays are channels first; both come as maps, depth (H, W) and normals (H, W, 3)."""
+    stored = open_predictions(str(released(tmp_path, compressed=compressed)))
+    assert stored.maps == ("depth", "normals")
+    maps = stored.read("Zürich_HB_0", ("depth", "normals"))
+    np.testing.assert_array_equal(maps.depth, DEPTH[0])
+    np.testing.assert_array_equal(maps.normals, NORMALS.transpose(1, 2, 0))
+    assert stored.read("Zürich_HB_0", ("depth",)).normals is None
+
+
+def test_folders_lie_on_any_url() -> None:
+    """Object stores hold the same layout."""
+    folder = Folder("memory://bucket/preds/depth/preds")
+    try:
+        folder.write("a.npz", encode_npz("depth", DEPTH[0]))
+        stored = open_predictions("memory://bucket/preds")
+        assert stored.maps == ("depth",)
+        np.testing.assert_array_equal(stored.read("a", ("depth",)).depth, DEPTH[0])
+    finally:
+        fsspec.filesystem("memory").store.clear()
+
+
+@pytest.mark.parametrize(
+    ("content", "error_class"),
+    [
+        (None, "missing_prediction"),
+        (b"", "bad_prediction"),
+        (encode_npz("depth", DEPTH[0])[:-900], "bad_prediction"),
+        (encode_npz("normals", NORMALS.transpose(1, 2, 0)), "bad_prediction"),
+        (encode_npz("depth", RNG.random((6, 16, 16))), "bad_prediction"),
+    ],
+    ids=["absent", "empty", "cut", "normals-for-depth", "faces"],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, error_class: str) -> None:
+    """A prediction that is not there, damaged, or of another shape is an error with its file's name."""
+    released(tmp_path)
+    if content is not None:
+        (tmp_path / "depth" / "preds" / "a b.npz").write_bytes(content)
+        (tmp_path / "depth" / "preds" / f"{safe_name('a b')}.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"preds/a%20b\.npz") as caught:
+        open_predictions(str(tmp_path)).read("a b", ("depth",))
+    assert caught.value.error_class == error_class
+
+
+def test_no_id_leaves_the_folder(tmp_path: Path) -> None:
+    """An id with separators is one file name inside the folder."""
+    released(tmp_path / "preds")
+    (tmp_path / "secret.npz").write_bytes(encode_npz("depth", DEPTH[0]))
+    with pytest.raises(InputError) as caught:
+        NpzPredictions(str(tmp_path / "preds")).read("../../../secret", ("depth",))
+    assert caught.value.error_class == "missing_prediction"
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    """A folder with neither a run nor arrays says what was expected."""
+    with pytest.raises(ConfigError, match=r"neither a run's output .* depth/preds/<id>\.npz"):
+        open_predictions(str(tmp_path))

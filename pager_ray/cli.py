@@ -61,7 +61,19 @@ def cli(verbose: bool) -> None:
         stream=sys.stderr,
     )
     # The libraries' own progress is about blocks and requests; ours is about panoramas.
-    for name in ("ray", "fsspec", "s3fs", "botocore", "aiobotocore", "httpx", "PIL", "asyncio", "urllib3", "numexpr"):
+    for name in (
+        "ray",
+        "fsspec",
+        "s3fs",
+        "botocore",
+        "aiobotocore",
+        "httpx",
+        "PIL",
+        "asyncio",
+        "urllib3",
+        "numexpr",
+        "matplotlib",
+    ):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 

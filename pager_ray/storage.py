@@ -25,7 +25,13 @@ from fsspec.implementations.local import LocalFileSystem
 from pager_ray.errors import StorageError
 
 # Bases of what clients of remote stores raise beside OSError, such as a cut connection or missing credentials.
-_CLIENT_ERRORS = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
+_CLIENT_ERRORS = (
+    ("aiohttp", "ClientError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    # The Hugging Face Hub's client uses one of these, depending on its version.
+    ("httpx", "HTTPError"),
+    ("httpx2", "HTTPError"),
+)
 
 # Stores whose URLs are a bucket and a key and nothing else; their signed URLs are http.
 _PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")

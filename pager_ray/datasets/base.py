@@ -44,12 +44,12 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What is known of one panorama, at the protocol's size.
+    """What is known of one panorama, at the protocol's size; arrays may be read-only.
 
     Attributes:
         depth: metres along the ray, clipped to the dataset's range; finite everywhere.
         mask: where depth (and normals) count: inside 1.01·min…0.99·max and the dataset's own mask.
-        normals: x forward, y up, z right, of about unit length; None where the dataset has none.
+        normals: x forward, y up, z right, as long as they are stored; None where the dataset has none.
     """
 
     depth: Float32[np.ndarray, "h w"]
@@ -100,7 +100,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def read_rgb(self, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture as the protocol shows it to a network: its size, its crops.
+        """The picture as the protocol shows it to a network: its size, its crops; the array may be read-only.
 
         Raises:
             InputError: the classes of :mod:`pager_ray.read`; the message names the file.

@@ -60,7 +60,7 @@ class Matterport3D360(FolderDataset):
         names = set(self.root.names(folder.rstrip("/")))
         for name in names:
             key = name.removesuffix(_RGB)
-            if key != name and f"{key}{_DEPTH}" in names:
+            if key not in ("", name) and f"{key}{_DEPTH}" in names:
                 yield Sample(
                     id=file_id(key),
                     uri=self.root.shown(f"{folder}{name}"),

@@ -33,7 +33,7 @@ class Replica360_4K(FolderDataset):
         for name in self.root.find():
             scene, _, file = name.partition("/")
             number = file.removesuffix(_RGB)
-            if number == file or "/" in file:
+            if number in ("", file) or "/" in file:
                 continue
             yield Sample(
                 id=file_id(f"{scene}_{number}"),

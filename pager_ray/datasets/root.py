@@ -1,6 +1,7 @@
 """A dataset's folder on any fsspec URL: what is in it, and the bytes of a file.
 
-Names are relative to the folder, with ``/``. A listing is one request per folder or page, never one per sample.
+Names are relative to the folder, with ``/``; hidden ones (``.git``, macOS's ``._picture.png``) are left out. A listing
+is one request per folder or page, never one per sample.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Root:
         for entry in entries:
             name = posixpath.basename(entry["name"].rstrip("/"))
             # Object stores may list the folder itself, and a file is listed as itself.
-            if entry["name"].rstrip("/") != path.rstrip("/") and name:
+            if entry["name"].rstrip("/") != path.rstrip("/") and name and not name.startswith("."):
                 names.append(name if entry["type"] == "file" else f"{name}/")
         return sorted(names)
 
@@ -83,7 +84,8 @@ class Root:
             except (FileNotFoundError, NotADirectoryError):
                 return []
         start = len(self.path.rstrip("/")) + 1
-        return sorted(name[start:] for name in found if len(name) > start)
+        names = (name[start:] for name in found)
+        return sorted(name for name in names if name and not any(part.startswith(".") for part in name.split("/")))
 
     def read(self, name: str) -> bytes:
         """A file's bytes.

@@ -43,7 +43,7 @@ class Stanford2D3DS(FolderDataset):
         for name in self.root.find():
             *folders, file = name.split("/")
             key = file.removesuffix(_RGB)
-            if key == file or folders[-1:] != ["rgb"]:
+            if key in ("", file) or folders[-1:] != ["rgb"]:
                 continue
             labels = {"area": folders[0]} if len(folders) > 1 else {}
             if camera := _CAMERA.fullmatch(key):

@@ -7,6 +7,7 @@ same command resumes, and the report is made from what is committed, so that it 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from ray.data import DataContext
 from pager_ray.config import EvaluateConfig, ScoreConfig
 from pager_ray.config.schema import EvaluationConfig
 from pager_ray.datasets import Dataset, open_dataset
+from pager_ray.datasets.hub import hub_revision
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions, RunPredictions
@@ -95,6 +97,7 @@ def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> Evalua
     began = time.monotonic()
 
     # 1. The dataset: every sample listed, with where its picture and its ground truth are.
+    config = config.model_copy(update={"evaluation": _located(config.evaluation)})
     dataset, listed = _list_samples(config.evaluation)
 
     # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
@@ -137,11 +140,13 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False) -> EvaluationOu
     began = time.monotonic()
 
     # 1. The dataset.
+    config = config.model_copy(update={"evaluation": _located(config.evaluation)})
     dataset, listed = _list_samples(config.evaluation)
 
     # 2. The predictions: a run of ours, or a folder in the released layout.
     if carries_secret(config.predictions):
         raise ConfigError(f"predictions: {mask_uri(config.predictions)} carries credentials in its URL")
+    config = config.model_copy(update={"predictions": _absolute(config.predictions)})
     stored = open_predictions(config.predictions)
     subject = _standing(config, stored)
     scoring = _scoring(config.evaluation, dataset, subject)
@@ -299,6 +304,16 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
             ShardSink(claim.layout, _results_schema(scoring), shard_rows, board),
             ray_remote_args={"num_cpus": reservation.task_cpus},
         )
+
+
+def _located(config: EvaluationConfig) -> EvaluationConfig:
+    """The same with a data path that means the same on every worker, whatever folder that runs in."""
+    path = config.data_path
+    return config if path is None or hub_revision(path) else config.model_copy(update={"data_path": _absolute(path)})
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:

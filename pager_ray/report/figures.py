@@ -61,6 +61,8 @@ def distribution_figure(state: EvaluationState, report: Mapping[str, Any]) -> by
         unit = f" ({metric.unit})" if metric.unit else ""
         axes.set_title(f"{metric.label}{unit}" + (f", {metric.alignment}" if metric.alignment else ""), fontsize=9)
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="y", integer=True)
+        axes.locator_params(axis="x", nbins=5)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("panoramas by metric; line: mean, band: its 95 % interval", fontsize=10)
     return _png(figure)

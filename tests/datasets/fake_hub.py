@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 
 class FakeHub:
@@ -77,10 +78,10 @@ def serving() -> Iterator[FakeHub]:
             match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", path)
             if match:
                 repository, kind, revision, folder = match.groups()
-                return self._api(repository, kind, (revision or "main").replace("%2F", "/"), folder or "")
+                return self._api(repository, kind, unquote(revision or "main"), unquote(folder or ""))
             match = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
             if match:
-                return self._file(match[1], match[2].replace("%2F", "/"), match[3])
+                return self._file(match[1], unquote(match[2]), unquote(match[3]))
             return self._answer(404)
 
         do_HEAD = do_GET

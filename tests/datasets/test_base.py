@@ -27,6 +27,8 @@ from tests.datasets.folders import (
     write_zip,
 )
 
+pytestmark = pytest.mark.usefixtures("small_protocols")
+
 NAMES = list(TREES)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pager_ray.datasets import open_dataset
 from pager_ray.errors import ConfigError
-from tests.datasets.folders import dpt_bytes, picture_bytes, write_dataset, write_tree
+from tests.datasets.folders import dpt_bytes, image_bytes, picture_bytes, write_dataset, write_tree
 
 NAME = "Matterport3D360"
 
@@ -26,6 +26,8 @@ def test_samples_are_pictures_with_depth_of_test_scenes(tmp_path: Path) -> None:
             "part1/sceneA/too_high_depth.dpt": b"",
             "data/sceneA/too_high_rgb.png": picture_bytes(),
             "data/sceneA/too_high_depth.dpt": b"",
+            "part1/data/sceneA/_rgb.png": picture_bytes(),
+            "part1/data/sceneA/_depth.dpt": b"",
             "part1/data/sceneA/deep/er_rgb.png": picture_bytes(),
             "part1/data/sceneA/deep/er_depth.dpt": b"",
         },
@@ -42,7 +44,7 @@ def test_cropped_rows(tmp_path: Path) -> None:
     """⌊0.14·1024⌋ rows at both ends are black in the picture and off in the mask; their depth stays."""
     dataset = open_dataset(NAME, write_dataset(NAME, str(tmp_path)))
     (sample,) = dataset.samples()
-    write_tree(f"{tmp_path}/{NAME}", {sample.source["rgb"]: picture_bytes(1024, 2048)})
+    write_tree(f"{tmp_path}/{NAME}", {sample.source["rgb"]: image_bytes(np.full((4, 8, 3), 9, np.uint8))})
     rgb, truth = dataset.read_rgb(sample), dataset.read_ground_truth(sample)
     inside = np.zeros(1024, np.bool_)
     inside[143 : 1024 - 143] = True

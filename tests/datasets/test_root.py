@@ -12,21 +12,22 @@ from pager_ray.errors import ConfigError, InputError, StorageError
 from tests.datasets.folders import write_tree, write_zip
 
 FILES = {"a.txt": b"1", "b/c.txt": b"2", "b/d/e.txt": b"3"}
+HIDDEN = {"._a.txt": b"", "b/.x": b"", "b/.d/f.txt": b""}
 
 
 @pytest.fixture(params=["path", "file", "memory", "zip"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, memory_url: str) -> Root:
     """The same files on a local path, behind file://, in a memory store and in a zip archive."""
     if request.param == "zip":
-        write_zip(f"{tmp_path}/x.zip", "top", FILES)
+        write_zip(f"{tmp_path}/x.zip", "top", FILES | HIDDEN)
         return Root(f"zip://top::{tmp_path}/x.zip")
     urls = {"path": f"{tmp_path}/top", "file": (tmp_path / "top").as_uri(), "memory": f"{memory_url}/top"}
-    write_tree(urls[request.param], FILES)
+    write_tree(urls[request.param], FILES | HIDDEN)
     return Root(urls[request.param])
 
 
 def test_names_and_find(root: Root) -> None:
-    """Names are relative and sorted, folders end in a slash, and what is not there is empty."""
+    """Names are relative and sorted, folders end in a slash, hidden ones do not show, what is missing is empty."""
     assert root.names() == ["a.txt", "b/"]
     assert root.names("b") == ["c.txt", "d/"]
     assert root.find() == ["a.txt", "b/c.txt", "b/d/e.txt"]

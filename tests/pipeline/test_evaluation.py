@@ -111,16 +111,18 @@ def test_the_report_is_complete(whole: Path) -> None:
     assert len(list((whole / "metrics" / "pictures").iterdir())) >= 5
 
 
-@pytest.mark.parametrize("workers", [2, 7])
+@pytest.mark.parametrize(("workers", "rows_per_shard"), [(2, 3), (7, 1)])
 def test_the_report_is_the_same_for_any_number_of_workers(
-    whole: Path, workers: int, scenes: Path, tiny_unified: Path, tmp_path: Path
+    whole: Path, workers: int, rows_per_shard: int, scenes: Path, tiny_unified: Path, tmp_path: Path
 ) -> None:
     """1, 2 and 7 model actors, and shards of other sizes, give the same bytes."""
     output = tmp_path / "run"
-    shards = f"output.rows_per_shard={workers}"
-    evaluate(scenes, tiny_unified, output, "output.predictions=npz", f"compute.gpu_workers={workers}", shards)
+    overrides = [f"compute.gpu_workers={workers}", f"output.rows_per_shard={rows_per_shard}"]
+    evaluate(scenes, tiny_unified, output, "output.predictions=npz", *overrides)
     assert timeless(output) == timeless(whole)
-    assert len(list((output / "metrics" / "samples").iterdir())) != len(list((whole / "metrics" / "samples").iterdir()))
+    run = json.loads((output / "run.json").read_text(encoding="utf-8"))
+    assert len(run["starts"][0]["workers"]) == workers
+    assert len(list((output / "metrics" / "samples").iterdir())) == -(-8 // rows_per_shard)
 
 
 def test_a_killed_evaluation_gives_the_same_report(

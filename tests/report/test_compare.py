@@ -1,0 +1,170 @@
+"""Comparisons: paired, signed by the metric's direction, and gates that fail when B is worse."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pager_ray.errors import ConfigError
+from pager_ray.metrics.catalogue import metrics_of
+from pager_ray.report.compare import compare_outputs, compare_states, parse_gate
+from pager_ray.report.evaluation import make_report
+from pager_ray.storage import Folder
+from pager_ray.write import EvaluationLayout, write_shard
+from tests.report.scores import ALIGNMENTS, FAMILIES, SCHEMA, facts, score_rows, score_table, state_of
+
+ROWS = score_rows(31)
+NAMES = ("A", "B")
+
+
+def changed(column: str, change: Any) -> list[dict[str, Any]]:
+    rows = copy.deepcopy(ROWS)
+    for row in rows:
+        row[column] = change(row[column])
+    return rows
+
+
+def overall(comparison: Any) -> dict[str, Any]:
+    return {item.column: item for item in comparison.differences if not item.kind}
+
+
+def test_an_evaluation_does_not_differ_from_itself() -> None:
+    """Same rows: every difference, interval and effect is exactly zero, and no gate fails."""
+    gates = [parse_gate(f"{metric.column}>0") for metric in metrics_of(FAMILIES, ALIGNMENTS)]
+    comparison = compare_states(state_of(ROWS), state_of(ROWS), names=NAMES, gates=[*gates, parse_gate("missing>0")])
+    assert len(comparison.differences) > 300
+    assert {(d.difference, d.low, d.high, d.effect) for d in comparison.differences} == {(0.0, 0.0, 0.0, 0.0)}
+    assert comparison.failed == []
+    assert comparison.only_in_a == comparison.only_in_b == []
+
+
+def test_differences_are_paired() -> None:
+    """The mean difference is the mean of per-panorama differences, with an interval far tighter than unpaired ones."""
+    rng = np.random.default_rng(0)
+    rows = changed("normals_mean", lambda value: value + 1 + 0.1 * rng.standard_normal())
+    item = overall(compare_states(state_of(ROWS), state_of(rows), names=NAMES))["normals_mean"]
+    before = {row["id"]: row["normals_mean"] for row in ROWS}
+    changes = [row["normals_mean"] - before[row["id"]] for row in rows]
+    assert item.difference == pytest.approx(np.mean(changes), rel=1e-9)
+    assert 0.9 < item.low < item.difference < item.high < 1.1
+    assert item.effect == pytest.approx(-np.mean(changes) / np.std(changes, ddof=1), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "is_worse"),
+    [
+        ("depth_metric_abs_relative_difference", lambda value: value * 1.1, True),
+        ("depth_metric_abs_relative_difference", lambda value: value * 0.9, False),
+        ("depth_scale_delta1_acc", lambda value: value * 0.9, True),
+        ("depth_scale_delta1_acc", lambda value: value * 1.1, False),
+    ],
+)
+def test_gates_know_which_way_is_worse(column: str, change: Any, is_worse: bool) -> None:
+    """A gate fails when B is worse by more than the amount, whatever the metric's direction; better never fails."""
+    rows = changed(column, change)
+    mean = np.mean([row[column] for row in ROWS])
+    results = {}
+    for bound in ("0", "9%", "11%", f"{0.09 * mean:.6f}", f"{0.11 * mean:.6f}"):
+        comparison = compare_states(
+            state_of(ROWS), state_of(rows), names=NAMES, gates=[parse_gate(f"{column}>{bound}")]
+        )
+        results[bound] = bool(comparison.failed)
+        assert (overall(comparison)[column].effect < 0) == is_worse
+    assert list(results.values()) == [is_worse, is_worse, False, is_worse, False]
+
+
+def test_lost_panoramas_are_named_and_gated() -> None:
+    """What only one side scored is named, left out of the differences, and a gate of its own."""
+    comparison = compare_states(
+        state_of(ROWS), state_of(ROWS[2:]), names=NAMES, gates=[parse_gate("missing>1"), parse_gate("missing>2")]
+    )
+    assert comparison.only_in_a == sorted(row["id"] for row in ROWS[:2])
+    assert overall(comparison)["normals_mean"].samples == len(ROWS) - 2
+    assert len(comparison.failed) == 1
+    assert "missing>1" in comparison.failed[0]
+    assert any("2 only in A: " in line for line in comparison.lines())
+
+
+def test_harm_comes_first() -> None:
+    """Sorted by effect: what B made worse first, improvements last; constant changes are beyond any spread."""
+    rows = changed("normals_mse", lambda value: value + 2**-10)
+    for row in rows:
+        row["seam_severity"] *= 0.5
+    comparison = compare_states(state_of(ROWS), state_of(rows), names=NAMES)
+    effects = [item.effect for item in comparison.differences]
+    assert effects == sorted(effects)
+    assert comparison.differences[0].column == "normals_mse"
+    assert comparison.differences[-1].column == "seam_severity"
+    json.dumps(comparison.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("depth_metric_abs_rel>0", "did you mean .*depth_metric_abs_relative_difference"),
+        ("normals_mean", "takes METRIC>AMOUNT"),
+        ("normals_mean>-1", "takes METRIC>AMOUNT"),
+        ("normals_mean<1", "takes METRIC>AMOUNT"),
+        ("missing>5%", "takes a number of panoramas"),
+    ],
+)
+def test_wrong_gates_are_told(text: str, message: str) -> None:
+    """A gate that is none says what it takes."""
+    with pytest.raises(ConfigError, match=message):
+        parse_gate(text)
+
+
+def test_gates_on_what_was_not_computed_are_told() -> None:
+    """A metric that neither evaluation has is wrong usage, not a passed gate."""
+    gate = parse_gate("depth_scale_and_shift_delta1_acc>0")
+    with pytest.raises(ConfigError, match="was not computed"):
+        compare_states(state_of(ROWS), state_of(ROWS), names=NAMES, gates=[gate])
+
+
+def write_output(root: Path, rows: list[dict[str, Any]], **changes: Any) -> str:
+    layout = EvaluationLayout(Folder(str(root)))
+    layout.make()
+    table = score_table(rows)
+    for name in ("stage", "error_class", "message", "attempts"):
+        table = table.append_column(name, [[None] * table.num_rows])
+    write_shard(layout, "0123456789ab-00000000", table, SCHEMA)
+    layout.committed.write("0123456789ab-00000000.parquet", b"ids")
+    layout.metrics.write_json("report.json", make_report(state_of(rows), facts(**changes)))
+    return str(root)
+
+
+def test_outputs_are_compared_from_storage(tmp_path: Path) -> None:
+    """Two output folders: the same differences as from memory."""
+    rows = changed("normals_mean", lambda value: value * 1.5)
+    a, b = write_output(tmp_path / "a", ROWS), write_output(tmp_path / "b", rows)
+    comparison = compare_outputs(a, b, ["normals_mean>10%"])
+    assert comparison.differences == compare_states(state_of(ROWS), state_of(rows), names=(a, b)).differences
+    assert len(comparison.failed) == 1
+    assert comparison.lines()[-1].startswith("FAILED normals_mean>10%")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"dataset": {"name": "Halls"}}, "dataset: 'Rooms' and 'Halls'"),
+        ({"protocol": {"height": 1024, "width": 2048}}, "protocol.height: 2048 and 1024"),
+        ({"settings": {"seams": {"pixel": 0.02}}}, "settings.seams"),
+    ],
+)
+def test_other_protocols_never_stand_in_one_column(tmp_path: Path, changes: dict[str, Any], key: str) -> None:
+    """Evaluations of other data or protocols are refused with the differing knobs and both values."""
+    a, b = write_output(tmp_path / "a", ROWS), write_output(tmp_path / "b", ROWS, **changes)
+    with pytest.raises(ConfigError, match="were scored differently") as caught:
+        compare_outputs(a, b)
+    assert key in str(caught.value)
+
+
+def test_evaluations_without_a_common_panorama_are_refused() -> None:
+    """Nothing in common is nothing to compare."""
+    with pytest.raises(ConfigError, match="no panorama in common"):
+        compare_states(state_of(ROWS[:3]), state_of(ROWS[3:]), names=NAMES)

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 HEIGHT, WIDTH, FACE = 2048, 4096, 504
-REPLICA, STANFORD = "Replica360_4K", "Stanford2D3DS"
+REPLICA, STANFORD, SYNTHETIC = "Replica360_4K", "Stanford2D3DS", "synthetic"
 SCENE = "camera_0_office_0"
 
 # name → dataset, alignments, families, resampling floor, error maps, stored predictions instead of faces
@@ -35,7 +35,15 @@ CASES: dict[str, tuple[str, list[str], list[str], bool, bool, bool]] = {
     "  and resampling floor": (REPLICA, ["metric"], ["depth"], True, False, False),
     "  and error maps": (REPLICA, ["metric"], ["depth"], False, True, False),
     "  from npz predictions": (REPLICA, ["metric"], ["depth"], False, False, True),
-    "the defaults, all of it": (REPLICA, ["metric", "scale", "scale_and_shift"], ["depth", "seams"], True, True, False),
+    "the defaults": (REPLICA, ["metric", "scale", "scale_and_shift"], ["depth", "seams"], True, True, False),
+    "the defaults, with normals": (
+        SYNTHETIC,
+        ["metric", "scale", "scale_and_shift"],
+        ["depth", "normals", "seams"],
+        True,
+        True,
+        False,
+    ),
 }
 RELEASED = "released way, one alignment"
 
@@ -62,7 +70,15 @@ def write_inputs(root: Path) -> None:
     cv2.imwrite(str(stanford / "rgb" / f"{stem}_rgb.png"), rgb)
     cv2.imwrite(str(stanford / "depth" / f"{stem}_depth.png"), np.rint(depth * 65535 / 128).astype(np.uint16))
 
+    scenes = root / SYNTHETIC
+    (scenes / "ground_truth").mkdir(parents=True)
+    cv2.imwrite(str(scenes / "room.jpg"), rgb)
+    (scenes / "samples.csv").write_text("uri,id,scene\nroom.jpg,room,indoor\n", encoding="utf-8")
+    normals = cv2.resize(rendered.normals, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+    np.savez(scenes / "ground_truth" / "room.npz", depth=depth, normals=normals, sky=depth == 0)
+
     rng = np.random.default_rng(0)
+    np.save(root / "normals.npy", erp_to_cubemap(normals, FACE).astype(np.float16))
     faces = erp_to_cubemap(depth[..., None], FACE)[..., 0]
     faces *= (1 + 0.1 * rng.standard_normal(faces.shape)).clip(0.5, 1.5).astype(np.float32)
     np.save(root / "faces.npy", faces)
@@ -83,13 +99,14 @@ def measure_ours(root: Path, name: str, repeats: int) -> dict[str, float]:
     dataset, alignments, families, floor, pictures, stored = CASES[name]
     settings = ScoreStageSettings(
         dataset=dataset,
-        data_path=str(root),
+        data_path=str(root / SYNTHETIC if dataset == SYNTHETIC else root),
         scoring=ScoreSettings(
             tuple(families), tuple(alignments), floor=floor, face_size=FACE, fov=90.0, pictures=pictures
         ),
+        half_normals=True,
         predictions=str(root / "stored") if stored else None,
     )
-    [sample] = open_dataset(dataset, str(root)).samples()
+    [sample] = open_dataset(dataset, settings.data_path).samples()
     row = {
         "id": sample.id,
         "uri": sample.uri,
@@ -98,6 +115,7 @@ def measure_ours(root: Path, name: str, repeats: int) -> dict[str, float]:
         "width": WIDTH,
         "height": HEIGHT,
         "depth": blob(np.load(root / "faces.npy")),
+        "normals": blob(np.load(root / "normals.npy")),
     }
     table = to_table([row], INFER_SCHEMA, 1, "infer")
     score = make_stored_score_fn(settings) if stored else make_face_score_fn(settings)

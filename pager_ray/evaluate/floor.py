@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from pager_ray.evaluate.scoring import PredictedMaps
+from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.geometry import cubemap_to_erp, erp_to_cubemap, normalise_normals
 
 if TYPE_CHECKING:

@@ -8,12 +8,15 @@ import numpy as np
 
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, ShapeError, StorageError
-from pager_ray.evaluate.scoring import PredictedMaps
+from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.read.fetch import fetch
 from pager_ray.storage import Folder, safe_name
 from pager_ray.write.layout import RUN_FILE
 
 MAPS = ("depth", "normals")
+
+MIN_ROWS = 16
+"""Smaller maps do not show all twelve edges of the cube."""
 
 
 class Predictions(Protocol):
@@ -92,10 +95,11 @@ class NpzPredictions:
         channels = 3 if name == "normals" else 1
         if name == "depth" and array.ndim == 2:
             array = array[None]
-        if array.ndim != 3 or array.shape[0] != channels or min(array.shape[1:]) < 2:
+        if array.ndim != 3 or array.shape[0] != channels or min(array.shape[1:]) < MIN_ROWS:
             raise InputError(
                 "bad_prediction",
-                f"{folder}/{safe_name(id)}.npz: holds {array.shape}, takes ({channels}, H, W) as the ERP's {name}",
+                f"{folder}/{safe_name(id)}.npz: holds {array.shape}, takes ({channels}, H, W) as the ERP's {name}, "
+                f"with at least {MIN_ROWS} rows",
             )
         return array[0] if name == "depth" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
 

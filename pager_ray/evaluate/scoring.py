@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pager_ray.errors import InputError
-from pager_ray.metrics.catalogue import FLOOR_PREFIX, floor_metrics_of
+from pager_ray.evaluate.floor import stitch_maps, truth_to_faces
+from pager_ray.evaluate.maps import PredictedMaps
+from pager_ray.metrics.catalogue import floor_columns
 from pager_ray.metrics.depth import depth_scores, fit_alignment
 from pager_ray.metrics.normals import normal_scores
 from pager_ray.metrics.resize import resize_bilinear
 from pager_ray.metrics.seams import SeamThresholds, seam_scores
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import UInt8
 
     from pager_ray.datasets import GroundTruth
 
@@ -48,14 +50,6 @@ class ScoreSettings:
         """The predicted maps that the families are computed from."""
         needs_depth = "depth" in self.families or "seams" in self.families
         return (("depth",) if needs_depth else ()) + (("normals",) if "normals" in self.families else ())
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedMaps:
-    """Predicted ERP maps: depth (H, W) in metres along the ray, normals (H, W, 3); None for what there is not."""
-
-    depth: Float32[np.ndarray, "h w"] | None
-    normals: Float32[np.ndarray, "h w 3"] | None
 
 
 def score_sample(
@@ -102,24 +96,15 @@ def score_sample(
 
 def _floor(truth: GroundTruth, settings: ScoreSettings) -> dict[str, Any]:
     """Scores of the ground truth after the cubemap and back, by the columns' names with ``floor_`` before them."""
-    from pager_ray.evaluate.floor import stitch_maps, truth_to_faces
-
     height, width = truth.depth.shape
     depth, normals = truth_to_faces(truth, settings.face_size, settings.fov)
     with_depth, with_normals = "depth" in settings.families, "normals" in settings.families
     maps = stitch_maps(depth if with_depth else None, normals if with_normals else None, height, width, settings.fov)
     row: dict[str, Any] = {}
     if maps.depth is not None:
-        scores = depth_scores(maps.depth, truth.depth, truth.mask, ("metric",))
-        row |= {
-            metric.column: scores[metric.column.replace("floor_depth_", "depth_metric_")]
-            for metric in floor_metrics_of(["depth"])
-        }
+        row |= floor_columns(depth_scores(maps.depth, truth.depth, truth.mask, ("metric",)))
     if maps.normals is not None and truth.normals is not None:
-        scores = normal_scores(maps.normals, truth.normals, truth.mask)
-        row |= {
-            metric.column: scores[metric.column.removeprefix(FLOOR_PREFIX)] for metric in floor_metrics_of(["normals"])
-        }
+        row |= floor_columns(normal_scores(maps.normals, truth.normals, truth.mask))
     return row
 
 

@@ -117,15 +117,11 @@ def seam_pairs(height: int, width: int) -> SeamPairs:
         ShapeError: faces that share no edge touch, or an edge has no pair: the panorama is too small.
     """
     faces = face_map(height, width)
-    index = np.arange(height * width).reshape(height, width)
-    sides = []
-    for here, there, face_here, face_there in (
-        (index, np.roll(index, -1, axis=1), faces, np.roll(faces, -1, axis=1)),
-        (index[:-1], index[1:], faces[:-1], faces[1:]),
-    ):
-        apart = face_here != face_there
-        sides.append((here[apart], there[apart]))
-    first, second = (np.concatenate(ends) for ends in zip(*sides, strict=True))
+    beside = np.flatnonzero(faces != np.roll(faces, -1, axis=1))
+    above = np.flatnonzero(faces[:-1] != faces[1:])
+    row_start = beside - beside % width
+    first = np.concatenate([beside, above])
+    second = np.concatenate([row_start + (beside + 1) % width, above + width])
     face_first, face_second = (faces.reshape(-1)[side].astype(np.int64) for side in (first, second))
     edge = 6 * np.minimum(face_first, face_second) + np.maximum(face_first, face_second)
     order = np.argsort(edge, kind="stable")

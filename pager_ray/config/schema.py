@@ -146,7 +146,27 @@ class SkyConfig(Section):
         return value
 
 
-class ComputeConfig(Section):
+class TaskConfig(Section):
+    """Where tasks on CPUs run, and what they reserve."""
+
+    cpus_per_task: float | Literal["auto"] = Field(
+        "auto",
+        description="CPUs that one read, stitch or score task reserves; auto: 1, or a quarter on machines with under "
+        "4 CPUs",
+    )
+    address: str | None = Field(
+        None, description="Ray cluster address; by default RAY_ADDRESS, a cluster on this machine, or a local one"
+    )
+
+    @field_validator("cpus_per_task")
+    @classmethod
+    def _cpus_are_positive(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and value <= 0:
+            raise ValueError("takes auto or a number above 0")
+        return value
+
+
+class ComputeConfig(TaskConfig):
     """Workers and their resources."""
 
     gpu_workers: int | tuple[int, int] = Field(
@@ -163,13 +183,6 @@ class ComputeConfig(Section):
         description="torch threads of a model actor on CPUs; auto: the machine's share, and 1 in evaluations (the last "
         "bits of a prediction depend on the number)",
     )
-    cpus_per_task: float | Literal["auto"] = Field(
-        "auto",
-        description="CPUs that one read or stitch task reserves; auto: 1, or a quarter on machines with under 4 CPUs",
-    )
-    address: str | None = Field(
-        None, description="Ray cluster address; by default RAY_ADDRESS, a cluster on this machine, or a local one"
-    )
 
     @field_validator("gpu_workers")
     @classmethod
@@ -184,13 +197,6 @@ class ComputeConfig(Section):
     def _number_is_positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("takes auto or a whole number from 1")
-        return value
-
-    @field_validator("cpus_per_task")
-    @classmethod
-    def _cpus_are_positive(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value <= 0:
-            raise ValueError("takes auto or a number above 0")
         return value
 
 
@@ -376,7 +382,7 @@ class ScoreConfig(Section):
     predictions: str = Field("", description="a run's output, or a folder of npz files in the released layout")
     evaluation: EvaluationConfig = EvaluationConfig()
     output: ScoreOutputConfig = ScoreOutputConfig()
-    compute: ComputeConfig = ComputeConfig()
+    compute: TaskConfig = TaskConfig()
     errors: ErrorsConfig = ErrorsConfig()
 
     def result_keys(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ray.data import DataContext
 
 from pager_ray.config import EvaluateConfig, ScoreConfig
-from pager_ray.config.schema import EvaluationConfig
+from pager_ray.config.schema import ComputeConfig, EvaluationConfig
 from pager_ray.datasets import Dataset, open_dataset
 from pager_ray.datasets.hub import hub_revision
 from pager_ray.errors import ConfigError
@@ -278,7 +278,7 @@ def _evaluate(config: EvaluateConfig, subject: _Subject, scoring: ScoreSettings,
 
 def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
     """Stages of the Ray Data job that needs no model."""
-    reservation = reserve(config.compute.model_copy(update={"gpus_per_worker": 0.0}))
+    reservation = reserve(ComputeConfig(**config.compute.model_dump(), gpus_per_worker=0))
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
     board = claim.board()
     stage = ScoreStageSettings(

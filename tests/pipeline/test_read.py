@@ -62,6 +62,7 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "id": "a/room",
         "uri": str(path),
         "scene": "indoor",
+        "sample": None,
         "stage": None,
         "error_class": None,
         "message": None,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pager_ray.cli import exit_code
 from pager_ray.errors import ConfigError
 from pager_ray.metrics.catalogue import metrics_of
 from pager_ray.report.compare import compare_outputs, compare_states, parse_gate
@@ -146,6 +147,21 @@ def test_outputs_are_compared_from_storage(tmp_path: Path) -> None:
     assert comparison.differences == compare_states(state_of(ROWS), state_of(rows), names=(a, b)).differences
     assert len(comparison.failed) == 1
     assert comparison.lines()[-1].startswith("FAILED normals_mean>10%")
+
+
+def test_a_failed_gate_is_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``pager-ray compare`` exits with 5 when a gate fails, 0 when none does, and leaves the comparison as JSON."""
+    worse = changed("normals_mean", lambda value: value * 1.5)
+    a, b = write_output(tmp_path / "a", ROWS), write_output(tmp_path / "b", worse)
+    path = tmp_path / "comparison.json"
+    assert exit_code(["compare", a, b, "--fail-if", "normals_mean>10%", "--json", str(path)]) == 5
+    assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED normals_mean>10%: B is worse by ")
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert len(written["failed"]) == 1
+    assert exit_code(["compare", b, a, "--fail-if", "normals_mean>10%"]) == 0
+    assert exit_code(["compare", a, b]) == 0
+    assert exit_code(["compare", a, b, "--json", str(tmp_path / "absent" / "x.json")]) == 1
+    assert "x.json: cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pager_ray.errors import InputError
+from pager_ray.evaluate.error_maps import draw_error_maps
 from pager_ray.evaluate.floor import stitch_maps, truth_to_faces
 from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.metrics.catalogue import floor_columns
@@ -116,8 +117,6 @@ def _picture(
     rgb: np.ndarray | None,
     title: str,
 ) -> bytes | None:
-    from pager_ray.report.error_maps import draw_error_maps
-
     if depth is None and normals is None:
         return None
     aligned = None

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,11 +21,8 @@ from pager_ray.datasets import Dataset, open_dataset
 from pager_ray.datasets.hub import hub_revision
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
-from pager_ray.evaluate.predictions import NpzPredictions, RunPredictions
-from pager_ray.evaluate.scoring import FAMILIES
+from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing.sources import Listed
-from pager_ray.metrics.seams import SeamThresholds
-from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.lifecycle import Claim, claim_output, rows_per_shard, run_to_end
@@ -42,43 +38,24 @@ from pager_ray.pipeline.score import (
 )
 from pager_ray.pipeline.settings import (
     actor_pool,
-    checkpoint_identity,
-    describe_checkpoint,
     infer_settings,
     normals_arrive_half,
 )
 from pager_ray.pipeline.sink import ShardSink
+from pager_ray.pipeline.subject import (
+    ORACLE,
+    Subject,
+    evaluated_checkpoint,
+    oracle,
+    score_settings,
+    standing_predictions,
+)
 from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
 from pager_ray.storage import Folder, carries_secret, mask_uri
 from pager_ray.write import EvaluationLayout
 from pager_ray.write.runfile import now, software_versions
 
 log = logging.getLogger(__name__)
-
-ORACLE = "oracle"
-"""The checkpoint that is the ground truth itself."""
-
-ORACLE_FOV = 90.0
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What is evaluated: a checkpoint, the oracle, or standing predictions.
-
-    Attributes:
-        maps: which of ``depth`` and ``normals`` it predicts.
-        face_size, fov: of its cubemap.
-        identity: what a resumed job must find unchanged.
-        description: for run file and report.
-        checkpoint: None for all but checkpoints.
-    """
-
-    maps: tuple[str, ...]
-    face_size: int
-    fov: float
-    identity: dict[str, Any]
-    description: dict[str, Any]
-    checkpoint: ResolvedCheckpoint | None = None
 
 
 def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> EvaluationOutcome:
@@ -101,8 +78,8 @@ def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> Evalua
     dataset, listed = _list_samples(config.evaluation)
 
     # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
-    subject = _oracle(config, dataset) if config.checkpoint == ORACLE else _checkpoint(config)
-    scoring = _scoring(config.evaluation, dataset, subject)
+    subject = oracle(config, dataset) if config.checkpoint == ORACLE else evaluated_checkpoint(config)
+    scoring = score_settings(config.evaluation, dataset, subject)
     log.info("%s samples of %s, checkpoint %s", f"{len(listed):,}", dataset.name, subject.description["name"])
 
     # 3. The output: a new evaluation's manifest, or the same one found again.
@@ -148,8 +125,8 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False) -> EvaluationOu
         raise ConfigError(f"predictions: {mask_uri(config.predictions)} carries credentials in its URL")
     config = config.model_copy(update={"predictions": _absolute(config.predictions)})
     stored = open_predictions(config.predictions)
-    subject = _standing(config, stored)
-    scoring = _scoring(config.evaluation, dataset, subject)
+    subject = standing_predictions(config, stored)
+    scoring = score_settings(config.evaluation, dataset, subject)
     log.info("%s samples of %s, predictions %s", f"{len(listed):,}", dataset.name, stored.uri)
 
     # 3. The output.
@@ -177,7 +154,7 @@ def _report(
     evaluation: EvaluationConfig,
     dataset: Dataset,
     scoring: ScoreSettings,
-    subject: _Subject,
+    subject: Subject,
     settings: dict[str, Any],
     began: float,
     summaries: Folder | None = None,
@@ -204,7 +181,7 @@ def _report(
     return EvaluationOutcome(str(claim.layout.root), report, time.monotonic() - began)
 
 
-def _evaluate(config: EvaluateConfig, subject: _Subject, scoring: ScoreSettings, claim: Claim) -> None:
+def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, claim: Claim) -> None:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     reservation = _reserve(config, subject)
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
@@ -332,79 +309,7 @@ def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:
     return dataset, [Listed(item.uri, item.id, item.scene, sample=sample_json(item)) for item in samples]
 
 
-def _checkpoint(config: EvaluateConfig) -> _Subject:
-    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
-    architecture = checkpoint.architecture
-    return _Subject(
-        maps=tuple(name for name in ("depth", "normals") if name in architecture.modalities),
-        face_size=architecture.face_size,
-        fov=architecture.cube_fov,
-        identity=checkpoint_identity(checkpoint),
-        description=describe_checkpoint(checkpoint),
-        checkpoint=checkpoint,
-    )
-
-
-def _oracle(config: EvaluateConfig, dataset: Dataset) -> _Subject:
-    size = config.evaluation.face_size
-    return _Subject(
-        maps=dataset.modalities,
-        face_size=size,
-        fov=ORACLE_FOV,
-        identity={"checkpoint.sha256": ORACLE},
-        description={"name": ORACLE, "modalities": list(dataset.modalities), "face_size": size, "cube_fov": ORACLE_FOV},
-    )
-
-
-def _standing(config: ScoreConfig, stored: RunPredictions | NpzPredictions) -> _Subject:
-    size, fov = config.evaluation.face_size, ORACLE_FOV
-    if isinstance(stored, RunPredictions):
-        size, fov = stored.face_size, stored.fov
-    return _Subject(
-        maps=stored.maps,
-        face_size=size,
-        fov=fov,
-        identity=stored.identity,
-        description=stored.description | {"face_size": size, "cube_fov": fov},
-    )
-
-
-def _scoring(config: EvaluationConfig, dataset: Dataset, subject: _Subject) -> ScoreSettings:
-    """The families that dataset and predictions allow, or those asked for.
-
-    Raises:
-        ConfigError: a family is asked for that they do not allow, or there is none.
-    """
-    possible = {
-        "depth": "depth" in subject.maps and "depth" in dataset.modalities,
-        "normals": "normals" in subject.maps and "normals" in dataset.modalities,
-        "seams": "depth" in subject.maps,
-    }
-    wanted: Sequence[str] = FAMILIES if config.families == "auto" else config.families
-    families = tuple(name for name in FAMILIES if name in wanted and possible[name])
-    if config.families != "auto" and len(families) < len(wanted):
-        refused = ", ".join(name for name in wanted if name not in families)
-        raise ConfigError(
-            f"evaluation.families: {refused} cannot be scored: {dataset.name} has {', '.join(dataset.modalities)}, "
-            f"{subject.description['name']} predicts {', '.join(subject.maps)}"
-        )
-    if not families:
-        raise ConfigError(
-            f"evaluation.dataset: {dataset.name} has {', '.join(dataset.modalities)}, but "
-            f"{subject.description['name']} predicts {', '.join(subject.maps) or 'neither'}: nothing can be scored"
-        )
-    return ScoreSettings(
-        families=families,
-        alignments=tuple(config.alignments),
-        thresholds=SeamThresholds(config.seams.pixel, config.seams.min_broken_fraction, config.seams.edge),
-        floor=config.resampling_floor,
-        face_size=subject.face_size,
-        fov=subject.fov,
-        pictures=config.pictures,
-    )
-
-
-def _reserve(config: EvaluateConfig, subject: _Subject) -> Reservation:
+def _reserve(config: EvaluateConfig, subject: Subject) -> Reservation:
     if subject.checkpoint is None:
         return reserve(config.compute.model_copy(update={"gpus_per_worker": 0.0}))
     reservation = reserve(config.compute)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pager_ray.evaluate.error_maps import draw_error_maps
 from pager_ray.preview import panel_size
-from pager_ray.report.error_maps import draw_error_maps
 
 HEIGHT, WIDTH = 256, 512
 

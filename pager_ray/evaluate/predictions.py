@@ -29,6 +29,9 @@ class Predictions(Protocol):
     """What tells these predictions from others at the same place."""
     description: dict[str, Any]
     """For run file and report: where they come from."""
+    face_size: int | None
+    fov: float | None
+    """The cubemap that they were stitched from; None where nobody says."""
 
     def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
         """The named maps of one panorama.
@@ -48,7 +51,7 @@ class RunPredictions:
         self.uri = self._run.uri
         checkpoint = self._run.manifest["checkpoint"]
         self.maps = tuple(name for name in MAPS if name in checkpoint["modalities"])
-        self.face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+        self.face_size, self.fov = _faces_of(checkpoint)
         self.identity = {f"predictions.{key}": value for key, value in self._run.manifest.get("identity", {}).items()}
         self.description = dict(checkpoint)
 
@@ -72,8 +75,11 @@ class NpzPredictions:
         self._root = Folder(uri)
         self.uri = str(self._root)
         self.maps = tuple(name for name in MAPS if (self._root / name).exists("preds"))
+        # An evaluation that kept its predictions says what made them; folders of others do not.
+        checkpoint = self._root.read_json(RUN_FILE).get("checkpoint") if self._root.exists(RUN_FILE) else None
+        self.face_size, self.fov = _faces_of(checkpoint)
         self.identity: dict[str, Any] = {}
-        self.description: dict[str, Any] = {"name": self.uri, "modalities": list(self.maps)}
+        self.description: dict[str, Any] = {"name": self.uri, "modalities": list(self.maps)} | (checkpoint or {})
 
     def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
         """See :class:`Predictions`."""
@@ -102,6 +108,13 @@ class NpzPredictions:
                 f"with at least {MIN_ROWS} rows",
             )
         return array[0] if name == "depth" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+
+
+def _faces_of(checkpoint: Any) -> tuple[int | None, float | None]:
+    """Face size and field of view that a run file's checkpoint names; None where it does not."""
+    if not isinstance(checkpoint, dict) or not {"face_size", "cube_fov"} <= checkpoint.keys():
+        return None, None
+    return int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
 
 
 def open_predictions(uri: str) -> RunPredictions | NpzPredictions:

@@ -75,9 +75,8 @@ def oracle(config: EvaluateConfig, dataset: Dataset) -> Subject:
 
 def standing_predictions(config: ScoreConfig, stored: RunPredictions | NpzPredictions) -> Subject:
     """Predictions that stand already."""
-    size, fov = config.evaluation.face_size, ORACLE_FOV
-    if isinstance(stored, RunPredictions):
-        size, fov = stored.face_size, stored.fov
+    size = stored.face_size or config.evaluation.face_size
+    fov = stored.fov or ORACLE_FOV
     return Subject(
         maps=stored.maps,
         face_size=size,

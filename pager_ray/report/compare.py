@@ -97,16 +97,13 @@ class Comparison:
             if ids:
                 more = ", …" if len(ids) > NAMED else ""
                 lines.append(f"{len(ids):,} only in {name}: {', '.join(ids[:NAMED])}{more}")
-        lines += ["", _row("metric", "A", "B", "B − A", "95 % interval", "effect")]
-        lines += [_difference_row(item, item.column) for item in overall]
-        if slices:
-            lines += ["", "slices by effect, worst first"]
-            shown = sorted(slices, key=lambda item: -abs(item.effect))[:_SHOWN]
-            lines += [
-                _difference_row(item, f"{item.kind}={item.value} {item.column}")
-                for item in slices
-                if any(item is one for one in shown)
-            ]
+        lines += ["", *_table([(item.column, item) for item in overall])]
+        strongest = sorted((item for item in slices if item.effect), key=lambda item: -abs(item.effect))[:_SHOWN]
+        if strongest:
+            shown = sorted(strongest, key=lambda item: item.effect)
+            named = [(f"{item.kind}={item.value} {item.column}", item) for item in shown]
+            lines += ["", f"slices with the largest effects, worst first ({len(named)} of {len(slices)})"]
+            lines += _table(named)
         return lines + [""] * bool(self.failed) + self.failed
 
     def to_json(self) -> dict[str, Any]:
@@ -269,10 +266,12 @@ def _check_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         raise ConfigError(f"compare: A and B were scored differently ({changes}); evaluate both in the same way")
 
 
-def _row(name: str, a: str, b: str, difference: str, interval: str, effect: str) -> str:
-    return f"{name:52} {a:>10} {b:>10} {difference:>10}  {interval:<22} {effect:>7}"
-
-
-def _difference_row(item: Difference, name: str) -> str:
-    interval = f"[{item.low:+.4f}, {item.high:+.4f}]"
-    return _row(name, f"{item.a:.4f}", f"{item.b:.4f}", f"{item.difference:+.4f}", interval, f"{item.effect:+.2f}")
+def _table(named: Sequence[tuple[str, Difference]]) -> list[str]:
+    """Aligned columns under a line of headers."""
+    width = max(len(name) for name, _ in named)
+    lines = [f"{'metric':{width}} {'A':>10} {'B':>10} {'B − A':>10}  {'95 % interval':<22} {'effect':>7}"]
+    for name, item in named:
+        interval = f"[{item.low:+.4f}, {item.high:+.4f}]"
+        numbers = f"{item.a:10.4f} {item.b:10.4f} {item.difference:+10.4f}"
+        lines.append(f"{name:{width}} {numbers}  {interval:<22} {item.effect:+7.2f}")
+    return lines

@@ -20,6 +20,10 @@ class RunMismatchError(ConfigError):
     """An output already holds a run of another configuration, checkpoint or listing (exit code 2)."""
 
 
+class OutputInUseError(PagerError):
+    """Another job is writing to the output."""
+
+
 class CheckpointError(PagerError):
     """A checkpoint cannot be found, read or does not fit the network that its configuration describes."""
 

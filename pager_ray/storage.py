@@ -147,6 +147,41 @@ class Folder:
                 # Clients of object stores take nothing but bytes; Arrow's buffers fail there.
                 self.filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Put a file unless it exists; returns whether it did not. Of several that try at once, one succeeds.
+
+        Object stores decide it by a conditional put (``If-None-Match``); stores without one, and file systems that
+        fsspec knows no exclusive put for, only look before they write.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        path = self.join(name)
+        with self._telling(name, "written"):
+            try:
+                if self.is_local:
+                    self.filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+                    # Linked when it is whole: nobody reads a part.
+                    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+                    with open(temporary, "wb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    try:
+                        os.link(temporary, path)
+                    finally:
+                        os.unlink(temporary)
+                else:
+                    self.filesystem.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # What s3fs makes of HTTP 412 where it does not know the code.
+                if "PreconditionFailed" in f"{error!r} {error.__cause__!r}":
+                    return False
+                raise
+        return True
+
     def delete(self, names: Iterable[str]) -> int:
         """Delete the named files that exist; returns how many did."""
         deleted = 0

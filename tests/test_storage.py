@@ -36,6 +36,14 @@ def test_files_come_back(folder):
     assert (folder / "sub").names() == []
 
 
+def test_files_are_created_once(folder):
+    """An exclusive put succeeds where nothing is, and leaves what is there as it is, on every file system."""
+    assert folder.create("lease.json", b"first")
+    assert not folder.create("lease.json", b"second")
+    assert folder.read("lease.json") == b"first"
+    assert folder.names() == ["lease.json"]
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     """A writer that dies before its file is whole leaves the old content."""
     folder = Folder(str(tmp_path))

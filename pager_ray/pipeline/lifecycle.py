@@ -17,7 +17,7 @@ from ray.data import DataContext
 from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 from pager_ray.config.schema import ErrorsConfig
-from pager_ray.errors import ErrorBudgetExceeded, PagerError, StorageError
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
 from pager_ray.listing import listing_digest, read_manifest, write_manifest, write_pending
 from pager_ray.listing.sources import Listed
 from pager_ray.pipeline.cluster import Reservation, connected
@@ -25,6 +25,7 @@ from pager_ray.pipeline.progress import ProgressBoard
 from pager_ray.report.progress import Counts
 from pager_ray.write import Reconciliation, RunLayout, reconcile
 from pager_ray.write.layout import RUN_FILE
+from pager_ray.write.lease import Lease
 from pager_ray.write.runfile import (
     COMPLETE,
     FAILED,
@@ -70,6 +71,7 @@ class Claim:
         inputs: every listed row, with the columns of ``MANIFEST_SCHEMA``.
         before: what earlier starts finished; ``before.missing`` is what this start has to do.
         errors: the error budget.
+        lease: keeps other jobs out until :func:`run_to_end` gives it back.
     """
 
     layout: RunLayout
@@ -77,11 +79,14 @@ class Claim:
     inputs: pa.Table
     before: Reconciliation
     errors: ErrorsConfig
+    lease: Lease
 
     def board(self) -> Any:
-        """A progress board that starts from what earlier starts finished."""
+        """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost."""
         counts = Counts(self.before.inputs, self.before.predictions, self.before.rejects)
-        return ProgressBoard.remote(counts, self.errors.budget_rows(self.before.inputs))
+        board = ProgressBoard.remote(counts, self.errors.budget_rows(self.before.inputs))
+        self.lease.when_lost(lambda: board.lose_output.remote())
+        return board
 
     @property
     def workers(self) -> list[dict[str, Any]]:
@@ -139,29 +144,59 @@ def claim_output(
 
     Raises:
         RunMismatchError: another job stands there, or files that belong to none.
+        OutputInUseError: another job is writing there.
         StorageError: the output cannot be read or written.
     """
     identity = dict(identity) | {"listing.sha256": listing_digest(listed)}
+    # Looked at before anything is written, the lease included: what is refused stays as it was.
+    _check_is_ours(layout, read_run_file(layout.root), identity, overwrite)
+    lease = Lease(layout.lease).take()
+    try:
+        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite)
+    except BaseException:
+        lease.give_back()
+        raise
+
+
+def _check_is_ours(
+    layout: RunLayout, manifest: dict[str, Any] | None, identity: Mapping[str, Any], overwrite: bool
+) -> None:
+    if manifest is None:
+        layout.check_is_free()
+        return
+    check_same_job(manifest, identity, layout.root)
+    if not overwrite:
+        check_same_run(manifest, identity, layout.root)
+
+
+def _claim(
+    layout: RunLayout,
+    listed: Sequence[Listed],
+    lease: Lease,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    sections: Mapping[str, Any],
+    errors: ErrorsConfig,
+    overwrite: bool,
+) -> Claim:
+    # Read again: another job may have come and gone before the lease was ours.
     manifest = read_run_file(layout.root)
-    if manifest is not None:
-        check_same_job(manifest, identity, layout.root)
+    _check_is_ours(layout, manifest, identity, overwrite)
     if manifest is not None and overwrite:
         log.warning("--overwrite: deleting the run at %s", layout.root)
         layout.clear()
         manifest = None
     if manifest is None:
-        layout.check_is_free()
         layout.make()
         write_manifest(layout.manifest, listed)
         listing = {"rows": len(listed), "sha256": identity["listing.sha256"]}
         manifest = new_run_file(config, identity, **sections, listing=listing)
-    check_same_run(manifest, identity, layout.root)
     begin_start(manifest)
     layout.root.write_json(RUN_FILE, manifest)
     if dropped := layout.drop_uncommitted():
         log.info("%d shards that an earlier start had not committed are done again", dropped)
     inputs = read_manifest(layout.manifest)
-    return Claim(layout, manifest, inputs, reconcile(layout, inputs), errors)
+    return Claim(layout, manifest, inputs, reconcile(layout, inputs), errors, lease)
 
 
 def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
@@ -173,8 +208,14 @@ def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) 
 
     Raises:
         ErrorBudgetExceeded: too many rejects; the job can be resumed with a larger budget.
+        OutputInUseError: another job took the output over, because this one was not heard of for too long.
         PagerError: the job failed; it can be resumed.
     """
+    with claim.lease:
+        return _run_to_end(claim, address, pipeline)
+
+
+def _run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
     layout = claim.layout
     if not claim.before.missing:
         log.info("nothing left to do: %s", layout.root)
@@ -182,6 +223,7 @@ def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) 
     try:
         with connected(address):
             pipeline()
+        claim.lease.check()
         after = reconcile(layout, claim.inputs)
         if not after.is_whole:
             raise PagerError(
@@ -191,6 +233,9 @@ def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) 
     except BaseException as error:
         # Whatever it is, an interrupt included, is raised again below.
         known = _known_cause(error)
+        if isinstance(known, OutputInUseError):
+            # What is written there is the other job's business.
+            raise known from error
         _record_failure(claim, known or error)
         if isinstance(known, ErrorBudgetExceeded):
             raise ErrorBudgetExceeded(_budget_message(claim, reconcile(layout, claim.inputs))) from None

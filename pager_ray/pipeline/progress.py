@@ -30,6 +30,7 @@ class Board:
         self.counts = counts
         self.max_rejects = max_rejects
         self.workers: list[dict[str, Any]] = []
+        self.output_is_lost = False
 
     def add(self, predicted: int, rejected: int) -> None:
         """A shard with so many rows was written."""
@@ -43,6 +44,16 @@ class Board:
     def over_budget(self) -> bool:
         """Whether more inputs were rejected than the run allows."""
         return self.max_rejects is not None and self.counts.rejected > self.max_rejects
+
+    def lose_output(self) -> None:
+        """Another job has the output now: nothing more may be written there."""
+        self.output_is_lost = True
+
+    def why_stop(self) -> str | None:
+        """``lost`` or ``budget`` when writers must stop, else None."""
+        if self.output_is_lost:
+            return "lost"
+        return "budget" if self.over_budget() else None
 
     def state(self) -> tuple[Counts, list[dict[str, Any]]]:
         """Counts so far, and the model actors seen."""

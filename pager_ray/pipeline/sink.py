@@ -9,7 +9,7 @@ import ray
 from ray.data.block import BlockAccessor
 from ray.data.datasource import BlockBasedFileDatasink, FilenameProvider
 
-from pager_ray.errors import ErrorBudgetExceeded
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError
 from pager_ray.write import RunLayout, write_shard
 
 # Ray keeps the write operation's id among the task's arguments under this name.
@@ -47,8 +47,12 @@ class ShardSink(BlockBasedFileDatasink):
 
         Raises:
             ErrorBudgetExceeded: the run has more rejects than it may have; the block is not committed.
+            OutputInUseError: another job writes to the output by now.
         """
-        if ray.get(self.progress.over_budget.remote()):
+        reason = ray.get(self.progress.why_stop.remote())
+        if reason == "lost":
+            raise OutputInUseError(f"output.uri: another job has taken over {self.layout.root}; it goes on there")
+        if reason == "budget":
             raise ErrorBudgetExceeded("more inputs were rejected than errors.max_rejects allows")
         name = self.filename_provider.get_filename_for_task(ctx.kwargs[_WRITE_ID], ctx.task_idx)
         counts = write_shard(self.layout, name.removesuffix(".parquet"), block.to_arrow(), self.schema)

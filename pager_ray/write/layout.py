@@ -33,6 +33,7 @@ class RunLayout:
         self.previews = output / "previews"
         self.manifest = output / "state" / "manifest"
         self.committed = output / "state" / "committed"
+        self.lease = output / "state" / "lease"
 
     def npz(self, name: str) -> Folder:
         """Folder of one array's npz files, as in the released layout."""
@@ -60,7 +61,8 @@ class RunLayout:
         """Delete everything that a run writes, and nothing else."""
         # The run file goes last: while it stands, a half-deleted output is still known as one.
         folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
-        for folder in [*folders, *self._more_folders(), self.root / "state"]:
+        # Not the lease: it is held by the job that clears.
+        for folder in [*folders, *self._more_folders(), self.manifest, self.committed]:
             folder.remove()
         self.root.delete([RUN_FILE])
 

@@ -13,6 +13,9 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.listing import list_inputs
 from pager_ray.pipeline.job import run_job
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout
+from pager_ray.write.lease import Lease
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -144,6 +147,32 @@ def test_another_configuration_is_refused(tmp_path, samples, tiny_unified, capsy
     summary = run_job(other, overwrite=True)
     assert summary.fresh == 8
     assert {prediction.scene for prediction in pager_ray.open_run(tmp_path / "run")} == {"indoor"}
+
+
+def test_a_second_job_is_refused_while_the_first_lives(tmp_path, samples, tiny_unified, capsys):
+    """An output that a living job holds is refused in one line, with or without --overwrite, and left as it was."""
+    run_job(config_of(samples, tiny_unified, tmp_path / "run"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    before = {path: changed for path, changed in before.items() if path.parent.name != "lease"}
+    with Lease(RunLayout(Folder(str(tmp_path / "run"))).lease).take():
+        command = [f"input.uris={samples}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}",
+                   "compute.gpus_per_worker=0", "output.codec=exact"]  # fmt: skip
+        for options in ([], ["--overwrite"]):
+            assert exit_code(["run", *command, *options]) == 1
+            message = capsys.readouterr().err
+            assert message.splitlines()[-1].startswith("pager-ray: output.uri: a job on ")
+            assert "writes to this output and is running; wait for it or stop it" in message
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert run_job(config_of(samples, tiny_unified, tmp_path / "run")).fresh == 0
+
+
+def test_a_refused_output_is_left_alone(tmp_path, samples, tiny_unified):
+    """Files of somebody else get no lease or anything else beside them."""
+    (tmp_path / "run" / "predictions").mkdir(parents=True)
+    (tmp_path / "run" / "predictions" / "mine.parquet").write_bytes(b"x")
+    with pytest.raises(RunMismatchError, match="belong to no run"):
+        run_job(config_of(samples, tiny_unified, tmp_path / "run"))
+    assert [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()] == ["mine.parquet"]
 
 
 def test_lost_shards_are_done_again(tmp_path, samples, tiny_unified):

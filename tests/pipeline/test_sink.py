@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray.data.block import BlockAccessor
 
-from pager_ray.errors import ErrorBudgetExceeded
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.pipeline.sink import ShardNames, ShardSink
 from pager_ray.storage import Folder
@@ -46,9 +46,9 @@ def test_shard_names_are_the_same_for_a_repeated_task() -> None:
 class Progress:
     """A board without Ray: a method's ``remote`` answers at once."""
 
-    def __init__(self, over: bool) -> None:
+    def __init__(self, stop: str | None) -> None:
         self.added: list[tuple[int, int]] = []
-        self.over_budget = SimpleNamespace(remote=lambda: over)
+        self.why_stop = SimpleNamespace(remote=lambda: stop)
         self.add = SimpleNamespace(remote=lambda *counts: self.added.append(counts))
 
 
@@ -78,7 +78,7 @@ def write(sink: ShardSink, monkeypatch: pytest.MonkeyPatch, task: int = 3) -> No
 
 def test_a_block_becomes_the_shard_of_its_commit_record(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block's predictions and rejects land under the name that its commit record carries, and are counted."""
-    progress = Progress(over=False)
+    progress = Progress(stop=None)
     write(sink_of(layout, progress), monkeypatch)
     name = ShardNames().get_filename_for_task(WRITE, 3)
     assert pq.read_table(layout.results.join(name)).column("id").to_pylist() == ["a", "b"]
@@ -88,8 +88,17 @@ def test_a_block_becomes_the_shard_of_its_commit_record(layout: RunLayout, monke
 
 def test_beyond_the_budget_nothing_is_written(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a run has more rejects than it may, the next block fails before it is written or counted."""
-    progress = Progress(over=True)
+    progress = Progress(stop="budget")
     with pytest.raises(ErrorBudgetExceeded, match=r"errors\.max_rejects"):
+        write(sink_of(layout, progress), monkeypatch)
+    assert layout.results.names() == layout.rejects.names() == []
+    assert progress.added == []
+
+
+def test_a_lost_output_is_not_written_to(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once another job has the output, a writer of this one fails before it writes or counts anything."""
+    progress = Progress(stop="lost")
+    with pytest.raises(OutputInUseError, match="another job has taken over"):
         write(sink_of(layout, progress), monkeypatch)
     assert layout.results.names() == layout.rejects.names() == []
     assert progress.added == []
@@ -97,7 +106,7 @@ def test_beyond_the_budget_nothing_is_written(layout: RunLayout, monkeypatch: py
 
 def test_the_folder_stays_when_all_is_rejected(layout: RunLayout) -> None:
     """A run that ends without predictions keeps the empty folder: it is part of every run."""
-    sink = sink_of(layout, Progress(over=False))
+    sink = sink_of(layout, Progress(stop=None))
     sink.has_created_dir = True
     sink.on_write_complete(SimpleNamespace(num_rows=0))
     assert layout.results.filesystem.isdir(layout.results.path)
@@ -105,7 +114,7 @@ def test_the_folder_stays_when_all_is_rejected(layout: RunLayout) -> None:
 
 def test_the_writer_asks_for_whole_shards(layout: RunLayout) -> None:
     """Blocks reach the writer with as many rows as a shard is to have."""
-    assert sink_of(layout, Progress(over=False)).min_rows_per_write == 4
+    assert sink_of(layout, Progress(stop=None)).min_rows_per_write == 4
 
 
 def test_shard_names_are_those_that_cleaning_up_knows() -> None:

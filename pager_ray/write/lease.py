@@ -1,0 +1,206 @@
+"""One job at a time per output: a lease on the output storage that its holder renews.
+
+A lease is a file per generation, ``state/lease/<generation>.json``, made with an exclusive put: of any number of jobs
+that want the next generation, the store lets one make it. Nothing is ever taken over by overwriting or deleting, so two
+jobs that see the same dead lease cannot both follow it. The holder renews its own file; when a higher generation
+exists, it has lost the output and stops.
+
+A lease counts as dead when it was given back, when it has not been renewed for :data:`LEASE_SECONDS`, or when its
+process is gone on this very machine. Its age is judged by the store's or the writer's clock against ours: clocks of
+machines that share an output may differ by less than that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.storage import Folder
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS: Final = 90.0
+"""After this long without renewal a lease is dead: longer than a store that is down for a moment."""
+
+RENEW_SECONDS: Final = 15.0
+
+_SUFFIX: Final = ".json"
+_DIGITS: Final = 8
+
+
+class Lease:
+    """A claim on an output, held from :meth:`take` to :meth:`give_back`; also a context manager that gives back.
+
+    Args:
+        folder: ``state/lease`` of the output.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._generation: int | None = None
+        self._began = time.time()
+        self._holder = {"id": uuid.uuid4().hex, "host": platform.node(), "boot": _boot_id(), "pid": os.getpid()}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost = threading.Event()
+        self._when_lost: Callable[[], object] = lambda: None
+
+    def take(self) -> Lease:
+        """Make the next generation and keep renewing it.
+
+        Raises:
+            OutputInUseError: a living job holds the output; says where it runs and since when.
+            StorageError: the storage cannot be read or written.
+        """
+        newest = self._newest()
+        current = self._read(newest) if newest else None
+        if current is not None and (why := _life(current)):
+            raise OutputInUseError(_in_use(self._folder, current, why))
+        generation = newest + 1
+        if not self._folder.create(_name(generation), self._state()):
+            winner = self._read(generation) or {}
+            raise OutputInUseError(_in_use(self._folder, winner, "was faster by a moment"))
+        if (newer := self._newest()) != generation:
+            # Others came and went since we looked, and cleaned up the generation that we made again.
+            self._folder.delete([_name(generation)])
+            raise OutputInUseError(_in_use(self._folder, self._read(newer) or {}, "was faster by a moment"))
+        self._generation = generation
+        self._folder.delete(_name(old) for old in self._generations() if old < generation)
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def when_lost(self, call: Callable[[], object]) -> None:
+        """Have something called, from the renewing thread, when another job has followed."""
+        self._when_lost = call
+
+    def check(self) -> None:
+        """Make sure that the output is still ours.
+
+        Raises:
+            OutputInUseError: another job has followed, because this one was not heard of for too long.
+        """
+        if self._lost.is_set():
+            raise OutputInUseError(
+                f"output.uri: another job has taken over {self._folder}, since this one could not renew its lease for "
+                f"{LEASE_SECONDS:g} s; the other one goes on"
+            )
+
+    def give_back(self) -> None:
+        """Let the next job in at once. A lease that was lost is left to the one who has it."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=RENEW_SECONDS)
+        if self._generation is not None and not self._lost.is_set():
+            try:
+                self._folder.write(_name(self._generation), self._state(given_back=True))
+            except StorageError as error:
+                log.warning("the lease runs out by itself: %s", error)
+        self._generation = None
+
+    def __enter__(self) -> Lease:
+        """Hold the lease for a ``with`` block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self.give_back()
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                if self._newest() != self._generation:
+                    self._lost.set()
+                    self._when_lost()
+                    return
+                self._folder.write(_name(self._generation or 0), self._state())
+                renewed = time.monotonic()
+            except StorageError as error:
+                # The store may be down for a moment; nobody can follow while it is.
+                log.warning("the lease could not be renewed for %.0f s: %s", time.monotonic() - renewed, error)
+
+    def _state(self, given_back: bool = False) -> bytes:
+        state = self._holder | {"began": self._began, "renewed": time.time(), "given_back": given_back}
+        return json.dumps(state).encode()
+
+    def _generations(self) -> list[int]:
+        names = (name.removesuffix(_SUFFIX) for name in self._folder.names(_SUFFIX))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _newest(self) -> int:
+        return max(self._generations(), default=0)
+
+    def _read(self, generation: int) -> dict[str, Any] | None:
+        """A lease's content; None where it was cleaned away, {} where it cannot be understood."""
+        try:
+            content = self._folder.read(_name(generation))
+        except StorageError:
+            if not self._folder.exists(_name(generation)):
+                return None
+            raise
+        try:
+            state = json.loads(content)
+        except ValueError:
+            return {}
+        return state if isinstance(state, dict) else {}
+
+
+def _name(generation: int) -> str:
+    return f"{generation:0{_DIGITS}}{_SUFFIX}"
+
+
+def _life(state: dict[str, Any]) -> str:
+    """What shows that a lease's holder may be alive; empty when it is dead."""
+    if state.get("given_back"):
+        return ""
+    renewed = state.get("renewed")
+    age = time.time() - renewed if isinstance(renewed, (int, float)) else 0.0
+    if age > LEASE_SECONDS:
+        return ""
+    if state.get("boot") == _boot_id() and state.get("host") == platform.node():
+        return "is running" if _is_running(state.get("pid")) else ""
+    return f"was heard of {max(age, 0):.0f} s ago"
+
+
+def _is_running(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid < 1:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _boot_id() -> str:
+    """What tells this boot of this machine from every other; containers with the same name share neither."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def _in_use(folder: Folder, state: dict[str, Any], why: str) -> str:
+    began = state.get("began")
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(began)) if isinstance(began, (int, float)) else "unknown"
+    return (
+        f"output.uri: a job on {state.get('host', 'another machine')} (process {state.get('pid', '?')}, since {since}) "
+        f"writes to this output and {why}; wait for it or stop it. A job that died is followed after "
+        f"{LEASE_SECONDS:g} s ({folder})"
+    )

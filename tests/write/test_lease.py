@@ -1,0 +1,198 @@
+"""One job at a time: of any number that want an output, one gets it, and it follows only who is dead."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.storage import Folder
+from pager_ray.write import lease as module
+from pager_ray.write.lease import LEASE_SECONDS, Lease
+
+ROUNDS, RACERS = 20, 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "lease"))
+
+
+def states(folder: Folder) -> dict[str, dict[str, Any]]:
+    return {name: folder.read_json(name) for name in folder.names(".json")}
+
+
+def leave(folder: Folder, generation: int, **changes: Any) -> None:
+    """A lease as somebody else leaves it: on another machine, renewed just now, unless said otherwise."""
+    state = {"id": "x", "host": "elsewhere", "boot": "b", "pid": 7, "began": time.time(), "renewed": time.time(),
+             "given_back": False}  # fmt: skip
+    folder.write(f"{generation:08}.json", json.dumps(state | changes).encode())
+
+
+def test_an_output_is_held_until_it_is_given_back(folder: Folder) -> None:
+    """A second job is refused with who holds it; after giving back the next one gets in at once."""
+    first = Lease(folder).take()
+    with pytest.raises(OutputInUseError, match=rf"process {os.getpid()}.* is running; wait for it or stop it"):
+        Lease(folder).take()
+    first.give_back()
+    with Lease(folder).take():
+        assert list(states(folder)) == ["00000002.json"]
+    assert states(folder)["00000002.json"]["given_back"]
+
+
+@pytest.mark.parametrize(
+    ("age", "changes", "alive"),
+    [
+        (0, {}, True),
+        (LEASE_SECONDS / 2, {}, True),
+        (LEASE_SECONDS + 60, {}, False),
+        (0, {"given_back": True}, False),
+        (-3600, {}, True),
+        (0, {"renewed": "garbage"}, True),
+    ],
+)
+def test_only_the_dead_are_followed(folder: Folder, age: float, changes: dict[str, Any], alive: bool) -> None:
+    """A lease elsewhere counts until it is given back or has not been renewed for its time."""
+    leave(folder, 4, **({"renewed": time.time() - age} | changes))
+    if alive:
+        with pytest.raises(OutputInUseError, match="a job on elsewhere"):
+            Lease(folder).take()
+        assert list(states(folder)) == ["00000004.json"]
+    else:
+        with Lease(folder).take():
+            assert list(states(folder)) == ["00000005.json"]
+
+
+def test_a_damaged_lease_is_no_free_output(folder: Folder) -> None:
+    """What cannot be understood may be a living job's."""
+    folder.write("00000001.json", b"{")
+    with pytest.raises(OutputInUseError, match="another machine"):
+        Lease(folder).take()
+
+
+def hold(path: str, ready: Any) -> None:
+    Lease(Folder(path)).take()
+    ready.set()
+    signal.pause()
+
+
+def test_a_killed_process_is_followed_at_once(folder: Folder) -> None:
+    """On the same machine a dead process is known to be dead; nobody waits for its lease to run out."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(folder.path, ready))
+    process.start()
+    assert ready.wait(60)
+    with pytest.raises(OutputInUseError, match=f"process {process.pid}"):
+        Lease(folder).take()
+    process.kill()
+    process.join()
+    with Lease(folder).take():
+        assert len(states(folder)) == 1
+
+
+def race(paths: list[str], barrier: Any, won: Any, racer: int) -> None:
+    for number, path in enumerate(paths):
+        barrier.wait(60)
+        try:
+            lease = Lease(Folder(path)).take()
+        except OutputInUseError:
+            barrier.wait(60)
+            continue
+        won.put((number, racer))
+        # Held until both have tried.
+        barrier.wait(60)
+        lease.give_back()
+
+
+@pytest.mark.parametrize("dead", [False, True], ids=["new", "after-a-dead-one"])
+def test_of_two_jobs_exactly_one_gets_the_output(tmp_path: Path, dead: bool) -> None:
+    """Two processes at the same moment, 20 rounds, on new outputs and on those of a dead job: one winner each."""
+    paths = [str(tmp_path / f"run{number}") for number in range(ROUNDS)]
+    for path in paths if dead else ():
+        leave(Folder(path), 3, renewed=time.time() - 2 * LEASE_SECONDS)
+    context = multiprocessing.get_context("spawn")
+    barrier, won = context.Barrier(RACERS), context.Queue()
+    racers = [context.Process(target=race, args=(paths, barrier, won, racer)) for racer in range(RACERS)]
+    for process in racers:
+        process.start()
+    winners = [won.get(timeout=120) for _ in range(ROUNDS)]
+    for process in racers:
+        process.join(60)
+        assert process.exitcode == 0
+    assert won.empty()
+    assert sorted(number for number, _ in winners) == list(range(ROUNDS))
+
+
+def test_a_slow_racer_does_not_pass_a_later_one(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looked before others came and went makes a generation that is past, notices, and leaves no trace of it."""
+    leave(folder, 1, given_back=True)
+    working = Folder.create
+
+    def overtaken(self: Folder, name: str, data: bytes) -> bool:
+        leave(self, 3)
+        return working(self, name, data)
+
+    monkeypatch.setattr(Folder, "create", overtaken)
+    with pytest.raises(OutputInUseError, match="a job on elsewhere"):
+        Lease(folder).take()
+    assert list(states(folder)) == ["00000001.json", "00000003.json"]
+
+
+def test_the_holder_renews(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a job lives its lease does not age, also when the store fails for a moment."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.02)
+    lease = Lease(folder).take()
+    before = states(folder)["00000001.json"]["renewed"]
+    working = type(folder).write
+    failures = []
+
+    def fail_once(self: Folder, name: str, data: bytes) -> None:
+        if not failures:
+            failures.append(name)
+            raise StorageError("down for a moment")
+        working(self, name, data)
+
+    monkeypatch.setattr(Folder, "write", fail_once)
+    deadline = time.monotonic() + 20
+    while states(folder)["00000001.json"]["renewed"] == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert failures
+    lease.check()
+    lease.give_back()
+
+
+def test_who_was_followed_stops(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was not heard of for too long notices its successor, says so, and leaves the lease to it."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.02)
+    told = threading.Event()
+    lease = Lease(folder).take()
+    lease.when_lost(told.set)
+    leave(folder, 2)
+    assert told.wait(20)
+    with pytest.raises(OutputInUseError, match="taken over"):
+        lease.check()
+    lease.give_back()
+    assert not states(folder)["00000002.json"]["given_back"]
+
+
+def test_leases_lie_on_any_store() -> None:
+    """The same on an object store."""
+    folder = Folder("memory://bucket/run/state/lease")
+    try:
+        with Lease(folder).take(), pytest.raises(OutputInUseError):
+            Lease(folder).take()
+        with Lease(folder).take():
+            assert folder.names(".json") == ["00000002.json"]
+    finally:
+        fsspec.filesystem("memory").store.clear()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import BaseModel
@@ -147,6 +148,37 @@ def _tell(outcome: EvaluationOutcome) -> int:
 
 
 @cli.command()
+@click.option("--sample", default="100%", show_default=True, help="Share of the results to decode, such as 1%.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Also write what was found as JSON.")
+@click.argument("output")
+def verify(sample: str, json_path: str | None, output: str) -> int:
+    """Reconcile inputs, results and rejects of OUTPUT and decode its results again; exits with 1 on any problem."""
+    from pager_ray.reader.verify import verify_output
+
+    verification = verify_output(output, _share(sample))
+    for line in verification.lines():
+        click.echo(line)
+    _write_json(json_path, verification.to_json())
+    return EXIT_FAILED if verification.problems else 0
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text)
+    if not match or float(match[1]) > 100:
+        raise ConfigError(f"--sample: got {text!r}; takes a share such as 1%")
+    return float(match[1]) / 100
+
+
+def _write_json(path: str | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@cli.command()
 @click.option(
     "--fail-if",
     "gates",
@@ -165,13 +197,7 @@ def compare(gates: tuple[str, ...], json_path: str | None, a: str, b: str) -> in
     comparison = compare_outputs(a, b, gates)
     for line in comparison.lines():
         click.echo(line)
-    if json_path is not None:
-        try:
-            Path(json_path).write_text(
-                json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-            )
-        except OSError as error:
-            raise StorageError(f"{json_path}: cannot be written ({error.strerror or error})") from error
+    _write_json(json_path, comparison.to_json())
     return EXIT_WORSE if comparison.failed else 0
 
 

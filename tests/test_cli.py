@@ -214,7 +214,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["-h"]) == 0
     shown = capsys.readouterr().out
     assert [name for name in cli.commands if name not in shown] == []
-    assert set(cli.commands) >= {"run", "evaluate", "score", "compare", "samples"}
+    assert set(cli.commands) >= {"run", "evaluate", "score", "compare", "verify", "samples"}
 
 
 def test_samples_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,8 +43,8 @@ class Reconciliation:
         }
 
 
-def iterate_shards(folder: Folder, shards: set[str], columns: list[str]) -> Iterator[pa.Table]:
-    """The named columns of each of the given shards in a folder, in order of shard names.
+def iterate_shards(folder: Folder, shards: set[str], columns: list[str] | None) -> Iterator[pa.Table]:
+    """The named columns (None: all) of each of the given shards in a folder, in order of shard names.
 
     Raises:
         StorageError: a shard cannot be read; names it.

@@ -162,6 +162,7 @@ def test_a_killed_evaluation_gives_the_same_report(
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
     assert before < committed(output)
+    assert exit_code(["verify", str(output)]) == 0
     assert timeless(output) == timeless(whole)
 
 

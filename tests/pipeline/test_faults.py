@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import pager_ray
+from pager_ray.reader.verify import verify_output
 from pager_ray.samples import make_scene, render
 
 PANORAMAS = 200
@@ -159,3 +160,4 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
         "duplicated": 0,
     }
     assert np.isfinite(run["sixteen_bit.png"].depth).all()
+    assert verify_output(output).problems == []

@@ -1,0 +1,244 @@
+"""Is an output whole and readable: every listed input once, every map decoded, every number within its bounds."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pager_ray.errors import RunNotFoundError, ShapeError, StorageError
+from pager_ray.geometry.faces import half_extent
+from pager_ray.listing import listing_digest, read_manifest
+from pager_ray.listing.sources import Listed
+from pager_ray.prediction import Prediction
+from pager_ray.reader.run import Run
+from pager_ray.storage import Folder, safe_name
+from pager_ray.write.layout import PENDING_SUFFIX, EvaluationLayout, RunLayout
+from pager_ray.write.reconcile import Reconciliation, iterate_shards, reconcile
+from pager_ray.write.runfile import read_run_file
+from pager_ray.write.shards import REJECT_COLUMNS
+
+SHOWN: Final = 20
+
+# Codecs keep depth to 2.5e-4 and unit vectors to 0.06°; stitching and float32 stay far below.
+_DEPTH_TOLERANCE: Final = 1e-3
+_LENGTH_TOLERANCE: Final = 2e-2
+
+# Columns of scores that are null where nobody predicted such a thing.
+_MAY_BE_UNKNOWN: Final = ("sky_fraction", "log_scale")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be: where, and what."""
+
+    where: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was looked at, and what is wrong.
+
+    Attributes:
+        output: the job's output.
+        state: what its run file says.
+        reconciliation: listed ids against stored ones.
+        decoded: rows whose maps were decoded.
+        problems: in the order in which they were found; empty for a sound output.
+    """
+
+    output: str
+    state: str
+    reconciliation: Reconciliation
+    decoded: int
+    problems: list[Problem]
+
+    def lines(self) -> list[str]:
+        """What was verified, and the first problems."""
+        found = self.reconciliation
+        lines = [
+            f"{self.output}: {found.inputs:,} inputs = {found.predictions:,} results + {found.rejects:,} rejects"
+            + (f" + {len(found.missing):,} missing" if found.missing else ""),
+            f"{self.decoded:,} results decoded, state {self.state}",
+        ]
+        lines += [f"PROBLEM {item.where}: {item.what}" for item in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"… and {len(self.problems) - SHOWN:,} more")
+        lines.append(f"{len(self.problems):,} problems" if self.problems else "verified: nothing lost, nothing twice")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "output": self.output,
+            "state": self.state,
+            "counts": self.reconciliation.counts(),
+            "decoded": self.decoded,
+            "problems": [{"where": item.where, "what": item.what} for item in self.problems],
+        }
+
+
+def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verification:
+    """Verify the output of a run, an evaluation or a scoring; changes nothing, needs no Ray.
+
+    Args:
+        uri: the job's ``output.uri``.
+        sample: share of the rows whose maps are decoded, chosen by their ids: the same ones each time. Reconciliation
+            always looks at all of them.
+
+    Raises:
+        RunNotFoundError: there is no output of a job.
+        StorageError: the storage cannot be read at all.
+    """
+    root = Folder(os.fspath(uri))
+    manifest = read_run_file(root)
+    if manifest is None:
+        raise RunNotFoundError(f"{root}: holds no run (no run.json); give the output.uri of a job")
+    job = manifest.get("identity", {}).get("job", "run")
+    layout = RunLayout(root) if job == "run" else EvaluationLayout(root)
+    listed = read_manifest(layout.manifest)
+    problems = [*_listing_problems(manifest, listed), *_commit_problems(layout)]
+    try:
+        found = reconcile(layout, listed)
+    except StorageError as error:
+        # Which shard is damaged is in the error; what lies in it cannot be counted.
+        found = Reconciliation(listed.num_rows, 0, 0, [], [], [], {})
+        return Verification(
+            str(root), str(manifest.get("state")), found, 0, [*problems, Problem(str(root), str(error))]
+        )
+    problems += _reconciliation_problems(found)
+    problems += _reject_problems(layout)
+    if job == "run":
+        decoded, wrong = _decode(Run(uri), sample)
+    else:
+        decoded, wrong = _score_problems(layout)
+    return Verification(str(root), str(manifest.get("state")), found, decoded, problems + wrong)
+
+
+def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Problem]:
+    told = manifest.get("listing")
+    if not isinstance(told, dict):
+        return
+    if told.get("rows") != listed.num_rows:
+        yield Problem("state/manifest", f"lists {listed.num_rows} inputs, run.json says {told.get('rows')}")
+    names = [name for name in Listed.__dataclass_fields__ if name in listed.column_names]
+    rows = [Listed(**row) for row in listed.select(names).to_pylist()]
+    if listing_digest(rows) != told.get("sha256"):
+        yield Problem("state/manifest", "is not the listing that run.json has the digest of")
+
+
+def _commit_problems(layout: RunLayout) -> Iterator[Problem]:
+    """Records of writers that died: the next start does their rows again."""
+    pending = layout.committed.names(PENDING_SUFFIX)
+    if pending:
+        yield Problem("state/committed", f"{len(pending)} shards are not committed (first: {pending[0]}); run it again")
+
+
+def _reconciliation_problems(found: Reconciliation) -> Iterator[Problem]:
+    for what, ids in (
+        ("has no result and no reject; run the same command again", found.missing),
+        ("is stored more than once", found.duplicated),
+        ("is stored, but was never listed", found.unknown),
+    ):
+        yield from (Problem(repr(id), what) for id in ids)
+
+
+def _reject_problems(layout: RunLayout) -> Iterator[Problem]:
+    for table in iterate_shards(layout.rejects, layout.committed_shards(), REJECT_COLUMNS):
+        unexplained = pc.or_(pc.is_null(table.column("error_class")), pc.is_null(table.column("message")))
+        for id in table.filter(unexplained).column("id").to_pylist():
+            yield Problem(repr(id), "is a reject without a reason")
+
+
+def _score_problems(layout: RunLayout) -> tuple[int, list[Problem]]:
+    """Every score of an evaluation is a number."""
+    rows, problems = 0, []
+    for table in iterate_shards(layout.results, layout.committed_shards(), None):
+        rows += table.num_rows
+        ids = table.column("id").to_pylist()
+        for field in table.schema:
+            if not pa.types.is_floating(field.type) or field.name in _MAY_BE_UNKNOWN:
+                continue
+            fine = pc.fill_null(pc.is_finite(table.column(field.name)), False).to_pylist()
+            problems += [
+                Problem(repr(id), f"its {field.name} is no number") for id, ok in zip(ids, fine, strict=True) if not ok
+            ]
+    return rows, problems
+
+
+def _decode(run: Run, sample: float) -> tuple[int, list[Problem]]:
+    chosen = [id for id in run.ids() if _share_of(id) < sample]
+    previews = None
+    if run.manifest["config"]["output"].get("previews"):
+        previews = set(RunLayout(Folder(run.uri)).previews.names())
+    check = partial(_row_problems, run, _depth_bounds(run), previews)
+    # Decoding leaves Python's lock; a few rows at a time keep memory at a few panoramas.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        problems = [problem for found in pool.map(check, chosen) for problem in found]
+    return len(chosen), problems
+
+
+def _share_of(id: str) -> float:
+    """Where an id falls between 0 and 1, the same for ever."""
+    return int.from_bytes(hashlib.sha256(id.encode("utf-8", "surrogatepass")).digest()[:6], "big") / 2**48
+
+
+def _depth_bounds(run: Run) -> Callable[[float | None], tuple[float, float]]:
+    """Smallest and largest ray length of a panorama with the given scale."""
+    limits = run.manifest.get("config", {}).get("depth")
+    if not isinstance(limits, dict):
+        return lambda _: (0.0, math.inf)
+    low, high = float(limits["min"]), float(limits["max"])
+    # A ray to a face's corner is this much longer than its z-depth.
+    corner = math.sqrt(1 + 2 * half_extent(float(run.manifest["checkpoint"]["cube_fov"])) ** 2)
+
+    def bounds(log_scale: float | None) -> tuple[float, float]:
+        scale = math.exp(log_scale or 0.0)
+        return low * scale * (1 - _DEPTH_TOLERANCE), high * corner * scale * (1 + _DEPTH_TOLERANCE)
+
+    return bounds
+
+
+def _row_problems(
+    run: Run, bounds: Callable[[float | None], tuple[float, float]], previews: set[str] | None, id: str
+) -> list[Problem]:
+    try:
+        prediction = run[id]
+        problems = list(_map_problems(prediction, bounds(prediction.log_scale)))
+    except (StorageError, ShapeError) as error:
+        return [Problem(repr(id), str(error))]
+    if previews is not None and f"{safe_name(id)}.jpg" not in previews:
+        problems.append("has no preview")
+    return [Problem(repr(id), what) for what in problems]
+
+
+def _map_problems(prediction: Prediction, depth_bounds: tuple[float, float]) -> Iterator[str]:
+    depth, normals, sky = prediction.depth, prediction.normals, prediction.sky
+    if depth is not None:
+        yield from _range_problem("depth", depth, *depth_bounds)
+    if sky is not None:
+        yield from _range_problem("sky", sky, 0.0, 1.0)
+    if normals is not None:
+        length = np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))
+        # Zero where the sky was filled, and where the network gave no direction.
+        wrong = ~((np.abs(length - 1) <= _LENGTH_TOLERANCE) | (length <= _LENGTH_TOLERANCE))
+        if wrong.any():
+            yield f"normals have another length than 1 or 0 at {np.count_nonzero(wrong)} pixels"
+
+
+def _range_problem(name: str, values: np.ndarray, low: float, high: float) -> Iterator[str]:
+    # No comparison holds with NaN.
+    inside = (values >= np.float32(low)) & (values <= np.float32(high)) & np.isfinite(values)
+    if not inside.all():
+        count = np.count_nonzero(~inside)
+        yield f"{name} is outside of {low:g}…{high:g} or no number at {count} of {values.size} pixels"

@@ -1,0 +1,174 @@
+"""Verification: a sound output has no problems, and every kind of damage is named where it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pager_ray.cli import exit_code
+from pager_ray.encode import get_codec
+from pager_ray.errors import RunNotFoundError
+from pager_ray.listing import listing_digest, write_manifest
+from pager_ray.listing.sources import Listed
+from pager_ray.reader.verify import verify_output
+from tests.reader.runs import SmallRun, maps_of
+
+IDS = ["a", "b/room 1", "c", "bad"]
+
+
+def sound(folder: Path, **options: Any) -> SmallRun:
+    """A complete run of three predictions and a reject, listed and committed."""
+    small = SmallRun(folder, **options)
+    listed = [Listed(f"/in/{name}.jpg", name) for name in IDS]
+    write_manifest(small.layout.manifest, listed)
+    small.manifest["listing"] = {"rows": len(listed), "sha256": listing_digest(listed)}
+    small.manifest["config"]["depth"] = {"min": 0.01, "max": 75.0}
+    small.write("s1", small.prediction("a"), small.reject("bad"))
+    small.write("s2", small.prediction("b/room 1"), small.prediction("c", log_scale=None))
+    small.complete()
+    return small
+
+
+def problems_of(small: SmallRun, **options: Any) -> list[tuple[str, str]]:
+    return [(item.where, item.what) for item in verify_output(small.folder, **options).problems]
+
+
+@pytest.mark.parametrize("projection", ["erp", "cubemap"])
+@pytest.mark.parametrize(("output_format", "codec"), [("parquet", "exact"), ("parquet", "default"), ("npz", "exact")])
+def test_a_sound_run_has_no_problems(tmp_path: Path, projection: str, output_format: str, codec: str) -> None:
+    """Every layout and codec of a complete run verifies, every row decoded."""
+    small = sound(tmp_path / "run", projection=projection, output_format=output_format, codec=codec)
+    found = verify_output(small.folder)
+    assert found.problems == []
+    assert found.decoded == 3
+    assert found.lines()[-1] == "verified: nothing lost, nothing twice"
+    assert exit_code(["verify", str(small.folder)]) == 0
+
+
+def test_what_is_lost_or_twice_is_named(tmp_path: Path) -> None:
+    """Missing, duplicated and unlisted ids, and shards without a commit, each by name; the exit code is 1."""
+    small = sound(tmp_path / "run")
+    (small.folder / "state" / "committed" / "s1.parquet").rename(
+        small.folder / "state" / "committed" / "s1.pending.parquet"
+    )
+    small.write("s3", small.prediction("c"), small.prediction("stranger"))
+    problems = dict(problems_of(small))
+    assert "first: s1.pending.parquet" in problems["state/committed"]
+    assert problems["'a'"].startswith("has no result")
+    assert problems["'bad'"].startswith("has no result")
+    assert problems["'c'"] == "is stored more than once"
+    assert problems["'stranger'"] == "is stored, but was never listed"
+    assert exit_code(["verify", str(small.folder)]) == 1
+
+
+def spoilt(name: str, value: float) -> dict[str, bytes]:
+    array = maps_of("d")[name].copy()
+    array[3, 5] = value
+    return {name: get_codec(name, "exact").encode(array)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (spoilt("depth", np.nan), "depth is outside of .* or no number at 1 of 512 pixels"),
+        (spoilt("depth", 75 * 1.75 * np.exp(0.5)), "depth is outside of"),
+        (spoilt("depth", 0.001), "depth is outside of"),
+        (spoilt("sky", 1.5), "sky is outside of 0…1 or no number at 1"),
+        (spoilt("normals", 3.0), "normals have another length than 1 or 0 at 1 pixels"),
+        ({"depth": b"\0" * 40}, "depth of 'c'"),
+    ],
+    ids=["nan", "far", "near", "sky", "normals", "damaged"],
+)
+def test_wrong_numbers_are_named(tmp_path: Path, values: dict[str, bytes], message: str) -> None:
+    """A map that cannot be decoded, or holds what no prediction can be, names its row; the others are fine."""
+    small = sound(tmp_path / "run")
+    small.write("s2", small.prediction("b/room 1"), small.prediction("c", **values))
+    [(where, what)] = problems_of(small)
+    assert where == "'c'"
+    assert re.search(message, what)
+
+
+def test_zero_normals_are_sky(tmp_path: Path) -> None:
+    """Vectors of length zero are what filled sky leaves."""
+    small = sound(tmp_path / "run")
+    small.write("s2", small.prediction("b/room 1"), small.prediction("c", **spoilt("normals", 0.0)))
+    assert problems_of(small) == []
+
+
+def test_damaged_shards_are_named(tmp_path: Path) -> None:
+    """A shard that is cut off is named, and nothing is said to be verified."""
+    small = sound(tmp_path / "run")
+    path = small.folder / "predictions" / "s2.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    [(_, what)] = problems_of(small)
+    assert "s2.parquet: is no readable shard" in what
+
+
+def test_npz_files_that_are_gone_are_named(tmp_path: Path) -> None:
+    """A run in npz layout needs its files."""
+    small = sound(tmp_path / "run", output_format="npz")
+    small.layout.npz("normals").delete(["b%2Froom%201.npz", "b%2Froom 1.npz"])
+    [(where, what)] = problems_of(small)
+    assert where == "'b/room 1'"
+    assert "normals/preds" in what
+
+
+def test_another_listing_is_named(tmp_path: Path) -> None:
+    """A manifest that was exchanged does not pass for the one that the run file has the digest of."""
+    small = sound(tmp_path / "run")
+    write_manifest(small.layout.manifest, [Listed(f"/other/{name}.jpg", name) for name in IDS])
+    assert problems_of(small) == [("state/manifest", "is not the listing that run.json has the digest of")]
+
+
+def test_rejects_have_reasons(tmp_path: Path) -> None:
+    """A reject without class or message is a problem."""
+    small = sound(tmp_path / "run")
+    small.write("s1", small.prediction("a"), small.reject("bad") | {"message": None})
+    assert problems_of(small) == [("'bad'", "is a reject without a reason")]
+
+
+def test_previews_are_counted(tmp_path: Path) -> None:
+    """Where previews were asked for, every result has one."""
+    small = sound(tmp_path / "run")
+    small.manifest["config"]["output"]["previews"] = True
+    small.save()
+    small.layout.previews.write("a.jpg", b"jpeg")
+    assert problems_of(small) == [("'b/room 1'", "has no preview"), ("'c'", "has no preview")]
+
+
+def test_a_sample_is_a_part_and_always_the_same(tmp_path: Path) -> None:
+    """A share of the rows is decoded, chosen by id; reconciliation still covers all of them."""
+    small = SmallRun(tmp_path / "run")
+    names = [f"room{number}" for number in range(40)]
+    listed = [Listed(f"/in/{name}.jpg", name) for name in names]
+    write_manifest(small.layout.manifest, listed)
+    small.manifest["listing"] = {"rows": 40, "sha256": listing_digest(listed)}
+    small.write("s1", *(small.prediction(name) for name in names))
+    small.complete()
+    few, again, none = (verify_output(small.folder, share) for share in (0.25, 0.25, 0.0))
+    assert 2 <= few.decoded == again.decoded <= 20
+    assert none.decoded == 0
+    assert few.reconciliation.predictions == 40
+    assert exit_code(["verify", str(small.folder), "--sample", "25%"]) == 0
+    assert exit_code(["verify", str(small.folder), "--sample", "0.25"]) == 2
+
+
+def test_what_was_found_is_written_as_json(tmp_path: Path) -> None:
+    """Counts and problems for programs."""
+    small = sound(tmp_path / "run")
+    small.write("s3", small.prediction("a"))
+    assert exit_code(["verify", str(small.folder), "--json", str(tmp_path / "found.json")]) == 1
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert found["counts"]["duplicated"] == 1
+    assert found["problems"] == [{"where": "'a'", "what": "is stored more than once"}]
+
+
+def test_folders_without_a_job_are_told(tmp_path: Path) -> None:
+    """A folder that no job wrote is no output."""
+    with pytest.raises(RunNotFoundError, match="holds no run"):
+        verify_output(tmp_path)

@@ -161,16 +161,7 @@ class Folder:
             try:
                 if self.is_local:
                     self.filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-                    # Linked when it is whole: nobody reads a part.
-                    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-                    with open(temporary, "wb") as file:
-                        file.write(data)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    try:
-                        os.link(temporary, path)
-                    finally:
-                        os.unlink(temporary)
+                    _create_local(path, data)
                 else:
                     self.filesystem.pipe_file(path, data, mode="create")
             except FileExistsError:
@@ -226,6 +217,29 @@ class Folder:
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Put a JSON object as a whole file."""
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _create_local(path: str, data: bytes) -> None:
+    """Put a whole file where none is: linked when it is written, so that nobody reads a part.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Mounted buckets and some network file systems have no links; there a reader may see the start of the file.
+        with open(path, "xb") as file:
+            file.write(data)
+    finally:
+        os.unlink(temporary)
 
 
 def client_errors() -> tuple[type[Exception], ...]:

@@ -44,6 +44,20 @@ def test_files_are_created_once(folder):
     assert folder.names() == ["lease.json"]
 
 
+def test_files_are_created_once_without_links(tmp_path, monkeypatch):
+    """File systems without hard links, such as mounted buckets, still decide who was first."""
+
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    folder = Folder(str(tmp_path))
+    assert folder.create("lease.json", b"first")
+    assert not folder.create("lease.json", b"second")
+    assert folder.read("lease.json") == b"first"
+    assert folder.names() == ["lease.json"]
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     """A writer that dies before its file is whole leaves the old content."""
     folder = Folder(str(tmp_path))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pager_ray.datasets.base import file_id
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.evaluate.maps import PredictedMaps
@@ -87,24 +88,29 @@ class NpzPredictions:
 
     def _array(self, name: str, id: str) -> np.ndarray:
         folder = self._root / name / "preds"
-        uri = folder.uri(f"{safe_name(id)}.npz")
-        try:
-            content = fetch(uri)
-        except InputError as error:
-            if error.error_class != "missing":
-                raise
-            raise InputError("missing_prediction", str(error)) from error
+        # Others name files by the id as it is; we encode what a file system may not take.
+        names = dict.fromkeys([f"{file_id(id)}.npz", f"{safe_name(id)}.npz"])
+        for file_name in names:
+            try:
+                content = fetch(folder.uri(file_name))
+                break
+            except InputError as error:
+                if error.error_class != "missing":
+                    raise
+        else:
+            raise InputError("missing_prediction", f"{folder}/{next(iter(names))}: does not exist")
+        where = f"{folder}/{file_name}"
         try:
             array = decode_npz(content).astype(np.float32, copy=False)
         except ShapeError as error:
-            raise InputError("bad_prediction", f"{folder}/{safe_name(id)}.npz: {error}") from error
+            raise InputError("bad_prediction", f"{where}: {error}") from error
         channels = 3 if name == "normals" else 1
         if name == "depth" and array.ndim == 2:
             array = array[None]
         if array.ndim != 3 or array.shape[0] != channels or min(array.shape[1:]) < MIN_ROWS:
             raise InputError(
                 "bad_prediction",
-                f"{folder}/{safe_name(id)}.npz: holds {array.shape}, takes ({channels}, H, W) as the ERP's {name}, "
+                f"{where}: holds {array.shape}, takes ({channels}, H, W) as the ERP's {name}, "
                 f"with at least {MIN_ROWS} rows",
             )
         return array[0] if name == "depth" else np.ascontiguousarray(np.moveaxis(array, 0, -1))

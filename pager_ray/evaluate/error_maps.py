@@ -28,6 +28,10 @@ MOST_RELATIVE: Final = 0.25
 MOST_DEGREES: Final = 45.0
 """Angle between normals at the end of its colours."""
 
+# Ticks stand where their value has its colour, and off the ends, where their words would leave the strip.
+_RELATIVE_TICKS: Final = ((-0.2, "-20%, too near"), (0.0, "0"), (0.2, "+20%, too far"))
+_DEGREE_TICKS: Final = (5, 15, 25, 35)
+
 _INVALID: Final = (96, 96, 96)
 
 # ColorBrewer's 11-class RdBu, from too near (blue) to too far (red); https://colorbrewer2.org.
@@ -73,7 +77,10 @@ def draw_error_maps(
     valid = _sampled(mask, size)
     panels = []
     if rgb is not None:
-        panels.append((cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), plain_caption(width, "panorama")))
+        # Averaging every pixel of a large picture would take longer than all else here.
+        double = (2 * size[0], 2 * size[1])
+        near = _sampled(rgb, double) if rgb.shape[0] > double[0] and rgb.shape[1] > double[1] else rgb
+        panels.append((cv2.resize(near, size[::-1], interpolation=cv2.INTER_AREA), plain_caption(width, "panorama")))
     if prediction is not None:
         true, predicted = (_sampled(array, size) for array in (truth, prediction))
         shown = np.where(valid, true, np.float32(np.nan))
@@ -81,21 +88,20 @@ def draw_error_maps(
         panels.append((colorize_depth(shown, limits=limits), depth_caption(width, "ground truth (m)", limits)))
         panels.append((colorize_depth(predicted, limits=limits), depth_caption(width, "prediction (m)", limits)))
         relative = np.divide(predicted - true, true, out=np.zeros_like(true), where=valid)
-        most = f"{MOST_RELATIVE:.0%}"
-        ticks = [(0.0, f"-{most}, too near"), (0.5, "0"), (1.0, f"+{most}, too far")]
+        ticks = [(0.5 + at / (2 * MOST_RELATIVE), name) for at, name in _RELATIVE_TICKS]
         panels.append(
             (
                 _painted(0.5 + relative / (2 * MOST_RELATIVE), _signed_colours(), valid),
-                bar_caption(width, "relative error", _signed_colours()[None], _inside(ticks)),
+                bar_caption(width, "relative error", _signed_colours()[None], ticks),
             )
         )
     if normals is not None:
         degrees = _angle(*(_sampled(array, size) for array in normals))
-        ticks = [(0.0, "0°"), (0.5, f"{MOST_DEGREES / 2:g}°"), (1.0, f"{MOST_DEGREES:g}° or more")]
+        ticks = [(at / MOST_DEGREES, f"{at}°") for at in _DEGREE_TICKS]
         panels.append(
             (
                 _painted(degrees / np.float32(MOST_DEGREES), _heat_colours(), valid),
-                bar_caption(width, "error of normals", _heat_colours()[None], _inside(ticks)),
+                bar_caption(width, "error of normals", _heat_colours()[None], ticks),
             )
         )
     return encode_jpeg(compose_panels(panels, width, title))
@@ -119,11 +125,6 @@ def _painted(share: np.ndarray, colours: np.ndarray, valid: np.ndarray) -> UInt8
     painted = colours[np.rint(np.clip(finite, 0, 1) * 255).astype(np.uint8)]
     painted[~valid] = _INVALID
     return painted
-
-
-def _inside(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Ticks at the ends moved inwards, so that their longer words stay on the strip."""
-    return [(min(max(at, 0.12), 0.85), name) for at, name in ticks]
 
 
 @lru_cache(maxsize=1)

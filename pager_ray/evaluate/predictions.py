@@ -80,7 +80,8 @@ class NpzPredictions:
         checkpoint = self._root.read_json(RUN_FILE).get("checkpoint") if self._root.exists(RUN_FILE) else None
         self.face_size, self.fov = _faces_of(checkpoint)
         self.identity: dict[str, Any] = {}
-        self.description: dict[str, Any] = {"name": self.uri, "modalities": list(self.maps)} | (checkpoint or {})
+        known = checkpoint if isinstance(checkpoint, dict) else {}
+        self.description: dict[str, Any] = {"name": self.uri} | known | {"modalities": list(self.maps)}
 
     def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
         """See :class:`Predictions`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +27,9 @@ from pager_ray.write.reconcile import iterate_shards
 
 MISSING: Final = "missing"
 NAMED: Final = 5
+FEWEST_PAIRS: Final = 5
+"""Slices of fewer panoramas are in the JSON alone: their effects are large by chance."""
+
 _SHOWN: Final = 40
 _GATE: Final = re.compile(r"\s*([\w.]+)\s*>\s*([0-9]*\.?[0-9]+(?:[eE][+-]?\d+)?)\s*(%?)\s*")
 
@@ -42,8 +45,9 @@ class Difference:
         a, b: the two means.
         difference: mean of B − A; low, high: its paired bootstrap interval.
         relative: difference over A's mean; None where that is 0.
-        effect: mean difference in standard deviations of the differences, positive where B is better; 0 where all
-            differences are equal to 0, infinite (None in JSON) where they are all equal to something else.
+        effect: mean difference in standard deviations of the differences, positive where B is better; 0 where the
+            mean difference is no more than rounding, infinite (None in JSON) where all differences are equal to
+            something else, None for a single pair, which has no spread.
     """
 
     kind: str
@@ -57,7 +61,7 @@ class Difference:
     low: float
     high: float
     relative: float | None
-    effect: float
+    effect: float | None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Comparison:
         differences: sorted by effect, what B made worse first.
         only_in_a, only_in_b: ids that only one of them scored.
         failed: one line per gate that failed.
+        settings: what the predictions were made with where the reports name different values: key to (A's, B's).
     """
 
     a: str
@@ -87,6 +92,7 @@ class Comparison:
     only_in_a: list[str]
     only_in_b: list[str]
     failed: list[str]
+    settings: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """A table for terminals: everything overall, then the slices with the largest effects, then gates."""
@@ -97,10 +103,12 @@ class Comparison:
             if ids:
                 more = ", …" if len(ids) > NAMED else ""
                 lines.append(f"{len(ids):,} only in {name}: {', '.join(ids[:NAMED])}{more}")
+        lines += [f"{key}: {first!r} in A, {second!r} in B" for key, (first, second) in self.settings.items()]
         lines += ["", *_table([(item.column, item) for item in overall])]
-        strongest = sorted((item for item in slices if item.effect), key=lambda item: -abs(item.effect))[:_SHOWN]
+        ranked = [item for item in slices if item.effect and item.samples >= FEWEST_PAIRS]
+        strongest = sorted(ranked, key=lambda item: -abs(_effect(item)))[:_SHOWN]
         if strongest:
-            shown = sorted(strongest, key=lambda item: item.effect)
+            shown = sorted(strongest, key=_effect)
             named = [(f"{item.kind}={item.value} {item.column}", item) for item in shown]
             lines += ["", f"slices with the largest effects, worst first ({len(named)} of {len(slices)})"]
             lines += _table(named)
@@ -110,11 +118,12 @@ class Comparison:
         """Everything, ready for JSON; an infinite effect is null."""
 
         def plain(item: Difference) -> dict[str, Any]:
-            return asdict(item) | {"effect": item.effect if math.isfinite(item.effect) else None}
+            return asdict(item) | {"effect": item.effect if math.isfinite(_effect(item)) else None}
 
         return {
             "a": self.a,
             "b": self.b,
+            "settings": {key: list(values) for key, values in self.settings.items()},
             "bootstrap": BOOTSTRAP,
             "differences": [plain(item) for item in self.differences],
             "only_in_a": self.only_in_a,
@@ -144,7 +153,8 @@ def compare_outputs(a: str, b: str, gates: Sequence[str] = ()) -> Comparison:
         state = EvaluationState(protocol["families"], protocol["alignments"], floor=False)
         tables = iterate_shards(layout.results, layout.committed_shards(), state.columns)
         states.append(summarise_tables(tables, state.families, state.alignments, floor=False))
-    return compare_states(*states, names=(str(layouts[0].root), str(layouts[1].root)), gates=parsed)
+    comparison = compare_states(*states, names=(str(layouts[0].root), str(layouts[1].root)), gates=parsed)
+    return replace(comparison, settings=_other_settings(*reports))
 
 
 def parse_gate(text: str) -> Gate:
@@ -170,13 +180,23 @@ def parse_gate(text: str) -> Gate:
 def compare_states(
     a: EvaluationState, b: EvaluationState, *, names: tuple[str, str], gates: Sequence[Gate] = ()
 ) -> Comparison:
-    """Compare two states with the same families and alignments; see :func:`compare_outputs`."""
+    """Compare two states with the same families and alignments; see :func:`compare_outputs`.
+
+    Raises:
+        ConfigError: they have no panorama in common, their ground truths differ, or a gate's metric was not computed.
+    """
     metrics = metrics_of(a.families, a.alignments)
     columns = [found.column for found in metrics]
     (ids_a, values_a), (ids_b, values_b) = a.values(columns), b.values(columns)
     common = sorted(set(ids_a) & set(ids_b))
     if not common:
         raise ConfigError(f"compare: {names[0]} and {names[1]} have no panorama in common")
+    if other := [id for id in common if a.truth_counts(id) != b.truth_counts(id)]:
+        more = ", …" if len(other) > NAMED else ""
+        raise ConfigError(
+            f"compare: {len(other):,} of {len(common):,} common panoramas have other ground truths in A and B "
+            f"({', '.join(other[:NAMED])}{more}); evaluate both on the same data"
+        )
     places_a, places_b = ({id: place for place, id in enumerate(ids)} for ids in (ids_a, ids_b))
     first = values_a[[places_a[id] for id in common]]
     second = values_b[[places_b[id] for id in common]]
@@ -196,7 +216,7 @@ def compare_states(
     only_b = sorted(set(ids_b) - set(ids_a))
     overall = {item.column: item for item in differences if not item.kind}
     failed = [line for gate in gates if (line := _failure(gate, overall, len(only_a)))]
-    order = sorted(differences, key=lambda item: (item.effect, item.kind, item.value, item.column))
+    order = sorted(differences, key=lambda item: (_effect(item), item.kind, item.value, item.column))
     return Comparison(*names, order, only_a, only_b, failed)
 
 
@@ -217,9 +237,8 @@ def _differences(
         mean_a = math.fsum(first[present, place]) / len(changes)
         mean_b = math.fsum(second[present, place]) / len(changes)
         mean = math.fsum(changes) / len(changes)
-        spread = float(np.std(changes, ddof=1)) if len(changes) > 1 else 0.0
-        sign = 1 if one.higher_is_better else -1
-        effect = 0.0 if mean == 0 else sign * (mean / spread if spread > 0 else math.copysign(math.inf, mean))
+        # What subtracting two rounded numbers leaves is neither a difference nor a spread.
+        noise = 8 * float(np.finfo(np.float64).eps * np.abs([first[present, place], second[present, place]]).max())
         found.append(
             Difference(
                 kind=kind,
@@ -233,10 +252,24 @@ def _differences(
                 low=float(intervals[place, 0]),
                 high=float(intervals[place, 1]),
                 relative=mean / mean_a if mean_a else None,
-                effect=effect,
+                effect=_effect_size(changes, mean, noise, 1 if one.higher_is_better else -1),
             )
         )
     return found
+
+
+def _effect_size(changes: np.ndarray, mean: float, noise: float, sign: int) -> float | None:
+    if abs(mean) <= noise:
+        return 0.0
+    if len(changes) == 1:
+        return None
+    spread = float(np.std(changes, ddof=1))
+    return sign * (mean / spread if spread > noise else math.copysign(math.inf, mean))
+
+
+def _effect(item: Difference) -> float:
+    """The effect to order by: a single pair stands with those that have none."""
+    return item.effect or 0.0
 
 
 def _failure(gate: Gate, overall: Mapping[str, Difference], missing: int) -> str | None:
@@ -266,12 +299,20 @@ def _check_comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
         raise ConfigError(f"compare: A and B were scored differently ({changes}); evaluate both in the same way")
 
 
+def _other_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What changes predictions and may be what is compared; a report that does not name a key says nothing of it."""
+    first, second = a["settings"], b["settings"]
+    common = sorted((first.keys() & second.keys()) - {"seams", "resampling_floor"})
+    return {f"settings.{key}": (first[key], second[key]) for key in common if first[key] != second[key]}
+
+
 def _table(named: Sequence[tuple[str, Difference]]) -> list[str]:
     """Aligned columns under a line of headers."""
     width = max(len(name) for name, _ in named)
-    lines = [f"{'metric':{width}} {'A':>10} {'B':>10} {'B − A':>10}  {'95 % interval':<22} {'effect':>7}"]
+    lines = [f"{'metric':{width}} {'pairs':>7} {'A':>10} {'B':>10} {'B − A':>10}  {'95 % interval':<22} {'effect':>7}"]
     for name, item in named:
         interval = f"[{item.low:+.4f}, {item.high:+.4f}]"
-        numbers = f"{item.a:10.4f} {item.b:10.4f} {item.difference:+10.4f}"
-        lines.append(f"{name:{width}} {numbers}  {interval:<22} {item.effect:+7.2f}")
+        numbers = f"{item.samples:7,} {item.a:10.4f} {item.b:10.4f} {item.difference:+10.4f}"
+        effect = "–" if item.effect is None else f"{item.effect:+.2f}"
+        lines.append(f"{name:{width}} {numbers}  {interval:<22} {effect:>7}")
     return lines

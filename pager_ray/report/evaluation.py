@@ -121,6 +121,11 @@ class EvaluationState:
         """Kind and value of every slice that a panorama is in."""
         return _groups(self._rows[id])
 
+    def truth_counts(self, id: str) -> tuple[Any, ...]:
+        """Pixels with ground truth, in all and per bin: what scores of the same truth have in common."""
+        row = self._rows[id]
+        return row["valid_pixels"], *(row[name] for name in self._lists() if name.startswith("pixels_by_"))
+
     def bin_values(self, ids: Sequence[str], kind: str, place: int) -> Float64[np.ndarray, "n m"]:
         """The :meth:`sliced` metrics of one bin, a row per id; NaN where it has no pixel there."""
         columns = [f"{column}_by_{PIXEL_SLICES[kind]}" for column in self.sliced(kind)]
@@ -131,7 +136,8 @@ class EvaluationState:
         """Take in rows with at least :attr:`columns`.
 
         Raises:
-            PagerError: an id comes twice, or a score is not finite: no sample with such a score has a row.
+            PagerError: an id comes twice, a score is not finite, a bin is neither finite nor NaN, or a label or sky
+                share is none: no sample with such values has a row.
         """
         for row in table.select(self.columns).to_pylist():
             if row["id"] in self._rows:
@@ -139,6 +145,7 @@ class EvaluationState:
             for metric in self.scalars:
                 if row[metric.column] is None or not math.isfinite(row[metric.column]):
                     raise PagerError(f"the scores of {row['id']!r} hold {row[metric.column]} as {metric.column}")
+            self._check_slices(row)
             self._rows[row["id"]] = row
             groups = [("", ""), *_groups(row)]
             for metric in self.scalars:
@@ -149,6 +156,25 @@ class EvaluationState:
                     for place, value in enumerate(row[f"{column}_by_{suffix}"]):
                         if math.isfinite(value):
                             self._mean(kind, str(place), column).add(value)
+
+    def _check_slices(self, row: Mapping[str, Any]) -> None:
+        """Refuse what would be in no slice, or twice in one."""
+        broken = []
+        labels = json.loads(row["labels"] or "{}")
+        taken = {"", "setting", "sky_share", *PIXEL_SLICES}
+        if not all(isinstance(value, str) for value in labels.values()) or taken & labels.keys():
+            broken.append("labels")
+        # Not the other way round: NaN is on neither side of anything.
+        if row["sky_fraction"] is not None and not 0 <= row["sky_fraction"] <= 1:
+            broken.append("sky_fraction")
+        bins = {suffix: len(bin_names(kind)) for kind, suffix in PIXEL_SLICES.items()}
+        for name in self._lists():
+            values = row[name]
+            fits = values is not None and len(values) == bins[name.rsplit("_", 1)[1]]
+            if not fits or any(value is None or math.isinf(value) for value in values):
+                broken.append(name)
+        if broken:
+            raise PagerError(f"the scores of {row['id']!r} hold {row[broken[0]]!r} as {broken[0]}")
 
     def merge(self, other: EvaluationState) -> None:
         """Take in another state's panoramas.

@@ -30,7 +30,7 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
         f"Means over {counts['scored']:,} of {counts['samples']:,} panoramas. 95 % interval: percentile bootstrap over "
         f"panoramas ({report['bootstrap']['replicates']} replicates, seed {report['bootstrap']['seed']}). Solid angle: "
         "pixels weighted by the solid angle they cover. Resampling floor: the ground truth itself, sent through the "
-        "cubemap and back without alignment; no network can be expected below it."
+        "cubemap and back without alignment: what a perfect prediction would score."
     )
     lines += ["", "## Not in the means", "", *_excluded(report), ""]
     lines += _slices(report)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pager_ray.evaluate import error_maps
 from pager_ray.evaluate.error_maps import draw_error_maps
-from pager_ray.preview import panel_size
+from pager_ray.preview import bar_caption, panel_size
 
 HEIGHT, WIDTH = 256, 512
 
@@ -60,6 +62,39 @@ def test_panels_show_picture_truth_prediction_and_errors(drawn: list[np.ndarray]
     assert np.abs(unknown - 96).max() < 12
     assert normals[150, 100].max() < 40
     assert normals[150, 400].min() > 90
+
+
+def test_truth_and_prediction_share_their_colours() -> None:
+    """A flat prediction has the colour that its depth has in the truth, whatever its own range."""
+    truth = np.repeat(np.geomspace(1, 16, WIDTH, dtype=np.float32)[None], HEIGHT, axis=0)
+    flat = np.full_like(truth, 4)
+    shown, predicted, _ = panels_of(draw_error_maps(None, truth, flat, truth > 0, None, title="t"), 3)
+    middle = shown.shape[1] // 2
+    assert np.abs(shown[150, middle] - predicted[150, middle]).max() < 12
+    assert np.abs(shown[150, 20] - predicted[150, 20]).max() > 60
+
+
+def test_ticks_stand_where_their_colours_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The colour of the legend at a tick is the one that the map gives to the tick's value."""
+    strips: dict[str, tuple[np.ndarray, list[tuple[float, str]]]] = {}
+
+    def watched(width: int, label: str, bar: np.ndarray, ticks: list[tuple[float, str]]) -> Image.Image:
+        strips[label] = (bar, ticks)
+        return bar_caption(width, label, bar, ticks)
+
+    monkeypatch.setattr(error_maps, "bar_caption", watched)
+    up = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    up[..., 1] = 1
+    for percent, degrees in ((-20, 5), (0, 15), (20, 35)):
+        truth = np.full((HEIGHT, WIDTH), 4, np.float32)
+        prediction = truth * np.float32(1 + percent / 100)
+        tilted = np.zeros_like(up) + np.float32([np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), 0])
+        content = draw_error_maps(None, truth, prediction, truth > 0, (up, tilted), title="t")
+        _, _, relative, normals = panels_of(content, 4)
+        for label, panel, value in (("relative error", relative, percent), ("error of normals", normals, degrees)):
+            bar, ticks = strips[label]
+            at = next(at for at, name in ticks if float(re.match(r"[+-]?\d+", name).group()) == value)
+            assert np.abs(bar[0, round(at * 255)].astype(int) - panel[150, 250]).max() < 12
 
 
 @pytest.mark.parametrize(("depth", "normals", "count"), [(True, False, 3), (False, True, 1)])

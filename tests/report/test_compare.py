@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,83 @@ def test_lost_panoramas_are_named_and_gated() -> None:
     assert any("2 only in A: " in line for line in comparison.lines())
 
 
+def test_pairs_are_found_by_id() -> None:
+    """Panoramas that only one side has, before and between the common ones, move nobody to another's partner."""
+    ordered = sorted(ROWS, key=lambda row: row["id"])
+    a, b = [*ordered[:3], *ordered[6:]], ordered[2:]
+    comparison = compare_states(state_of(a), state_of(b), names=NAMES)
+    assert comparison.only_in_a == [row["id"] for row in ordered[:2]]
+    assert comparison.only_in_b == [row["id"] for row in ordered[3:6]]
+    assert {(item.difference, item.effect) for item in comparison.differences} == {(0.0, 0.0)}
+
+
+def test_changes_are_relative_to_a() -> None:
+    """Half of A's mean is −50 %, twice is +100 %."""
+    for factor, relative in ((0.5, -0.5), (2.0, 1.0)):
+        rows = changed("normals_mean", lambda value, factor=factor: value * factor)
+        item = overall(compare_states(state_of(ROWS), state_of(rows), names=NAMES))["normals_mean"]
+        assert item.relative == pytest.approx(relative)
+
+
+def test_rounding_is_no_effect() -> None:
+    """Last bits are no difference; a change that is the same everywhere but for them is beyond any spread."""
+    rounded = changed("normals_mean", lambda value: float(np.nextafter(value, math.inf)))
+    item = overall(compare_states(state_of(ROWS), state_of(rounded), names=NAMES))["normals_mean"]
+    assert item.difference > 0
+    assert item.effect == 0
+    shifted = changed("normals_mean", lambda value: value + 0.1)
+    assert overall(compare_states(state_of(ROWS), state_of(shifted), names=NAMES))["normals_mean"].effect == -math.inf
+
+
+def test_slices_of_few_panoramas_do_not_lead_the_table() -> None:
+    """One pair has no effect, few are in the JSON only; every line says how many pairs it stands on."""
+    rng = np.random.default_rng(3)
+    a = copy.deepcopy(ROWS)
+    for number, row in enumerate(a):
+        row["labels"] = json.dumps({"scene": "lone" if number == 0 else "few" if number < 5 else "crowd"})
+    b = copy.deepcopy(a)
+    for row in b:
+        row["normals_mean"] += float(rng.standard_normal())
+    comparison = compare_states(state_of(a), state_of(b), names=NAMES)
+    lone = [item for item in comparison.differences if item.value == "lone" and item.column == "normals_mean"]
+    assert [(item.samples, item.effect) for item in lone] == [(1, None)]
+    text = "\n".join(comparison.lines())
+    assert "lone" not in text
+    assert "few" not in text
+    assert "scene=crowd normals_mean" in text
+    assert any(line.split()[:2] == ["normals_mean", str(len(ROWS))] for line in comparison.lines())
+    written = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert {"lone", "few", "crowd"} <= {item["value"] for item in written["differences"]}
+
+
+def test_other_ground_truths_are_refused() -> None:
+    """The same ids with other valid pixels, or other pixels per bin, are other data; they are named."""
+    for column, value in (("valid_pixels", 999), ("pixels_by_range", [1] * 7), ("pixels_by_latitude", [1] * 6)):
+        rows = copy.deepcopy(ROWS)
+        rows[4][column] = value
+        with pytest.raises(ConfigError, match=f"1 of 31 common panoramas have other ground truths.*{rows[4]['id']}"):
+            compare_states(state_of(ROWS), state_of(rows), names=NAMES)
+
+
+def test_settings_that_differ_are_shown(tmp_path: Path) -> None:
+    """Knobs of the predictions may differ, but never silently; what one report does not name is left out."""
+    common = {"seams": {"pixel": 0.01}, "scene_mode": "auto"}
+    a = write_output(tmp_path / "a", ROWS, settings=common | {"precision": "fp32"})
+    b = write_output(tmp_path / "b", ROWS, settings=common | {"scene_mode": "indoor"})
+    comparison = compare_outputs(a, b)
+    assert comparison.settings == {"settings.scene_mode": ("auto", "indoor")}
+    assert "settings.scene_mode: 'auto' in A, 'indoor' in B" in comparison.lines()
+
+
 def test_harm_comes_first() -> None:
     """Sorted by effect: what B made worse first, improvements last; constant changes are beyond any spread."""
     rows = changed("normals_mse", lambda value: value + 2**-10)
     for row in rows:
         row["seam_severity"] *= 0.5
     comparison = compare_states(state_of(ROWS), state_of(rows), names=NAMES)
-    effects = [item.effect for item in comparison.differences]
+    effects = [item.effect or 0.0 for item in comparison.differences]
     assert effects == sorted(effects)
+    assert effects[0] == -math.inf
     assert comparison.differences[0].column == "normals_mse"
     assert comparison.differences[-1].column == "seam_severity"
     json.dumps(comparison.to_json(), allow_nan=False)

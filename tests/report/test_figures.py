@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import numpy as np
@@ -27,6 +28,18 @@ def test_figures_are_pictures() -> None:
         assert content.startswith(b"\x89PNG")
         assert 0.02 < ink_of(content) < 0.8
         assert draw() == content
+
+
+def test_figures_show_intervals_and_every_alignment() -> None:
+    """Another interval, or other values of one alignment alone, give another picture."""
+    report = copy.deepcopy(REPORT)
+    report["metrics"]["seam_severity"]["high"] *= 1.5
+    assert distribution_figure(STATE, report) != distribution_figure(STATE, REPORT)
+    for alignment in ALIGNMENTS:
+        report = copy.deepcopy(REPORT)
+        stats = report["pixel_slices"]["depth_range"]["2…4 m"]["metrics"][f"depth_{alignment}_delta1_acc"]
+        stats["mean"] = (stats["low"] + stats["mean"]) / 2
+        assert depth_by_range_figure(report) != depth_by_range_figure(REPORT)
 
 
 def test_there_is_no_figure_of_nothing() -> None:

@@ -25,14 +25,11 @@ from pager_ray.reader import open_run
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout
-from pager_ray.write.reconcile import read_columns
 
 
 def committed_ids(output: Path) -> set[str]:
     """Ids of the rows that count at this moment."""
-    layout = RunLayout(Folder(str(output)))
-    table = read_columns(layout.results, layout.committed_shards(), ["id"])
-    return set(table.column("id").to_pylist()) if table is not None else set()
+    return set(RunLayout(Folder(str(output))).ledger.read().column("id").to_pylist())
 
 
 def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:

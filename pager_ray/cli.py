@@ -30,6 +30,9 @@ EXIT_BUDGET = 4
 EXIT_WORSE = 5
 EXIT_INTERRUPTED = 130
 
+ALL_REJECTS = "all"
+"""In place of a class of rejects to do again."""
+
 
 class _CommandWithKeys(click.Command):
     """A command whose help ends with every configuration key, its default and its meaning."""
@@ -78,18 +81,38 @@ def cli(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
+_retry_rejects = click.option(
+    "--retry-rejects",
+    is_flag=False,
+    flag_value=ALL_REJECTS,
+    metavar="[CLASS]",
+    help="Do rejected inputs again, all or those of one class such as transient, beside what is not done yet.",
+)
+
+
+def _what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The class to do again and the overrides; a KEY=VALUE right behind the bare option is an override."""
+    if value is not None and overwrite:
+        raise ConfigError("--retry-rejects: does a run's rejects again, and --overwrite deletes them; give one of them")
+    if value is not None and "=" in value:
+        return ALL_REJECTS, (value, *overrides)
+    return value, overrides
+
+
 @cli.command(cls=_CommandWithKeys)
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
 @click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
+@_retry_rejects
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def run(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) -> int:
+def run(config_path: str | None, overwrite: bool, retry_rejects: str | None, overrides: tuple[str, ...]) -> int:
     """Predict every panorama of input.uris into output.uri; the same command again resumes."""
+    again, overrides = _what_again(retry_rejects, overwrite, overrides)
     config = load_config(config_path, overrides)
     # Ray and torch take seconds to import: wrong usage is answered before.
     from pager_ray.pipeline.job import run_job
     from pager_ray.report import summary_lines
 
-    summary = run_job(config, overwrite=overwrite)
+    summary = run_job(config, overwrite=overwrite, retry_rejects=again)
     for line in summary_lines(summary):
         click.echo(line)
     return summary.exit_code
@@ -98,13 +121,15 @@ def run(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) ->
 @cli.command(cls=_EvaluateCommand)
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
 @click.option("--overwrite", is_flag=True, help="Delete an evaluation that stands at output.uri and start anew.")
+@_retry_rejects
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def evaluate(config_path: str | None, overwrite: bool, overrides: tuple[str, ...]) -> int:
+def evaluate(config_path: str | None, overwrite: bool, retry_rejects: str | None, overrides: tuple[str, ...]) -> int:
     """Predict and score every sample of a dataset; the same command again resumes."""
+    again, overrides = _what_again(retry_rejects, overwrite, overrides)
     config = load_config(config_path, overrides, EvaluateConfig)
     from pager_ray.pipeline.evaluation import run_evaluation
 
-    return _tell(run_evaluation(config, overwrite=overwrite))
+    return _tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))
 
 
 @cli.command(cls=_ScoreCommand)
@@ -114,6 +139,7 @@ def evaluate(config_path: str | None, overwrite: bool, overrides: tuple[str, ...
 @click.option("--alignment", "alignments", multiple=True, help="Short for evaluation.alignments; may be repeated.")
 @click.option("--output", help="Short for output.uri=URI; by default scores/<dataset> inside PREDICTIONS.")
 @click.option("--overwrite", is_flag=True, help="Delete scores that stand at the output and start anew.")
+@_retry_rejects
 @click.argument("predictions")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def score(
@@ -123,6 +149,7 @@ def score(
     alignments: tuple[str, ...],
     output: str | None,
     overwrite: bool,
+    retry_rejects: str | None,
     predictions: str,
     overrides: tuple[str, ...],
 ) -> int:
@@ -134,11 +161,12 @@ def score(
         "evaluation.alignments": list(alignments) or None,
         "output.uri": output,
     }
+    again, overrides = _what_again(retry_rejects, overwrite, overrides)
     given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     config = load_config(config_path, [*given, *overrides], ScoreConfig)
     from pager_ray.pipeline.evaluation import run_scoring
 
-    return _tell(run_scoring(config, overwrite=overwrite))
+    return _tell(run_scoring(config, overwrite=overwrite, retry_rejects=again))
 
 
 def _tell(outcome: EvaluationOutcome) -> int:
@@ -175,7 +203,9 @@ def _write_json(path: str | None, content: dict[str, Any]) -> None:
     try:
         Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise StorageError(
+            f"--json: {path} cannot be written ({error.strerror or error}); choose a file that can be"
+        ) from error
 
 
 @cli.command()

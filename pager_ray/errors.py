@@ -50,15 +50,17 @@ class InputError(PagerError):
     Args:
         error_class: short stable name that rejects are grouped by, e.g. ``"corrupt_image"``.
         message: what was wrong and what to do, without secrets.
+        attempts: how often it was tried.
     """
 
-    def __init__(self, error_class: str, message: str) -> None:
+    def __init__(self, error_class: str, message: str, attempts: int = 1) -> None:
         super().__init__(message)
         self.error_class = error_class
+        self.attempts = attempts
 
     def __reduce__(self) -> tuple:
-        """Pickle with both arguments, so that the error crosses process borders intact."""
-        return type(self), (self.error_class, str(self))
+        """Pickle with its arguments, so that the error crosses process borders intact."""
+        return type(self), (self.error_class, str(self), self.attempts)
 
 
 class ErrorBudgetExceeded(PagerError):

@@ -6,16 +6,17 @@ replaced as a whole, listings are sorted, and what is shown to people carries no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import fsspec
@@ -23,6 +24,9 @@ import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import StorageError
+from pager_ray.retrying import Retry, attempts_of
+
+Result = TypeVar("Result")
 
 # Bases of what clients of remote stores raise beside OSError, such as a cut connection or missing credentials.
 _CLIENT_ERRORS = (
@@ -39,6 +43,9 @@ _PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")
 # Protocols in whose URLs a name before the host is a place or a login; elsewhere it may be a token.
 _NAMED_PLACES = ("abfs", "abfss", "az", "adl", "ssh", "sftp", "ftp", "smb", "hdfs")
 
+TEMPORARY_SUFFIX = ".tmp"
+"""Of files on local disks that are not whole yet; a process that was killed may leave one."""
+
 SAFE_NAME_BYTES = 200
 """Most file systems take names of 255 bytes; the rest is left for suffixes."""
 
@@ -48,12 +55,14 @@ class Folder:
 
     Args:
         uri: path or fsspec URL; a relative path is resolved against the working directory.
+        retry: how long requests that fail in passing are repeated.
 
     Raises:
         StorageError: no file system serves the URL's protocol.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, retry: Retry = Retry()) -> None:  # noqa: B008 - it never changes
+        self.retry = retry
         try:
             self.filesystem, path = fsspec.core.url_to_fs(os.fspath(uri))
         except (ValueError, ImportError) as error:
@@ -63,8 +72,14 @@ class Folder:
     def __truediv__(self, name: str) -> Folder:
         """The sub-folder ``name``."""
         child = object.__new__(Folder)
-        child.filesystem, child.path = self.filesystem, self.join(name)
+        child.filesystem, child.path, child.retry = self.filesystem, self.join(name), self.retry
         return child
+
+    def once(self) -> Folder:
+        """The same folder, with every request made once."""
+        twin = object.__new__(Folder)
+        twin.filesystem, twin.path, twin.retry = self.filesystem, self.path, Retry(0)
+        return twin
 
     def __str__(self) -> str:
         """The folder as a URI that a person can use again, without secrets."""
@@ -98,23 +113,24 @@ class Folder:
         """
         if not self.path.startswith("/"):
             return  # bucket/key: there are no folders, and makedirs would create a bucket that was mistyped
-        with self._telling("", "created"):
-            self.filesystem.makedirs(self.path, exist_ok=True)
+        self._do("", "created", lambda: self.filesystem.makedirs(self.path, exist_ok=True))
 
     def exists(self, name: str) -> bool:
         """Whether ``name`` is there now."""
-        with self._telling(name, "read"):
-            self.filesystem.invalidate_cache(self.path)
-            return bool(self.filesystem.exists(self.join(name)))
+        self.filesystem.invalidate_cache(self.path)
+        return bool(self._do(name, "read", lambda: self.filesystem.exists(self.join(name))))
 
     def names(self, suffix: str = "") -> list[str]:
         """Sorted names of the files directly inside that end in ``suffix``; empty when the folder does not exist."""
-        with self._telling("", "listed"):
+
+        def entries_of() -> list[dict[str, Any]]:
             self.filesystem.invalidate_cache(self.path)
             try:
-                entries = self.filesystem.ls(self.path, detail=True)
+                return self.filesystem.ls(self.path, detail=True)
             except FileNotFoundError:
                 return []
+
+        entries = self._do("", "listed", entries_of)
         files = (PurePosixPath(entry["name"]).name for entry in entries if entry["type"] == "file")
         return sorted(name for name in files if name.endswith(suffix))
 
@@ -124,8 +140,7 @@ class Folder:
         Raises:
             StorageError: it is missing or cannot be read.
         """
-        with self._telling(name, "read"):
-            return self.filesystem.cat_file(self.join(name))
+        return self._do(name, "read", lambda: self.filesystem.cat_file(self.join(name)))
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file as a whole: readers see the old content or the new, never a part.
@@ -134,21 +149,21 @@ class Folder:
             StorageError: it cannot be written.
         """
         path = self.join(name)
-        with self._telling(name, "written"):
+
+        def put() -> None:
             if self.is_local:
-                self.filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-                temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
+                _put_local(path, data)
             else:
                 # Clients of object stores take nothing but bytes; Arrow's buffers fail there.
                 self.filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
 
+        self._do(name, "written", put)
+
     def create(self, name: str, data: bytes) -> bool:
         """Put a file unless it exists; returns whether it did not. Of several that try at once, one succeeds.
+
+        After an answer that was lost on its way, the repeated request finds its own file there: who needs to know looks
+        whose content it is.
 
         Object stores decide it by a conditional put (``If-None-Match``); stores without one, and file systems that
         fsspec knows no exclusive put for, only look before they write.
@@ -157,10 +172,10 @@ class Folder:
             StorageError: it cannot be written.
         """
         path = self.join(name)
-        with self._telling(name, "written"):
+
+        def put() -> bool:
             try:
                 if self.is_local:
-                    self.filesystem.makedirs(os.path.dirname(path), exist_ok=True)
                     _create_local(path, data)
                 else:
                     self.filesystem.pipe_file(path, data, mode="create")
@@ -171,34 +186,49 @@ class Folder:
                 if "PreconditionFailed" in f"{error!r} {error.__cause__!r}":
                     return False
                 raise
-        return True
+            return True
+
+        return self._do(name, "written", put)
 
     def delete(self, names: Iterable[str]) -> int:
         """Delete the named files that exist; returns how many did."""
         deleted = 0
+
+        def remove(path: str) -> int:
+            try:
+                self.filesystem.rm_file(path)
+            except FileNotFoundError:
+                return 0
+            return 1
+
         for name in names:
-            with self._telling(name, "deleted"):
-                try:
-                    self.filesystem.rm_file(self.join(name))
-                    deleted += 1
-                except FileNotFoundError:
-                    continue
+            deleted += self._do(name, "deleted", partial(remove, self.join(name)))
         return deleted
 
     def remove(self) -> None:
         """Delete the folder with everything in it; a no-op when it does not exist."""
-        with self._telling("", "deleted"):
+
+        def remove() -> None:
             # Workers write what this process's cached listings do not know; those would be left behind.
             self.filesystem.invalidate_cache()
             if self.filesystem.exists(self.path):
                 self.filesystem.rm(self.path, recursive=True)
 
-    @contextmanager
-    def _telling(self, name: str, done: str) -> Iterator[None]:
+        self._do("", "deleted", remove)
+
+    def _do(self, name: str, done: str, call: Callable[[], Result]) -> Result:
+        """Make one request, again while it fails in passing.
+
+        Raises:
+            StorageError: it failed for good, or for too long.
+        """
+        shown = mask_uri(self.uri(name))
         try:
-            yield
+            return self.retry.call(call, shown)[0]
         except client_errors() as error:
-            raise StorageError(f"{mask_uri(self.uri(name))}: cannot be {done} ({error_reason(error)})") from error
+            attempts = attempts_of(error)
+            tries = f" in {attempts} attempts" if attempts > 1 else ""
+            raise StorageError(f"{shown}: cannot be {done}{tries} ({error_reason(error)})") from error
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object.
@@ -219,17 +249,34 @@ class Folder:
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
+def _put_local(path: str, data: bytes) -> None:
+    """Put a whole file, over one that is there: renamed when it is written, so that nobody reads a part."""
+    os.replace(_write_temporary(path, data), path)
+
+
+def _write_temporary(path: str, data: bytes) -> str:
+    """Write and flush a file beside ``path``; returns its name. Nothing is left of it where the disk is full."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    return temporary
+
+
 def _create_local(path: str, data: bytes) -> None:
     """Put a whole file where none is: linked when it is written, so that nobody reads a part.
 
     Raises:
         FileExistsError: there is one.
     """
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary = _write_temporary(path, data)
     try:
         os.link(temporary, path)
     except FileExistsError:

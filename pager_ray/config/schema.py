@@ -201,10 +201,18 @@ class ComputeConfig(TaskConfig):
 
 
 class ErrorsConfig(Section):
-    """How many bad inputs are too many."""
+    """How many bad inputs are too many, and for how long a store may be troubled."""
 
     max_rejects: int | str | None = Field(
         None, description='error budget, rows or "1%" of the inputs; past it the job stops, resumable; null: no limit'
+    )
+
+    retry_seconds: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="how long requests to a store are repeated, with growing random waits, while they time out, are "
+        "throttled, meet 5xx answers or lose their connection; then an input is rejected as transient",
     )
 
     @field_validator("max_rejects")

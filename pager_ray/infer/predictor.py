@@ -79,6 +79,7 @@ class FacePrediction:
         p_outdoor: the router's probability; None where it was not asked.
         log_scale: natural logarithm of metric over scale-invariant depth.
         quality: a number or None for each of ``QUALITY_COLUMNS``.
+        is_finite: whether the network's whole output is numbers; NaN and infinity mean nothing, wherever they are.
     """
 
     depth: Float[np.ndarray, "6 s s"] | None
@@ -88,6 +89,7 @@ class FacePrediction:
     p_outdoor: float | None
     log_scale: float | None
     quality: dict[str, float | None]
+    is_finite: bool
 
 
 class Predictor:
@@ -150,7 +152,7 @@ class Predictor:
         if "depth" in raw:
             log_z = raw["depth"].float() if architecture.log_depth else raw["depth"].float().log()
             depth = euclidean_depth(log_z, log_scale, architecture.cube_fov, settings.depth_range)
-        quality = self._quality(raw, depth)
+        quality, finite = self._quality(raw, depth)
         if settings.fill and logits is not None and depth is not None:
             depth, normals = fill_sky(depth, normals, logits, log_scale, settings.sky, settings.depth_range)
 
@@ -171,12 +173,17 @@ class Predictor:
                 p_outdoor=p_outdoor[row],
                 log_scale=scale_rows[row],
                 quality=quality[row],
+                is_finite=finite[row],
             )
             for row in range(len(scenes))
         ]
 
-    def _quality(self, raw: dict[str, Tensor], depth: Tensor | None) -> list[dict[str, float | None]]:
-        """Numbers to filter runs by, over the pixels of the six faces; one transfer for all of them."""
+    def _quality(
+        self, raw: dict[str, Tensor], depth: Tensor | None
+    ) -> tuple[list[dict[str, float | None]], list[bool]]:
+        """Numbers to filter runs by, over the pixels of the six faces, and whether all is finite; one transfer."""
+        # From the raw output: the range of depth would hide infinity.
+        finite = torch.stack([values.flatten(1).isfinite().all(1) for values in raw.values()]).all(0)
         columns: dict[str, Tensor] = {}
         sampled = (..., slice(None, None, _SAMPLE_STEP), slice(None, None, _SAMPLE_STEP))
         if "sky" in raw:
@@ -192,8 +199,6 @@ class Predictor:
             columns["range_limit_fraction"] = ((z <= limits.min) | (z >= limits.max)).flatten(1).float().mean(1)
         if "depth_conf" in raw:
             columns["median_confidence"] = raw["depth_conf"][sampled].float().flatten(1).median(1).values
-        rows = len(next(iter(raw.values())))
-        if not columns:
-            return [dict.fromkeys(QUALITY_COLUMNS) for _ in range(rows)]
-        numbers = torch.stack(list(columns.values()), dim=1).tolist()
-        return [dict.fromkeys(QUALITY_COLUMNS) | dict(zip(columns, row, strict=True)) for row in numbers]
+        numbers = torch.stack([*columns.values(), finite.float()], dim=1).tolist()
+        quality = [dict.fromkeys(QUALITY_COLUMNS) | dict(zip(columns, row, strict=False)) for row in numbers]
+        return quality, [bool(row[-1]) for row in numbers]

@@ -1,14 +1,14 @@
 """The manifest: what a run was asked to do, as Parquet on the output storage.
 
 The listing is written once. Every start of the run compares it with what is committed and writes what is left to do
-beside it, since Ray Data records the commits of what it reads from files only.
+beside it, as a file that Ray's tasks read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
 from pager_ray.listing.sources import Listed
-from pager_ray.storage import Folder
+from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
 PENDING_NAME = "pending.parquet"
@@ -49,13 +49,21 @@ def write_manifest(folder: Folder, listed: Sequence[Listed]) -> None:
     _put(folder, MANIFEST_NAME, pa.table(columns, schema=MANIFEST_SCHEMA))
 
 
-def write_pending(folder: Folder, manifest: pa.Table, ids: Sequence[str]) -> str:
+def write_pending(folder: Folder, manifest: pa.Table, ids: Sequence[str], attempts: Mapping[str, int]) -> str:
     """Put the manifest's rows that one start of the run has to do; returns the file's name.
 
     It belongs to that start alone: the next one compares the manifest with what is committed and replaces it.
+
+    Args:
+        folder: where the manifest lies.
+        manifest: all rows.
+        ids: of the rows to do.
+        attempts: how often some of them were tried before.
     """
     wanted = pc.is_in(manifest.column("id"), value_set=pa.array(ids, pa.string()))
-    _put(folder, PENDING_NAME, manifest.filter(wanted))
+    rows = manifest.filter(wanted)
+    tried = pa.array([attempts.get(id) for id in rows.column("id").to_pylist()], pa.int32())
+    _put(folder, PENDING_NAME, rows.append_column("attempts", tried))
     return PENDING_NAME
 
 
@@ -76,4 +84,7 @@ def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Ta
         return pq.read_table(io.BytesIO(data), columns=columns)
     except (pa.ArrowException, OSError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
-        raise StorageError(f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error})") from error
+        raise StorageError(
+            f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error_reason(error)}); restore it from a copy, or start anew with "
+            "--overwrite"
+        ) from error

@@ -25,8 +25,9 @@ from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing.sources import Listed
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
 from pager_ray.pipeline.infer import InferActor
-from pager_ray.pipeline.lifecycle import Claim, claim_output, rows_per_shard, run_to_end
-from pager_ray.pipeline.progress import ProgressLog
+from pager_ray.pipeline.isolate import isolated
+from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
+from pager_ray.pipeline.rows import INFER_SCHEMA, READ_SCHEMA
 from pager_ray.pipeline.samples import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
 from pager_ray.pipeline.score import (
     PICTURE_WIDTH,
@@ -34,6 +35,7 @@ from pager_ray.pipeline.score import (
     ScoreStageSettings,
     make_face_score_fn,
     make_stored_score_fn,
+    score_schema,
     stored_schema,
 )
 from pager_ray.pipeline.settings import (
@@ -51,6 +53,7 @@ from pager_ray.pipeline.subject import (
     standing_predictions,
 )
 from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
+from pager_ray.retrying import Retry
 from pager_ray.storage import Folder, carries_secret, mask_uri
 from pager_ray.write import EvaluationLayout
 from pager_ray.write.runfile import now, software_versions
@@ -58,12 +61,15 @@ from pager_ray.write.runfile import now, software_versions
 log = logging.getLogger(__name__)
 
 
-def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> EvaluationOutcome:
+def run_evaluation(
+    config: EvaluateConfig, *, overwrite: bool = False, retry_rejects: str | None = None
+) -> EvaluationOutcome:
     """Run, or resume, one evaluation to its report.
 
     Args:
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete an evaluation of other settings that stands at the same output.
+        retry_rejects: a class of rejects to do again, or ``all``.
 
     Raises:
         ConfigError: before any work, when the dataset, the output or the configuration cannot be used.
@@ -84,13 +90,14 @@ def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> Evalua
 
     # 3. The output: a new evaluation's manifest, or the same one found again.
     claim = claim_output(
-        EvaluationLayout(Folder(config.output.uri)),
+        EvaluationLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
         listed,
         config=_shown_config(config),
         identity={"job": "evaluate"} | config.result_keys() | subject.identity,
         sections={"checkpoint": subject.description},
         errors=config.errors,
         overwrite=overwrite,
+        retry_rejects=retry_rejects,
     )
 
     # 4. The pipeline, on a cluster.
@@ -102,12 +109,13 @@ def run_evaluation(config: EvaluateConfig, *, overwrite: bool = False) -> Evalua
     return _report(claim, config.evaluation, dataset, scoring, subject, settings, began)
 
 
-def run_scoring(config: ScoreConfig, *, overwrite: bool = False) -> EvaluationOutcome:
+def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> EvaluationOutcome:
     """Score, or go on scoring, predictions that stand already.
 
     Args:
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete scores of other settings that stand at the same output.
+        retry_rejects: a class of rejects to do again, or ``all``.
 
     Raises:
         ConfigError: before any work, when predictions, dataset or output cannot be used.
@@ -132,13 +140,14 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False) -> EvaluationOu
     # 3. The output.
     output = config.output.uri or Folder(config.predictions).uri(f"scores/{dataset.name}")
     claim = claim_output(
-        EvaluationLayout(Folder(output)),
+        EvaluationLayout(Folder(output, Retry(config.errors.retry_seconds))),
         listed,
         config=_shown_config(config),
         identity={"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity,
         sections={"checkpoint": subject.description},
         errors=config.errors,
         overwrite=overwrite,
+        retry_rejects=retry_rejects,
     )
 
     # 4. The pipeline, on a cluster.
@@ -187,6 +196,9 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
     board = claim.board()
     evaluation = config.evaluation
+    # One by one: in larger batches the last bits of a prediction depend on its neighbours, and then the report would
+    # depend on how the samples were split over workers.
+    batch_size = 1 if config.compute.batch_size == "auto" else config.compute.batch_size
     samples = SampleSettings(
         dataset=evaluation.dataset,
         data_path=evaluation.data_path,
@@ -201,13 +213,13 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
         half_normals=subject.checkpoint is not None and normals_arrive_half(config.precision, reservation),
         keep_predictions=config.output.predictions == "npz",
     )
-    with DataContext.current(claim.context()), ProgressLog(board, workers=claim.workers):
+    with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
         rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
         if subject.checkpoint is None:
             # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
             rows = rows.map_batches(
-                make_oracle_fn(samples),
+                isolated("read", make_oracle_fn(samples), INFER_SCHEMA, board),
                 batch_format="pyarrow",
                 batch_size=None,
                 zero_copy_batch=True,
@@ -217,7 +229,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
         else:
             # 2. decode + project, CPU: the protocol's picture → six uint8 faces.
             rows = rows.map_batches(
-                make_sample_read_fn(samples),
+                isolated("read", make_sample_read_fn(samples), READ_SCHEMA, board),
                 batch_format="pyarrow",
                 batch_size=None,
                 zero_copy_batch=True,
@@ -227,19 +239,17 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
             # 3. infer, GPU actors: faces → depth, normals and sky on the faces.
             rows = rows.map_batches(
                 InferActor,
-                fn_constructor_args=(infer_settings(config, subject.checkpoint, claim.inputs, reservation), board),
+                fn_constructor_args=(infer_settings(config, subject.checkpoint, claim, reservation, batch_size), board),
                 compute=actor_pool(config.compute),
                 batch_format="pyarrow",
-                # One by one: in larger batches the last bits of a prediction depend on its neighbours, and then the
-                # report would depend on how the samples were split over workers.
-                batch_size=1 if config.compute.batch_size == "auto" else config.compute.batch_size,
+                batch_size=batch_size,
                 zero_copy_batch=True,
                 num_cpus=reservation.actor_cpus,
                 num_gpus=reservation.actor_gpus,
             )
         # 4. stitch + score, CPU: faces and ground truth → one row of metrics.
         rows = rows.map_batches(
-            make_face_score_fn(stage),
+            isolated("score", make_face_score_fn(stage), score_schema(stage), board),
             batch_format="pyarrow",
             batch_size=None,
             zero_copy_batch=True,
@@ -248,7 +258,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
         )
         # 5. write, CPU: one shard per block, committed with its ids.
         rows.write_datasink(
-            ShardSink(claim.layout, _results_schema(scoring), shard_rows, board),
+            ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
             ray_remote_args={"num_cpus": reservation.task_cpus},
         )
 
@@ -264,12 +274,12 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
         scoring=scoring,
         predictions=config.predictions,
     )
-    with DataContext.current(claim.context()), ProgressLog(board, workers=claim.workers):
+    with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
         rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
         # 2. score, CPU: standing prediction and ground truth → one row of metrics.
         rows = rows.map_batches(
-            make_stored_score_fn(stage),
+            isolated("score", make_stored_score_fn(stage), score_schema(stage), board),
             batch_format="pyarrow",
             batch_size=None,
             zero_copy_batch=True,
@@ -278,7 +288,7 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
         )
         # 3. write, CPU: one shard per block, committed with its ids.
         rows.write_datasink(
-            ShardSink(claim.layout, _results_schema(scoring), shard_rows, board),
+            ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
             ray_remote_args={"num_cpus": reservation.task_cpus},
         )
 

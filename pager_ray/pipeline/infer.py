@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import torch
 
-from pager_ray.errors import PagerError
+from pager_ray.errors import InputError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.infer.batching import FittingBatches, is_device_lost
+from pager_ray.infer.predictor import FacePrediction
 from pager_ray.model import load_model
+from pager_ray.pipeline.isolate import call_isolated
 from pager_ray.pipeline.rows import (
     IDENTITY,
     INFER_SCHEMA,
@@ -23,16 +30,23 @@ from pager_ray.pipeline.rows import (
     blob,
     carry,
     iterate,
+    reject,
     to_table,
     view,
 )
+from pager_ray.storage import mask_uri
+
+log = logging.getLogger(__name__)
+
+EXIT_DEVICE_LOST = 70
 
 
 @dataclass(frozen=True)
 class InferSettings:
     """What an actor needs to load its model and to shape its output.
 
-    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one.
+    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``batch_size`` is what is wanted,
+    ``fitting`` what earlier starts found to fit, by kind of device.
     """
 
     checkpoint: str
@@ -43,20 +57,33 @@ class InferSettings:
     use_router: bool
     router_weights: str | None
     threads: int | None
+    batch_size: int = 1
+    fitting: Mapping[str, int] = field(default_factory=dict)
+
+
+MAX_FAILED_STARTS = 6
+"""Model actors that died while loading, in a row, before the job says so instead of starting more of them."""
 
 
 class InferActor:
     """Holds one model; called with blocks of ``READ_SCHEMA``, gives ``INFER_SCHEMA``, one row each."""
 
-    def __init__(self, settings: InferSettings, progress: Any) -> None:
+    def __init__(self, settings: InferSettings, board: Any) -> None:
+        self.board = board
         self._failure: PagerError | None = None
         try:
-            self._load(settings, progress)
+            self._load(settings)
         except PagerError as error:
             # An actor that dies while it starts loses its reason on the way to the driver; a failing call keeps it.
             self._failure = error
 
-    def _load(self, settings: InferSettings, progress: Any) -> None:
+    def _load(self, settings: InferSettings) -> None:
+        failed = ray.get(self.board.worker_starting.remote())
+        if failed >= MAX_FAILED_STARTS:
+            raise PagerError(
+                f"{failed} model actors in a row died while loading the checkpoint, most likely for want of memory; "
+                "give them more (compute.gpu_workers lower, larger nodes), then run the same command again"
+            )
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         model = load_model(
@@ -69,7 +96,14 @@ class InferActor:
             router = SceneRouter.load(settings.router_weights, device=model.device)
         self.face_size = model.architecture.face_size
         self.predictor = Predictor(model, settings.inference, router)
-        progress.worker_started.remote(describe_worker(model.precision, model.device))
+        worker = describe_worker(model.precision, model.device)
+        device, name = device_kind(model.device), uuid.uuid4().hex
+        self.batches: FittingBatches[FacePrediction] = FittingBatches(
+            settings.batch_size,
+            settings.fitting.get(device),
+            tell=lambda size: self.board.fits.remote(device, name, size),
+        )
+        self.board.worker_started.remote(worker)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Predict the rows that have faces; rejects pass through.
@@ -79,6 +113,9 @@ class InferActor:
         """
         if self._failure is not None:
             raise self._failure
+        return call_isolated("infer", self._predict, table, INFER_SCHEMA, self.board)
+
+    def _predict(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = []
         waiting: list[int] = []
         faces: list[np.ndarray] = []
@@ -88,22 +125,55 @@ class InferActor:
             if array is not None:
                 waiting.append(number)
                 faces.append(array)
-        if waiting:
-            predictions = self.predictor(np.stack(faces), [rows[number]["scene"] for number in waiting])
-            for number, prediction in zip(waiting, predictions, strict=True):
-                arrays = {"depth": prediction.depth, "normals": prediction.normals, "sky": prediction.sky}
-                rows[number] |= {
-                    "scene": prediction.scene,
-                    "p_outdoor": prediction.p_outdoor,
-                    "log_scale": prediction.log_scale,
-                    **prediction.quality,
-                    **{name: blob(array) for name, array in arrays.items() if array is not None},
-                }
+
+        def predict(start: int, stop: int) -> list[FacePrediction]:
+            return self.predictor(
+                np.stack(faces[start:stop]), [rows[number]["scene"] for number in waiting[start:stop]]
+            )
+
+        try:
+            predictions = self.batches.run(len(waiting), predict)
+        except RuntimeError as error:
+            if is_device_lost(error):
+                # Nothing in this process will use the device again: another process, on another device perhaps, does.
+                log.critical("the model's device is lost, the actor ends: %s", error)
+                os._exit(EXIT_DEVICE_LOST)
+            raise
+        for number, prediction in zip(waiting, predictions, strict=True):
+            rows[number] = _predicted(rows[number], prediction)
         return to_table(rows, INFER_SCHEMA, table.num_rows, "infer")
+
+
+def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:
+    if isinstance(prediction, InputError):
+        return reject(row, "infer", prediction)
+    if not prediction.is_finite:
+        error = InputError(
+            "non_finite_prediction",
+            f"{mask_uri(row['uri'])}: the network's output is not all finite; precision=float32 may help, then "
+            "--retry-rejects non_finite_prediction does it again",
+        )
+        return reject(row, "infer", error)
+    arrays = {"depth": prediction.depth, "normals": prediction.normals, "sky": prediction.sky}
+    return row | {
+        "scene": prediction.scene,
+        "p_outdoor": prediction.p_outdoor,
+        "log_scale": prediction.log_scale,
+        **prediction.quality,
+        **{name: blob(array) for name, array in arrays.items() if array is not None},
+    }
 
 
 def _bytes(value: pa.Scalar) -> memoryview | None:
     return memoryview(value.as_buffer()) if value.is_valid else None
+
+
+def device_kind(device: torch.device) -> str:
+    """What devices of equal memory are called; batch sizes are remembered under it."""
+    if device.type != "cuda":
+        return "CPU"
+    gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
+    return f"{torch.cuda.get_device_name(device)} ({gigabytes:.0f} GiB)"
 
 
 def describe_worker(precision: str, device: torch.device) -> dict[str, str | None]:

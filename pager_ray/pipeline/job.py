@@ -15,10 +15,10 @@ from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
 from pager_ray.pipeline.infer import InferActor
-from pager_ray.pipeline.lifecycle import Claim, claim_output, rows_per_shard, run_to_end
-from pager_ray.pipeline.progress import ProgressLog
+from pager_ray.pipeline.isolate import isolated
+from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
 from pager_ray.pipeline.read import ReadSettings, make_read_fn
-from pager_ray.pipeline.rows import ENCODE_SCHEMA
+from pager_ray.pipeline.rows import ENCODE_SCHEMA, READ_SCHEMA
 from pager_ray.pipeline.settings import (
     actor_pool,
     checkpoint_identity,
@@ -29,6 +29,7 @@ from pager_ray.pipeline.settings import (
 )
 from pager_ray.pipeline.sink import ShardSink
 from pager_ray.pipeline.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch_fn
+from pager_ray.retrying import Retry
 from pager_ray.storage import Folder, mask_uri
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema
 
@@ -56,12 +57,13 @@ class RunSummary:
         return 3 if self.reconciliation.rejects else 0
 
 
-def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
+def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> RunSummary:
     """Run, or resume, one inference job to its end.
 
     Args:
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete a run of other settings that stands at the same output.
+        retry_rejects: a class of rejects to do again, or ``all``.
 
     Raises:
         ConfigError: before any work, when the inputs, the output or the configuration cannot be used.
@@ -80,18 +82,19 @@ def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
     claim = claim_output(
-        RunLayout(Folder(config.output.uri)),
+        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
         listed,
         config=_shown_config(config),
         identity=config.result_keys() | checkpoint_identity(checkpoint),
         sections={"checkpoint": describe_checkpoint(checkpoint)},
         errors=config.errors,
         overwrite=overwrite,
+        retry_rejects=retry_rejects,
     )
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.
     result = run_to_end(claim, config.compute.address, lambda: _run_pipeline(config, checkpoint, claim))
-    fresh = len(claim.before.missing)
+    fresh = len(claim.pending)
     return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews)
 
 
@@ -99,6 +102,7 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     architecture, output = checkpoint.architecture, config.output
     reservation = reserve(config.compute)
+    batch_size = _batch_size(config.compute)
     shard_rows = rows_per_shard(output.rows_per_shard, claim.before.inputs)
     schema = predictions_schema(
         ENCODE_SCHEMA,
@@ -109,14 +113,14 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
         fov=architecture.cube_fov,
     )
     board = claim.board()
-    with DataContext.current(claim.context()), ProgressLog(board, workers=claim.workers):
+    with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the manifest's rows without those that earlier starts committed.
         rows = claim.read_pending(reservation)
         # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
         rows = rows.repartition(target_num_rows_per_block=shard_rows)
         # 3. read + project, CPU: bytes → ERP → six uint8 faces.
         rows = rows.map_batches(
-            make_read_fn(_read_settings(config, checkpoint)),
+            isolated("read", make_read_fn(_read_settings(config, checkpoint)), READ_SCHEMA, board),
             batch_format="pyarrow",
             batch_size=None,
             zero_copy_batch=True,
@@ -126,17 +130,17 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
         # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
         rows = rows.map_batches(
             InferActor,
-            fn_constructor_args=(infer_settings(config, checkpoint, claim.inputs, reservation), board),
+            fn_constructor_args=(infer_settings(config, checkpoint, claim, reservation, batch_size), board),
             compute=actor_pool(config.compute),
             batch_format="pyarrow",
-            batch_size=_batch_size(config.compute),
+            batch_size=batch_size,
             zero_copy_batch=True,
             num_cpus=reservation.actor_cpus,
             num_gpus=reservation.actor_gpus,
         )
         # 5. stitch + encode, CPU: faces → ERP maps → stored bytes.
         rows = rows.map_batches(
-            make_stitch_fn(_stitch_settings(config, checkpoint, reservation)),
+            isolated("stitch", make_stitch_fn(_stitch_settings(config, checkpoint, reservation)), ENCODE_SCHEMA, board),
             batch_format="pyarrow",
             batch_size=None,
             zero_copy_batch=True,
@@ -144,7 +148,8 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
         )
         # 6. write, CPU: one shard per block, committed with its ids.
         rows.write_datasink(
-            ShardSink(claim.layout, schema, shard_rows, board), ray_remote_args={"num_cpus": reservation.task_cpus}
+            ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
+            ray_remote_args={"num_cpus": reservation.task_cpus},
         )
 
 
@@ -154,6 +159,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
         fov=checkpoint.architecture.cube_fov,
         max_pixels=config.input.max_pixels,
         thumbnail_width=PREVIEW_WIDTH if config.output.previews else None,
+        retry=Retry(config.errors.retry_seconds),
     )
 
 

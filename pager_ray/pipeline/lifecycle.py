@@ -12,20 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import DataContext
-from ray.data.checkpoint import CheckpointConfig, CheckpointManager
 
 from pager_ray.config.schema import ErrorsConfig
-from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
 from pager_ray.listing import listing_digest, read_manifest, write_manifest, write_pending
 from pager_ray.listing.sources import Listed
 from pager_ray.pipeline.cluster import Reservation, connected
-from pager_ray.pipeline.progress import ProgressBoard
+from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.report.progress import Counts
 from pager_ray.write import Reconciliation, RunLayout, reconcile
 from pager_ray.write.layout import RUN_FILE
 from pager_ray.write.lease import Lease
+from pager_ray.write.ledger import shards_of
+from pager_ray.write.reconcile import drop_superseded, standing_rejects
 from pager_ray.write.runfile import (
     COMPLETE,
     FAILED,
@@ -39,6 +41,8 @@ from pager_ray.write.runfile import (
 
 log = logging.getLogger(__name__)
 
+ALL_REJECTS = "all"
+
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
 
@@ -50,18 +54,6 @@ _RAY_ADVICE = "\nFailed to apply UDF transform"
 BLOCK_BYTES = 2**30
 
 
-class CommitsOnly(CheckpointManager):
-    """Ray Data's checkpointing for its commit records alone: what is left to do is decided before the pipeline starts.
-
-    Ray's own filter is an actor that reserves a CPU and a gigabyte; with a model actor beside it, a machine of two
-    CPUs never starts the next stage.
-    """
-
-    def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[None, int]:
-        """Nothing to filter."""
-        return None, 0
-
-
 @dataclass(frozen=True)
 class Claim:
     """An output that belongs to one job, new or resumed.
@@ -69,7 +61,10 @@ class Claim:
     Attributes:
         manifest: content of ``run.json``; :func:`run_to_end` writes it anew when the job ends.
         inputs: every listed row, with the columns of ``MANIFEST_SCHEMA``.
-        before: what earlier starts finished; ``before.missing`` is what this start has to do.
+        before: what earlier starts finished.
+        pending: ids that this start has to do: those without an outcome, and the rejects that are to be tried again.
+        attempts: how often those rejects were tried before.
+        generation: of the ledger; records are committed under it.
         errors: the error budget.
         lease: keeps other jobs out until :func:`run_to_end` gives it back.
     """
@@ -78,49 +73,50 @@ class Claim:
     manifest: dict[str, Any]
     inputs: pa.Table
     before: Reconciliation
+    pending: list[str]
+    attempts: dict[str, int]
+    generation: int
     errors: ErrorsConfig
     lease: Lease
 
     def board(self) -> Any:
         """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost."""
-        counts = Counts(self.before.inputs, self.before.predictions, self.before.rejects)
-        board = ProgressBoard.remote(counts, self.errors.budget_rows(self.before.inputs))
+        again = len(self.pending) - len(self.before.missing)
+        counts = Counts(self.before.inputs, self.before.predictions, self.before.rejects - again)
+        board = start_board(counts, self.errors.budget_rows(self.before.inputs))
         self.lease.when_lost(lambda: board.lose_output.remote())
         return board
 
+    def progress(self, board: Any) -> ProgressLog:
+        """Tells of the job while it runs, and notes in the run file what its model actors say of themselves."""
+        return ProgressLog(board, workers=self.manifest["starts"][-1]["workers"], batch_sizes=self.batch_sizes)
+
     @property
-    def workers(self) -> list[dict[str, Any]]:
-        """Where this start notes the model actors that it had."""
-        return self.manifest["starts"][-1]["workers"]
+    def batch_sizes(self) -> dict[str, int]:
+        """The largest batches that fitted, by kind of device: found out once, kept for later starts."""
+        return self.manifest.setdefault("batch_sizes", {})
 
     def read_pending(self, reservation: Reservation) -> ray.data.Dataset:
-        """The rows that are left, from a file: Ray Data records the commits of what it reads from files only."""
-        pending = write_pending(self.layout.manifest, self.inputs, self.before.missing)
+        """The rows that are left, from a file: so that Ray's tasks read them, however many they are."""
+        name = write_pending(self.layout.manifest, self.inputs, self.pending, self.attempts)
         filesystem, path = self.layout.manifest.arrow()
         return ray.data.read_parquet(
-            f"{path}/{pending}",
+            f"{path}/{name}",
             filesystem=filesystem,
             # A folder of the output's path called "id=7" is no column.
             partitioning=None,
             num_cpus=reservation.task_cpus,
         )
 
-    def context(self) -> DataContext:
-        """Ray Data's settings for a job that commits its shards to this output."""
-        context = DataContext.get_current().copy()
-        context.enable_progress_bars = False
-        context.target_max_block_size = BLOCK_BYTES
-        # Our own errors reach the driver as they are, not as text in Ray Data's wrapper.
-        context.raise_original_map_exception = True
-        filesystem, path = self.layout.committed.arrow()
-        context.checkpoint_config = CheckpointConfig(
-            id_column="id",
-            checkpoint_path=path,
-            override_filesystem=filesystem,
-            delete_checkpoint_on_success=False,
-            checkpoint_manager_cls=CommitsOnly,
-        )
-        return context
+
+def job_context() -> DataContext:
+    """Ray Data's settings for a job."""
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
+    # Our own errors reach the driver as they are, not as text in Ray Data's wrapper.
+    context.raise_original_map_exception = True
+    return context
 
 
 def claim_output(
@@ -132,6 +128,7 @@ def claim_output(
     sections: Mapping[str, Any],
     errors: ErrorsConfig,
     overwrite: bool,
+    retry_rejects: str | None = None,
 ) -> Claim:
     """Make an output this job's own, or find the same job's again, and clean up after starts that died.
 
@@ -141,8 +138,10 @@ def claim_output(
         identity: what decides the results beside the listing; a resumed job must agree on all of it.
         sections: further sections of the run file, such as ``checkpoint``.
         overwrite: delete a job that stands there.
+        retry_rejects: do the rejects of this class again, or those of all classes where it is ``all``.
 
     Raises:
+        ConfigError: there is no reject of the class that is to be done again.
         RunMismatchError: another job stands there, or files that belong to none.
         OutputInUseError: another job is writing there.
         StorageError: the output cannot be read or written.
@@ -152,7 +151,7 @@ def claim_output(
     _check_is_ours(layout, read_run_file(layout.root), identity, overwrite)
     lease = Lease(layout.lease).take()
     try:
-        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite)
+        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects)
     except BaseException:
         lease.give_back()
         raise
@@ -178,6 +177,7 @@ def _claim(
     sections: Mapping[str, Any],
     errors: ErrorsConfig,
     overwrite: bool,
+    retry_rejects: str | None,
 ) -> Claim:
     # Read again: another job may have come and gone before the lease was ours.
     manifest = read_run_file(layout.root)
@@ -193,10 +193,42 @@ def _claim(
         manifest = new_run_file(config, identity, **sections, listing=listing)
     begin_start(manifest)
     layout.root.write_json(RUN_FILE, manifest)
-    if dropped := layout.drop_uncommitted():
-        log.info("%d shards that an earlier start had not committed are done again", dropped)
+    # From here on nothing counts that a worker of an earlier start may still be writing.
+    generation = layout.ledger.begin(lease.generation)
+    standing = layout.ledger.read()
+    if dropped := layout.drop_uncommitted(shards_of(standing)):
+        log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)
     inputs = read_manifest(layout.manifest)
-    return Claim(layout, manifest, inputs, reconcile(layout, inputs), errors, lease)
+    before = reconcile(layout, inputs, standing)
+    again: dict[str, int] = {}
+    if retry_rejects is not None:
+        again = _rejects_to_retry(layout, standing, inputs, retry_rejects, before)
+        manifest["starts"][-1]["retried"] = {"class": retry_rejects, "rows": len(again)}
+        log.info("%d rejects are tried again", len(again))
+    return Claim(layout, manifest, inputs, before, [*before.missing, *again], again, generation, errors, lease)
+
+
+def _rejects_to_retry(
+    layout: RunLayout, standing: pa.Table, inputs: pa.Table, wanted: str, before: Reconciliation
+) -> dict[str, int]:
+    """Ids of the rejects that may turn out otherwise, with the attempts they have had.
+
+    Those of the listing are left out: what it says of a row has not changed.
+    """
+    rejects = standing_rejects(layout, standing, ["id", "error_class", "attempts"])
+    listed = set(inputs.filter(pc.is_valid(inputs.column("error_class"))).column("id").to_pylist())
+    rows = rejects.to_pylist() if rejects is not None else []
+    chosen = {
+        row["id"]: row["attempts"] or 1
+        for row in rows
+        if row["id"] not in listed and wanted in (ALL_REJECTS, row["error_class"])
+    }
+    if not chosen and wanted != ALL_REJECTS:
+        there = ", ".join(f"{name} ({count})" for name, count in before.rejects_by_class.items()) or "no rejects"
+        raise ConfigError(
+            f"--retry-rejects: {layout.root} has no reject of class {wanted!r} to try again; it has {there}"
+        )
+    return chosen
 
 
 def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
@@ -217,19 +249,14 @@ def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) 
 
 def _run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
     layout = claim.layout
-    if not claim.before.missing:
-        log.info("nothing left to do: %s", layout.root)
-        return _finish(claim, claim.before)
     try:
-        with connected(address):
-            pipeline()
-        claim.lease.check()
-        after = reconcile(layout, claim.inputs)
-        if not after.is_whole:
-            raise PagerError(
-                f"{layout.root}: {len(after.missing)} of {after.inputs} inputs have no outcome (first: "
-                f"{', '.join(after.missing[:3])}), {len(after.duplicated)} have several; run the same command again"
-            )
+        if claim.pending:
+            with connected(address):
+                pipeline()
+            claim.lease.check()
+        else:
+            log.info("nothing left to do: %s", layout.root)
+        return _finish(claim)
     except BaseException as error:
         # Whatever it is, an interrupt included, is raised again below.
         known = _known_cause(error)
@@ -242,7 +269,6 @@ def _run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None])
         if known is not None and known is not error:
             raise known from error
         raise
-    return _finish(claim, after)
 
 
 def rows_per_shard(wanted: int | str, rows: int) -> int:
@@ -275,22 +301,32 @@ def _record_failure(claim: Claim, error: BaseException) -> None:
     """Note in the run file how this start ended, with what is done so far; the error itself goes on to the caller."""
     outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
     try:
-        claim.layout.drop_uncommitted()
+        # Shards are left as they are: writers of ours may still be at work.
         end_start(claim.manifest, FAILED, outcome[:2000], reconcile(claim.layout, claim.inputs).counts())
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)
 
 
-def _finish(claim: Claim, result: Reconciliation) -> Reconciliation:
+def _finish(claim: Claim) -> Reconciliation:
+    layout = claim.layout
+    standing = layout.ledger.read()
+    result = reconcile(layout, claim.inputs, standing)
+    if not result.is_whole:
+        raise PagerError(
+            f"{layout.root}: {len(result.missing)} of {result.inputs} inputs have no outcome (first: "
+            f"{', '.join(result.missing[:3])}), {len(result.duplicated)} have several; run the same command again"
+        )
     budget = claim.errors.budget_rows(result.inputs)
     if budget is not None and result.rejects > budget:
-        end_start(claim.manifest, FAILED, "error budget exceeded", result.counts())
-        claim.layout.root.write_json(RUN_FILE, claim.manifest)
         raise ErrorBudgetExceeded(_budget_message(claim, result))
+    # For readers that look at folders and know no ledger: what does not count goes away.
+    layout.drop_uncommitted(shards_of(standing))
+    drop_superseded(layout, standing)
+    layout.ledger.finish(claim.generation)
     claim.manifest["rejects_by_class"] = result.rejects_by_class
     end_start(claim.manifest, COMPLETE, "complete", result.counts())
-    claim.layout.root.write_json(RUN_FILE, claim.manifest)
+    layout.root.write_json(RUN_FILE, claim.manifest)
     return result
 
 

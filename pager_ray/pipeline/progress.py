@@ -9,37 +9,108 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.report.progress import Counts, progress_line
 
 log = logging.getLogger("pager_ray.progress")
 
 REPORT_SECONDS = 10.0
+DEATHS_ALONE = 2
+"""How often a row may kill its worker by itself before it is left out."""
+
+MAX_MODEL_DEATHS = 24
+"""Deaths of model actors in a row, on the whole cluster, after which it is not the rows' fault. A single row that kills
+takes three."""
+
+MAX_INTERNAL_ERRORS = 32
+"""Unforeseen errors from which on their share of all rows decides whether the job is broken."""
+
 QUIET_SECONDS = 60.0
 """Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
 
 
 class Board:
-    """One small actor that writers and model actors report to.
+    """One small actor that writers and model actors report to: what is done, what is being tried, why to stop.
 
-    It counts; what is true is on the output storage. Lost with its node it restarts from ``counts``, so a run's error
-    budget may then be noticed late, at the reconciliation.
+    What is true is on the output storage; this one may be forgotten. It runs beside the driver and dies with it, and
+    should it restart alone, deaths are counted from new and an exceeded budget is noticed at the reconciliation.
     """
 
     def __init__(self, counts: Counts, max_rejects: int | None) -> None:
         self.counts = counts
         self.max_rejects = max_rejects
         self.workers: list[dict[str, Any]] = []
+        self.batch_sizes: dict[tuple[str, str], int] = {}
         self.output_is_lost = False
+        self.fatal: str | None = None
+        self._open: dict[tuple[str, str], int] = {}
+        self._alone: dict[tuple[str, str], dict[str, int]] = {}
+        self._starts = 0
+        self._model_deaths = 0
+        self._internal_errors = 0
+        self._before = counts.done
 
-    def add(self, predicted: int, rejected: int) -> None:
-        """A shard with so many rows was written."""
+    def begin(self, stage: str, task: str) -> tuple[int, str | None]:
+        """Some rows are about to be worked on.
+
+        Returns:
+            How many earlier attempts at them died, and why nobody should try, if so.
+        """
+        deaths = self._open.get((stage, task), 0)
+        self._open[stage, task] = deaths + 1
+        if stage == "infer" and deaths:
+            self._model_deaths += 1
+            if self._model_deaths >= MAX_MODEL_DEATHS:
+                self.fatal = (
+                    f"model actors died {self._model_deaths} times in a row without finishing a batch; look at the "
+                    "logs of the last nodes (memory, driver, hardware), then run the same command again"
+                )
+        return deaths, self.fatal
+
+    def end(self, stage: str, task: str, predicted: int = 0, rejected: int = 0) -> None:
+        """They are done; writers say with how many predictions and rejects."""
+        self._open.pop((stage, task), None)
+        self._alone.pop((stage, task), None)
         self.counts.predicted += predicted
         self.counts.rejected += rejected
+        if stage == "infer":
+            self._model_deaths = 0
+
+    def try_alone(self, stage: str, task: str, row: str) -> int:
+        """One row of a block whose worker died is about to be tried by itself; returns how often that killed."""
+        rows = self._alone.setdefault((stage, task), {})
+        deaths = rows.get(row, 0)
+        rows[row] = min(deaths + 1, DEATHS_ALONE)
+        return deaths
+
+    def survived(self, stage: str, task: str, row: str) -> None:
+        """The row did no harm."""
+        self._alone[stage, task].pop(row, None)
+
+    def internal_error(self, message: str) -> None:
+        """A row met an error that nobody foresaw; where most rows do, it is no fault of theirs."""
+        self._internal_errors += 1
+        done = self.counts.done - self._before
+        if self._internal_errors >= MAX_INTERNAL_ERRORS and self._internal_errors > done // 2:
+            self.fatal = (
+                f"{self._internal_errors} rows met errors that nobody foresaw, the last one {message}; this is a fault "
+                "of the program or of its installation, not of the inputs"
+            )
+
+    def worker_starting(self) -> int:
+        """A model actor begins to load; returns how many before it began and never were ready."""
+        self._starts += 1
+        return self._starts - 1
 
     def worker_started(self, worker: dict[str, Any]) -> None:
         """A model actor is ready; it describes its hardware and versions."""
+        self._starts = 0
         self.workers.append(worker)
+
+    def fits(self, device: str, worker: str, batch_size: int) -> None:
+        """The largest batch that fits a worker's device has changed."""
+        self.batch_sizes[device, worker] = batch_size
 
     def over_budget(self) -> bool:
         """Whether more inputs were rejected than the run allows."""
@@ -50,29 +121,38 @@ class Board:
         self.output_is_lost = True
 
     def why_stop(self) -> str | None:
-        """``lost`` or ``budget`` when writers must stop, else None."""
+        """Why writers must stop: ``lost``, ``budget`` or a sentence for the user; else None."""
         if self.output_is_lost:
             return "lost"
-        return "budget" if self.over_budget() else None
+        return "budget" if self.over_budget() else self.fatal
 
-    def state(self) -> tuple[Counts, list[dict[str, Any]]]:
-        """Counts so far, and the model actors seen."""
-        return self.counts, self.workers
+    def state(self) -> tuple[Counts, list[dict[str, Any]], dict[str, int]]:
+        """Counts so far, the model actors seen, and the batch sizes that fit, by kind of device."""
+        sizes: dict[str, int] = {}
+        for (device, _), size in self.batch_sizes.items():
+            sizes[device] = min(size, sizes.get(device, size))
+        return self.counts, self.workers, sizes
 
 
-ProgressBoard: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
+def start_board(counts: Counts, max_rejects: int | None) -> Any:
+    """A board on the driver's own node, which no autoscaler takes away under it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
+    return remote.remote(counts, max_rejects)
 
 
 @dataclass
 class ProgressLog:
     """Logs rows, rate and time left every few seconds while a ``with`` block runs.
 
-    ``workers`` is filled with what the model actors say of themselves, also when the block fails.
+    ``workers`` is filled with what the model actors say of themselves, ``batch_sizes`` with what fitted them, also when
+    the block fails.
     """
 
     board: Any
     interval: float = REPORT_SECONDS
     workers: list[dict[str, Any]] = field(default_factory=list)
+    batch_sizes: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -92,7 +172,8 @@ class ProgressLog:
     def _look(self) -> Counts | None:
         """Counts so far, or None while the board cannot answer; workers are noted on the way."""
         try:
-            counts, self.workers[:] = ray.get(self.board.state.remote(), timeout=self.interval)
+            counts, self.workers[:], fitting = ray.get(self.board.state.remote(), timeout=self.interval)
+            self.batch_sizes.update(fitting)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             # The board is restarting or the cluster is going down: the next look, or the job itself, will say.
             return None

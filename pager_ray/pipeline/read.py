@@ -18,6 +18,7 @@ from pager_ray.geometry import erp_to_cubemap
 from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, thumbnail, to_table
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
 
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
@@ -25,12 +26,14 @@ FETCH_THREADS = 8
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail."""
+    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail, and
+    how long a troubled store is asked again."""
 
     face_size: int
     fov: float
     max_pixels: int
     thumbnail_width: int | None
+    retry: Retry
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -41,19 +44,19 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
         cv2.setNumThreads(1)
         received = [carry(scalars, [*IDENTITY, *READ_SCHEMA]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = pool.map(_fetch, received)
+            fetched = pool.map(lambda row: _fetch(row, settings.retry), received)
             rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
         return to_table(rows, READ_SCHEMA, table.num_rows, "read")
 
     return read
 
 
-def _fetch(row: Row) -> bytes | InputError | None:
+def _fetch(row: Row, retry: Retry) -> bytes | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
     if row["error_class"]:
         return None
     try:
-        return fetch(row["uri"])
+        return fetch(row["uri"], retry)
     except InputError as error:
         return error
 

@@ -117,8 +117,9 @@ def carry(scalars: Mapping[str, pa.Scalar], fields: list[pa.Field]) -> Row:
 def reject(row: Row, stage: str, error: InputError) -> Row:
     """The row as a reject: identity kept, status set."""
     kept = {field.name: row.get(field.name) for field in IDENTITY}
-    status = {"stage": stage, "error_class": error.error_class, "message": str(error), "attempts": 1}
-    return kept | status
+    # What earlier starts tried counts too: rejects that are done again carry it along.
+    attempts = (row.get("attempts") or 0) + error.attempts
+    return kept | {"stage": stage, "error_class": error.error_class, "message": str(error), "attempts": attempts}
 
 
 def thumbnail(erp: np.ndarray, width: int | None) -> memoryview | None:

@@ -24,6 +24,7 @@ from pager_ray.pipeline.rows import (
     IDENTITY,
     INFER_SCHEMA,
     READ_SCHEMA,
+    STATUS,
     Row,
     blob,
     carry,
@@ -105,7 +106,7 @@ def _block_function(read: Callable[[Row], Row], schema: pa.Schema) -> Callable[[
         cv2.setNumThreads(1)
         rows = []
         for scalars in iterate(table):
-            row = carry(scalars, IDENTITY)
+            row = carry(scalars, [*IDENTITY, *STATUS])
             try:
                 rows.append(read(row))
             except InputError as error:

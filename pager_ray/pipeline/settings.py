@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import ActorPoolStrategy
 
@@ -14,14 +13,16 @@ from pager_ray.infer import InferenceSettings
 from pager_ray.model import ResolvedCheckpoint, checkpoint_sha256
 from pager_ray.pipeline.cluster import Reservation
 from pager_ray.pipeline.infer import InferSettings
+from pager_ray.pipeline.lifecycle import Claim
 from pager_ray.postprocess import DepthRange, SkySettings
 
 
 def infer_settings(
-    config: JobConfig, checkpoint: ResolvedCheckpoint, inputs: pa.Table, reservation: Reservation
+    config: JobConfig, checkpoint: ResolvedCheckpoint, claim: Claim, reservation: Reservation, batch_size: int
 ) -> InferSettings:
     """What the model actors of a job need; the router only where a row needs it."""
     sky, depth_range = sky_settings(config)
+    inputs = claim.inputs
     unlabelled = pc.any(pc.and_(pc.is_null(inputs.column("scene")), pc.is_null(inputs.column("error_class")))).as_py()
     two_scales = {"scale_indoor", "scale_outdoor"} <= set(checkpoint.architecture.modalities)
     return InferSettings(
@@ -38,6 +39,8 @@ def infer_settings(
         use_router=bool(two_scales and unlabelled and config.scene_mode == "auto"),
         router_weights=config.router_weights,
         threads=reservation.model_threads,
+        batch_size=batch_size,
+        fitting=dict(claim.batch_sizes),
     )
 
 

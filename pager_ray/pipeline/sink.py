@@ -1,62 +1,96 @@
-"""Stage *write*: Ray Data's two-phase commit around :func:`pager_ray.write.write_shard`."""
+"""Stage *write*: blocks to shards that count, through :func:`pager_ray.write.write_shard` and the ledger."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
-from ray.data.block import BlockAccessor
-from ray.data.datasource import BlockBasedFileDatasink, FilenameProvider
+from ray.data import Datasink
+from ray.data.block import Block, BlockAccessor
 
-from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.write import RunLayout, write_shard
 
 # Ray keeps the write operation's id among the task's arguments under this name.
 _WRITE_ID = "write_uuid"
 
-
-class ShardNames(FilenameProvider):
-    """Names that are the same when a task is repeated, and of which none is the start of another."""
-
-    def get_filename_for_task(self, write_uuid: str, task_index: int) -> str:
-        """``<start of the run>-<task>.parquet``; eight digits, since commit records match shards by prefix."""
-        return f"{write_uuid[:12]}-{task_index:08}.parquet"
+MAX_DEATHS = 8
+"""A shard whose writers died this often is not written by trying again: the job says so instead of going on."""
 
 
-class ShardSink(BlockBasedFileDatasink):
-    """Writes each block as one shard: predictions, rejects, and their npz files and previews.
+class ShardSink(Datasink[None]):
+    """Writes each task's blocks as one shard: results, rejects, and their npz files and previews.
 
-    Being a file sink, Ray wraps every write in a commit record with the block's ids; see :mod:`pager_ray.write.layout`.
+    The last of its puts is the record in the ledger; a task that dies before it has done nothing, and one that is
+    repeated after it does nothing.
+
+    Args:
+        generation: of the ledger; see :mod:`pager_ray.write.ledger`.
+        rows_per_shard: rows to gather per task.
+        board: the :class:`~pager_ray.pipeline.progress.Board`.
     """
 
-    def __init__(self, layout: RunLayout, schema: pa.Schema, rows_per_shard: int, progress: Any) -> None:
-        filesystem, path = layout.results.arrow()
-        super().__init__(
-            path,
-            filesystem=filesystem,
-            filename_provider=ShardNames(file_format="parquet"),
-            min_rows_per_file=rows_per_shard,
-        )
+    def __init__(self, layout: RunLayout, generation: int, schema: pa.Schema, rows_per_shard: int, board: Any) -> None:
         self.layout = layout
+        self.generation = generation
         self.schema = schema
-        self.progress = progress
+        self.rows_per_shard = rows_per_shard
+        self.board = board
 
-    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
-        """Write one block under the name that its commit record carries.
+    def get_name(self) -> str:
+        """The stage's name in Ray's own reports."""
+        return "write"
+
+    @property
+    def min_rows_per_write(self) -> int:
+        """Rows that Ray gathers for one task."""
+        return self.rows_per_shard
+
+    def write(self, blocks: Iterable[Block], ctx: Any) -> None:
+        """Write one task's rows.
 
         Raises:
-            ErrorBudgetExceeded: the run has more rejects than it may have; the block is not committed.
+            ErrorBudgetExceeded: the run has more rejects than it may have; the rows are not committed.
             OutputInUseError: another job writes to the output by now.
+            StorageError: something cannot be written.
+            PagerError: the task's workers died too often.
         """
-        reason = ray.get(self.progress.why_stop.remote())
-        if reason == "lost":
-            raise OutputInUseError(f"output.uri: another job has taken over {self.layout.root}; it goes on there")
-        if reason == "budget":
-            raise ErrorBudgetExceeded("more inputs were rejected than errors.max_rejects allows")
-        name = self.filename_provider.get_filename_for_task(ctx.kwargs[_WRITE_ID], ctx.task_idx)
-        counts = write_shard(self.layout, name.removesuffix(".parquet"), block.to_arrow(), self.schema)
-        self.progress.add.remote(*counts)
+        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
+        rows = pa.concat_tables([table for table in tables if table.num_rows])
+        if not rows.num_rows:
+            return
+        task = f"{ctx.kwargs[_WRITE_ID][:12]}-{ctx.task_idx:08}"
+        (deaths, _), reason = ray.get([self.board.begin.remote("write", task), self.board.why_stop.remote()])
+        if reason is not None:
+            raise _why_stop(reason, self.layout)
+        if deaths >= MAX_DEATHS:
+            first = rows.column("id")[0].as_py()
+            raise PagerError(
+                f"{self.layout.root}: writing the shard that starts with {first!r} killed its worker {deaths} times, "
+                "most likely for want of memory; set output.rows_per_shard lower and run the same command again"
+            )
+        # Where nobody died this is the first attempt, or a repetition for Ray's sake: the commit tells them apart.
+        record = self.layout.ledger.committed(self.generation, task) if deaths else None
+        counts = record is not None
+        if record is None:
+            # Every attempt has a name of its own: none writes over a shard that counts.
+            shard = f"{task}-{secrets.token_hex(3)}"
+            record = write_shard(self.layout, shard, rows, self.schema)
+            counts = self.layout.ledger.commit(self.generation, task, record)
+            if not counts:
+                self.layout.drop(shard)
+        rejected = pc.sum(pc.is_valid(record.column("error_class"))).as_py() if counts else 0
+        predicted = record.num_rows - rejected if counts else 0
+        ray.get(self.board.end.remote("write", task, predicted, rejected))
 
-    def on_write_complete(self, write_result: Any) -> None:
-        """Keep the folder: the parent class would delete an empty one that it made."""
+
+def _why_stop(reason: str, layout: RunLayout) -> PagerError:
+    if reason == "lost":
+        return OutputInUseError(f"output.uri: another job has taken over {layout.root}; it goes on there")
+    if reason == "budget":
+        return ErrorBudgetExceeded("more inputs were rejected than errors.max_rejects allows")
+    return PagerError(reason)

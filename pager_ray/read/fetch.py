@@ -5,26 +5,32 @@ from __future__ import annotations
 import fsspec
 
 from pager_ray.errors import InputError, StorageError
+from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
 from pager_ray.storage import client_errors, mask_uri
 
+_PATIENT = Retry()
 
-def fetch(uri: str) -> bytes:
-    """Read a whole file or object.
+
+def fetch(uri: str, retry: Retry = _PATIENT) -> bytes:
+    """Read a whole file or object; what fails in passing is tried again.
 
     Messages hold the masked URI and no text of a client's error: aiohttp, yarl and urllib repeat the URL in theirs.
 
     Args:
         uri: a local path or fsspec URL.
+        retry: for how long.
 
     Raises:
-        InputError: ``missing``, ``not_a_file``, ``permission_denied``, ``unsupported_uri`` or ``read_failed``.
+        InputError: ``missing``, ``not_a_file``, ``permission_denied``, ``unsupported_uri``, ``transient`` (time-outs,
+            throttling, 5xx and broken connections until the time was up) or ``read_failed``.
         StorageError: the client of an object store has no credentials or reaches no endpoint. That is no fault of one
             input: a job that went on would reject all of them.
     """
     shown = mask_uri(uri)
     try:
         filesystem, path = fsspec.core.url_to_fs(uri)
-        return bytes(filesystem.cat_file(path))
+        content, _ = retry.call(lambda: filesystem.cat_file(path), f"reading {shown}")
+        return bytes(content)
     except FileNotFoundError as error:
         raise InputError("missing", f"{shown}: does not exist") from error
     except IsADirectoryError as error:
@@ -37,26 +43,39 @@ def fetch(uri: str) -> bytes:
     except ValueError as error:
         raise InputError("unsupported_uri", f"{shown}: no file system serves this URI") from error
     except client_errors() as error:
-        if _store_is_unusable(error):
-            raise StorageError(
-                f"{shown}: its store cannot be used ({type(error).__name__}); check credentials and endpoint, then run "
-                "the same command again"
-            ) from error
-        # aiohttp has one class for every status.
-        status = getattr(error, "status", None)
-        if status == 404:
-            raise InputError("missing", f"{shown}: does not exist") from error
-        if status in (401, 403):
-            raise InputError("permission_denied", f"{shown}: may not be read (HTTP status {status})") from error
-        raise InputError("read_failed", f"{shown}: cannot be read ({_reason(error)})") from error
+        raise _explain(error, shown) from error
+
+
+def _explain(error: Exception, shown: str) -> InputError | StorageError:
+    """What a client's error means for one input, or for all of them."""
+    attempts, reason = attempts_of(error), _reason(error)
+    if _store_is_unusable(error):
+        return StorageError(
+            f"{shown}: its store cannot be used ({type(error).__name__}, {attempts} attempts); check credentials and "
+            "endpoint, then run the same command again"
+        )
+    if is_transient(error):
+        message = f"{shown}: could not be read in {attempts} attempts ({reason}); try it again with --retry-rejects"
+        return InputError("transient", message, attempts)
+    # aiohttp has one class for every status.
+    status = http_status(error)
+    if status == 404:
+        return InputError("missing", f"{shown}: does not exist")
+    if status in (401, 403):
+        return InputError("permission_denied", f"{shown}: may not be read (HTTP status {status})")
+    return InputError("read_failed", f"{shown}: cannot be read ({reason})", attempts)
 
 
 def _store_is_unusable(error: Exception) -> bool:
     """Whether botocore gave up on its own side; what a store answers arrives as OSError, bad names as the exception."""
     families = {base.__name__ for base in type(error).__mro__}
-    return "BotoCoreError" in families and "ParamValidationError" not in families
+    if "EndpointConnectionError" in families:
+        # Also aiobotocore's word for connections that break, which is one input's trouble; one that could not be made
+        # until the time was up is that of all of them.
+        return error.__cause__ is None or type(error.__cause__).__name__.startswith("ClientConnector")
+    return "BotoCoreError" in families and "ParamValidationError" not in families and not is_transient(error)
 
 
 def _reason(error: Exception) -> str:
-    status = getattr(error, "status", None)
+    status = http_status(error)
     return f"HTTP status {status}" if status else getattr(error, "strerror", None) or type(error).__name__

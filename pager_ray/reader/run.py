@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.prediction import Prediction
-from pager_ray.storage import Folder, client_errors, mask_uri, safe_name
+from pager_ray.storage import Folder, client_errors, error_reason, mask_uri, safe_name
 from pager_ray.write.layout import ARRAY_NAMES, RUN_FILE, SHARD_SUFFIX, RunLayout
-from pager_ray.write.reconcile import read_columns
+from pager_ray.write.ledger import shards_of
+from pager_ray.write.reconcile import read_columns, standing_rejects
 from pager_ray.write.runfile import read_run_file
 from pager_ray.write.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
+
+_RESTORE = "restore it from a copy, or start the run anew with --overwrite"
 
 # Columns of shards that are not float32.
 _TYPES = {
@@ -78,11 +83,11 @@ class Run:
             self._modalities = list(checkpoint["modalities"])
             self._state = str(manifest["state"])
         except KeyError as error:
-            raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; it is no whole run file") from error
+            raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
         except (TypeError, ValueError) as error:
-            raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error})") from error
+            raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error}); {_RESTORE}") from error
         self.manifest: dict[str, Any] = manifest
-        self._shards = self._layout.committed_shards()
+        self._standing = self._layout.ledger.read()
         self._places: dict[str, _Place] | None = None
 
     def __len__(self) -> int:
@@ -114,12 +119,13 @@ class Run:
         wanted = list(columns) if columns is not None else PREDICTION_COLUMNS
         if unknown := [name for name in wanted if name not in PREDICTION_COLUMNS]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(PREDICTION_COLUMNS)}")
-        table = read_columns(self._layout.results, self._shards, wanted)
+        results = self._standing.filter(pc.is_null(self._standing.column("error_class")))
+        table = read_columns(self._layout.results, shards_of(results), wanted)
         return table.select(wanted) if table is not None else _empty(wanted)
 
     def rejects(self) -> pa.Table:
         """One row per input that gave no prediction: id, uri, stage, error_class, message, attempts."""
-        table = read_columns(self._layout.rejects, self._shards, REJECT_COLUMNS)
+        table = standing_rejects(self._layout, self._standing, REJECT_COLUMNS)
         return table if table is not None else _empty(REJECT_COLUMNS)
 
     def __getitem__(self, id: str) -> Prediction:
@@ -145,7 +151,7 @@ class Run:
                 else:
                     row = parquet.read(columns=scalars).slice(place.row, 1)
         except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); {_RESTORE}") from error
         values = {column: row.column(column)[0].as_py() for column in scalars}
         height, width = values.pop("map_height"), values.pop("map_width")
         shape = self._stored_shape(height, width)
@@ -169,15 +175,14 @@ class Run:
         return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in arrays}
 
     def _index(self) -> dict[str, _Place]:
-        """Where every prediction lies, by id; read once, ids only."""
+        """Where every prediction lies, by id: the ledger names a shard's rows in their order."""
         if self._places is None:
+            results = self._standing.filter(pc.is_null(self._standing.column("error_class")))
             places: dict[str, _Place] = {}
-            folder = self._layout.results
-            for name in folder.names(SHARD_SUFFIX):
-                shard = name.removesuffix(SHARD_SUFFIX)
-                table = read_columns(folder, {shard}, ["id"]) if shard in self._shards else None
-                if table is not None:
-                    places.update({id: _Place(shard, row) for row, id in enumerate(table.column("id").to_pylist())})
+            rows: Counter[str] = Counter()
+            for id, shard in zip(results.column("id").to_pylist(), results.column("shard").to_pylist(), strict=True):
+                places[id] = _Place(shard, rows[shard])
+                rows[shard] += 1
             self._places = places
         return self._places
 
@@ -218,9 +223,12 @@ def _read_npz(folder: Folder, file_name: str, name: str, shape: tuple[int, ...])
     try:
         array = decode_npz(content)
     except ShapeError as error:
-        raise StorageError(f"{where}: is no npz file with one float32 array of shape {wanted}: {error}") from error
+        raise StorageError(
+            f"{where}: is no npz file with one float32 array of shape {wanted}: {error}; {_RESTORE}"
+        ) from error
     if array.dtype != np.float32 or array.shape != wanted:
         raise StorageError(
-            f"{where}: is no npz file with one float32 array of shape {wanted}, but holds {array.dtype} {array.shape}"
+            f"{where}: is no npz file with one float32 array of shape {wanted}, but holds {array.dtype} {array.shape}; "
+            f"{_RESTORE}"
         )
     return np.moveaxis(array, -3, -1) if name == "normals" else np.squeeze(array, -3)

@@ -22,9 +22,10 @@ from pager_ray.listing.sources import Listed
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
 from pager_ray.storage import Folder, safe_name
-from pager_ray.write.layout import PENDING_SUFFIX, EvaluationLayout, RunLayout
-from pager_ray.write.reconcile import Reconciliation, iterate_shards, reconcile
-from pager_ray.write.runfile import read_run_file
+from pager_ray.write.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
+from pager_ray.write.ledger import shards_of
+from pager_ray.write.reconcile import Reconciliation, iterate_shards, read_columns, reconcile
+from pager_ray.write.runfile import COMPLETE, read_run_file
 from pager_ray.write.shards import REJECT_COLUMNS
 
 SHOWN: Final = 20
@@ -107,21 +108,23 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
     job = manifest.get("identity", {}).get("job", "run")
     layout = RunLayout(root) if job == "run" else EvaluationLayout(root)
     listed = read_manifest(layout.manifest)
-    problems = [*_listing_problems(manifest, listed), *_commit_problems(layout)]
+    problems = [*_listing_problems(manifest, listed)]
     try:
-        found = reconcile(layout, listed)
+        standing = layout.ledger.read()
     except StorageError as error:
-        # Which shard is damaged is in the error; what lies in it cannot be counted.
+        # Which part is damaged is in the error; what it told of cannot be counted.
         found = Reconciliation(listed.num_rows, 0, 0, [], [], [], {})
         return Verification(
             str(root), str(manifest.get("state")), found, 0, [*problems, Problem(str(root), str(error))]
         )
+    found = reconcile(layout, listed, standing)
     problems += _reconciliation_problems(found)
-    problems += _reject_problems(layout)
+    problems += _shard_problems(layout, standing, sample)
+    problems += _orphan_problems(layout, standing, manifest)
     if job == "run":
         decoded, wrong = _decode(Run(uri), sample)
     else:
-        decoded, wrong = _score_problems(layout)
+        decoded, wrong = _score_problems(layout, standing)
     return Verification(str(root), str(manifest.get("state")), found, decoded, problems + wrong)
 
 
@@ -137,11 +140,71 @@ def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Pr
         yield Problem("state/manifest", "is not the listing that run.json has the digest of")
 
 
-def _commit_problems(layout: RunLayout) -> Iterator[Problem]:
-    """Records of writers that died: the next start does their rows again."""
-    pending = layout.committed.names(PENDING_SUFFIX)
-    if pending:
-        yield Problem("state/committed", f"{len(pending)} shards are not committed (first: {pending[0]}); run it again")
+def _orphan_problems(layout: RunLayout, standing: pa.Table, manifest: dict[str, Any]) -> Iterator[Problem]:
+    """Shards that do not count: what a running job is about to commit, but nothing that an ended one may leave."""
+    if manifest.get("state") != COMPLETE:
+        return
+    counted = shards_of(standing)
+    for folder in (layout.results, layout.rejects):
+        names = [name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX)]
+        orphans = [name for name in names if SHARD_NAME.fullmatch(name) and name not in counted]
+        if orphans:
+            yield Problem(
+                str(folder), f"{len(orphans)} shards count for nothing (first: {orphans[0]}); run the command again"
+            )
+
+
+def _shard_problems(layout: RunLayout, standing: pa.Table, sample: float) -> list[Problem]:
+    """Every shard is there, undamaged, and holds the rows that the ledger says, each reject with its reason."""
+    is_result = pc.is_null(standing.column("error_class"))
+    results, rejects = standing.filter(is_result), standing.filter(pc.invert(is_result))
+    checks = [partial(_result_shard_problems, layout, *shard, sample) for shard in _by_shard(results)]
+    checks += [partial(_reject_shard_problems, layout, *shard) for shard in _by_shard(rejects)]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return [problem for found in pool.map(lambda check: list(check()), checks) for problem in found]
+
+
+def _by_shard(rows: pa.Table) -> list[tuple[str, pa.Table]]:
+    """The ledger's rows, shard by shard."""
+    places: dict[str, list[int]] = {}
+    for number, shard in enumerate(rows.column("shard").to_pylist()):
+        places.setdefault(shard, []).append(number)
+    return [(shard, rows.take(numbers)) for shard, numbers in sorted(places.items())]
+
+
+def _result_shard_problems(layout: RunLayout, shard: str, told: pa.Table, sample: float) -> Iterator[Problem]:
+    name = f"{shard}{SHARD_SUFFIX}"
+    where = layout.results.uri(name)
+    ids = told.column("id").to_pylist()
+    try:
+        if any(_share_of(id) < sample for id in ids):
+            digest = hashlib.sha256(layout.results.read(name)).hexdigest()
+            if digest != told.column("sha256")[0].as_py():
+                yield Problem(where, "is not the file that was committed (its SHA-256 differs)")
+        there = read_columns(layout.results, {shard}, ["id"])
+    except StorageError as error:
+        yield Problem(where, str(error))
+        return
+    if there is None:
+        yield Problem(where, f"does not exist; it held {len(ids)} results (first: {ids[0]!r})")
+    elif there.column("id").to_pylist() != ids:
+        yield Problem(where, f"holds other rows than the {len(ids)} that were committed (first: {ids[0]!r})")
+
+
+def _reject_shard_problems(layout: RunLayout, shard: str, told: pa.Table) -> Iterator[Problem]:
+    where = layout.rejects.uri(f"{shard}{SHARD_SUFFIX}")
+    ids = told.column("id").to_pylist()
+    try:
+        there = read_columns(layout.rejects, {shard}, REJECT_COLUMNS)
+    except StorageError as error:
+        yield Problem(where, str(error))
+        return
+    found = {row["id"]: row for row in there.to_pylist()} if there is not None else {}
+    if lost := [id for id in ids if id not in found]:
+        yield Problem(where, f"lacks {len(lost)} of its {len(ids)} rejects (first: {lost[0]!r})")
+    for id, row in found.items():
+        if not (row["error_class"] and row["message"]):
+            yield Problem(repr(id), "is a reject without a reason")
 
 
 def _reconciliation_problems(found: Reconciliation) -> Iterator[Problem]:
@@ -153,17 +216,10 @@ def _reconciliation_problems(found: Reconciliation) -> Iterator[Problem]:
         yield from (Problem(repr(id), what) for id in ids)
 
 
-def _reject_problems(layout: RunLayout) -> Iterator[Problem]:
-    for table in iterate_shards(layout.rejects, layout.committed_shards(), REJECT_COLUMNS):
-        unexplained = pc.or_(pc.is_null(table.column("error_class")), pc.is_null(table.column("message")))
-        for id in table.filter(unexplained).column("id").to_pylist():
-            yield Problem(repr(id), "is a reject without a reason")
-
-
-def _score_problems(layout: RunLayout) -> tuple[int, list[Problem]]:
+def _score_problems(layout: RunLayout, standing: pa.Table) -> tuple[int, list[Problem]]:
     """Every score of an evaluation is a number."""
     rows, problems = 0, []
-    for table in iterate_shards(layout.results, layout.committed_shards(), None):
+    for table in iterate_shards(layout.results, shards_of(standing), None):
         rows += table.num_rows
         ids = table.column("id").to_pylist()
         for field in table.schema:

@@ -171,7 +171,10 @@ def parse_gate(text: str) -> Gate:
         )
     column, amount, percent = match.groups()
     if column != MISSING:
-        metric(column)
+        try:
+            metric(column)
+        except ConfigError as error:
+            raise ConfigError(f"--fail-if: got {text!r}; {error}") from error
     elif percent:
         raise ConfigError(f"--fail-if: got {text!r}; missing takes a number of panoramas, no percentage")
     return Gate(text.strip(), column, float(amount) / (100 if percent else 1), bool(percent))
@@ -190,7 +193,9 @@ def compare_states(
     (ids_a, values_a), (ids_b, values_b) = a.values(columns), b.values(columns)
     common = sorted(set(ids_a) & set(ids_b))
     if not common:
-        raise ConfigError(f"compare: {names[0]} and {names[1]} have no panorama in common")
+        raise ConfigError(
+            f"compare: {names[0]} and {names[1]} have no panorama in common; evaluate both on the same data"
+        )
     if other := [id for id in common if a.truth_counts(id) != b.truth_counts(id)]:
         more = ", …" if len(other) > NAMED else ""
         raise ConfigError(

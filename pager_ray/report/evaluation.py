@@ -41,6 +41,8 @@ BOOTSTRAP: Final[dict[str, Any]] = {"seed": 0, "replicates": 1000, "level": 0.95
 SKY_EDGES: Final = (0.0, 0.01, 0.2, 0.5)
 """Lower edges of the bins of predicted sky share."""
 
+_ANEW: Final = "evaluate anew with --overwrite"
+
 IDENTITY_COLUMNS: Final = ("id", "scene", "labels", "sky_fraction", "valid_pixels")
 PIXEL_SLICES: Final = {"depth_range": "range", "latitude_band": "latitude"}
 """Kinds of slices that divide pixels, not panoramas, and how their columns end."""
@@ -141,10 +143,12 @@ class EvaluationState:
         """
         for row in table.select(self.columns).to_pylist():
             if row["id"] in self._rows:
-                raise PagerError(f"the scores hold {row['id']!r} twice; a report over them would count it twice")
+                raise PagerError(f"the scores hold {row['id']!r} twice, and the mean would count it twice; {_ANEW}")
             for metric in self.scalars:
                 if row[metric.column] is None or not math.isfinite(row[metric.column]):
-                    raise PagerError(f"the scores of {row['id']!r} hold {row[metric.column]} as {metric.column}")
+                    raise PagerError(
+                        f"the scores of {row['id']!r} hold {row[metric.column]} as {metric.column}; {_ANEW}"
+                    )
             self._check_slices(row)
             self._rows[row["id"]] = row
             groups = [("", ""), *_groups(row)]
@@ -174,7 +178,7 @@ class EvaluationState:
             if not fits or any(value is None or math.isinf(value) for value in values):
                 broken.append(name)
         if broken:
-            raise PagerError(f"the scores of {row['id']!r} hold {row[broken[0]]!r} as {broken[0]}")
+            raise PagerError(f"the scores of {row['id']!r} hold {row[broken[0]]!r} as {broken[0]}; {_ANEW}")
 
     def merge(self, other: EvaluationState) -> None:
         """Take in another state's panoramas.
@@ -183,7 +187,7 @@ class EvaluationState:
             PagerError: a panorama is in both.
         """
         if both := self._rows.keys() & other._rows.keys():
-            raise PagerError(f"the scores hold {min(both)!r} twice; a report over them would count it twice")
+            raise PagerError(f"the scores hold {min(both)!r} twice, and the mean would count it twice; {_ANEW}")
         self._rows.update(other._rows)
         for key, mean in other._means.items():
             self._mean(*key).merge(mean)
@@ -334,6 +338,6 @@ def read_report(folder: Folder) -> dict[str, Any]:
     if report.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(
             f"{folder}: its {REPORT} has schema version {report.get('schema_version')!r}; this pager_ray reads version "
-            f"{SCHEMA_VERSION}"
+            f"{SCHEMA_VERSION}; evaluate again with this one"
         )
     return report

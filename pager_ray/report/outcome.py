@@ -22,9 +22,10 @@ from pager_ray.report.evaluation import (
 from pager_ray.report.evaluation_text import markdown, released_summaries, summary_text
 from pager_ray.report.figures import depth_by_range_figure, distribution_figure, pick_examples
 from pager_ray.report.progress import format_duration
-from pager_ray.storage import Folder, client_errors, safe_name
+from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 from pager_ray.write.layout import SHARD_SUFFIX, EvaluationLayout
-from pager_ray.write.reconcile import iterate_shards, read_columns
+from pager_ray.write.ledger import shards_of
+from pager_ray.write.reconcile import iterate_shards, standing_rejects
 
 if TYPE_CHECKING:
     from pager_ray.evaluate import ScoreSettings
@@ -82,11 +83,12 @@ def report_evaluation(
     Raises:
         StorageError: scores cannot be read or the report not written.
     """
-    shards = layout.committed_shards()
+    standing = layout.ledger.read()
+    shards = shards_of(standing)
     state = EvaluationState(scoring.families, scoring.alignments, scoring.floor)
     tables = iterate_shards(layout.results, shards, state.columns)
     state = summarise_tables(tables, scoring.families, scoring.alignments, floor=scoring.floor)
-    rejects = read_columns(layout.rejects, shards, EXCLUDED_COLUMNS)
+    rejects = standing_rejects(layout, standing, EXCLUDED_COLUMNS)
     excluded = rejects.to_pylist() if rejects is not None else []
     report = make_report(
         state, EvaluationFacts(families=scoring.families, alignments=scoring.alignments, excluded=excluded, **facts)
@@ -139,5 +141,8 @@ def _error_maps(layout: EvaluationLayout, shards: set[str], wanted: set[str]) ->
                         if picture is not None:
                             maps[id] = picture
         except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+            raise StorageError(
+                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or evaluate "
+                "anew with --overwrite"
+            ) from error
     return maps

@@ -1,8 +1,7 @@
-"""Where everything of a run lies, and which of its shards count.
+"""Where everything of a run lies.
 
-A shard counts once its commit record exists: Ray Data writes ``<shard>.pending.parquet`` with the shard's ids before
-the shard, and renames it to ``<shard>.parquet`` after. A shard whose record is still pending is the trace of a writer
-that died; its rows are done again under another name, so it is deleted before a run starts and never read.
+A shard counts once the ledger says so (:mod:`pager_ray.write.ledger`). Any other is the trace of a writer that died;
+its rows are done again under another name, so it is deleted before a run starts and never read.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ from __future__ import annotations
 import re
 
 from pager_ray.errors import RunMismatchError
-from pager_ray.storage import Folder
+from pager_ray.storage import TEMPORARY_SUFFIX, Folder
+from pager_ray.write.ledger import Ledger, shards_of
 
-PENDING_SUFFIX = ".pending.parquet"
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
-SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}")
+SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
+TEMPORARY_NAME = re.compile(r".*\.[0-9a-f]{8}\.tmp", re.DOTALL)
 ARRAY_NAMES = ("depth", "normals", "sky")
 
 
@@ -32,7 +32,7 @@ class RunLayout:
         self.rejects = output / "rejects"
         self.previews = output / "previews"
         self.manifest = output / "state" / "manifest"
-        self.committed = output / "state" / "committed"
+        self.ledger = Ledger(output / "state" / "ledger")
         self.lease = output / "state" / "lease"
 
     def npz(self, name: str) -> Folder:
@@ -41,16 +41,16 @@ class RunLayout:
 
     def make(self) -> None:
         """Create the folders that every run has."""
-        for folder in (self.results, self.rejects, self.manifest, self.committed):
+        for folder in (self.results, self.rejects, self.manifest, self.ledger.folder):
             folder.make()
 
     def check_is_free(self) -> None:
         """Refuse an output that holds files of somebody else where a new run would write and clean up.
 
         Raises:
-            RunMismatchError: there is no run file, and yet there are results, rejects or commit records.
+            RunMismatchError: there is no run file, and yet there are results, rejects or a ledger.
         """
-        for folder in (self.results, self.rejects, self.committed):
+        for folder in (self.results, self.rejects, self.ledger.folder):
             if names := folder.names():
                 raise RunMismatchError(
                     f"output.uri: {folder} holds {len(names)} files (first: {names[0]}), but {self.root} has no "
@@ -62,7 +62,7 @@ class RunLayout:
         # The run file goes last: while it stands, a half-deleted output is still known as one.
         folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
         # Not the lease: it is held by the job that clears.
-        for folder in [*folders, *self._more_folders(), self.manifest, self.committed]:
+        for folder in [*folders, *self._more_folders(), self.manifest, self.ledger.folder]:
             folder.remove()
         self.root.delete([RUN_FILE])
 
@@ -71,28 +71,33 @@ class RunLayout:
 
     def committed_shards(self) -> set[str]:
         """Names of the shards that count, without suffix."""
-        return {
-            name.removesuffix(SHARD_SUFFIX)
-            for name in self.committed.names(SHARD_SUFFIX)
-            if not name.endswith(PENDING_SUFFIX)
-        }
+        return shards_of(self.ledger.read())
 
-    def drop_uncommitted(self) -> int:
-        """Delete what writers left behind that died between writing and committing; returns the number of shards.
+    def drop_uncommitted(self, kept: set[str]) -> int:
+        """Delete the shards that do not count; returns how many did not.
 
-        Must not run while a job writes to this output. Previews and npz files are named by id: the rows are done
-        again and overwrite them.
+        For the holder of the lease, once its generation has begun and while none of its own writers is at work.
+        Previews and npz files are named by id: the rows are done again and overwrite them.
+
+        Args:
+            kept: the shards that count.
         """
-        kept = self.committed_shards()
         orphans = set()
         for folder in (self.results, self.rejects):
             shards = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
             lost = [f"{shard}{SHARD_SUFFIX}" for shard in shards if SHARD_NAME.fullmatch(shard) and shard not in kept]
             folder.delete(lost)
             orphans.update(lost)
-        # Shards first: while its record is pending, a shard left standing would still be found by the next start.
-        self.committed.delete(self.committed.names(PENDING_SUFFIX))
+        if self.root.is_local:
+            named_by_id = [self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
+            for folder in [self.root, self.results, self.rejects, self.manifest, self.ledger.folder, *named_by_id]:
+                folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if TEMPORARY_NAME.fullmatch(name))
         return len(orphans)
+
+    def drop(self, shard: str) -> None:
+        """Delete one shard that does not count."""
+        for folder in (self.results, self.rejects):
+            folder.delete([f"{shard}{SHARD_SUFFIX}"])
 
 
 class EvaluationLayout(RunLayout):

@@ -68,7 +68,9 @@ class Lease:
         generation = newest + 1
         if not self._folder.create(_name(generation), self._state()):
             winner = self._read(generation) or {}
-            raise OutputInUseError(_in_use(self._folder, winner, "was faster by a moment"))
+            # It may be our own, where the answer to the put was lost on its way.
+            if winner.get("id") != self._holder["id"]:
+                raise OutputInUseError(_in_use(self._folder, winner, "was faster by a moment"))
         if (newer := self._newest()) != generation:
             # Others came and went since we looked, and cleaned up the generation that we made again.
             self._folder.delete([_name(generation)])
@@ -78,6 +80,11 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
         return self
+
+    @property
+    def generation(self) -> int:
+        """The number of this lease, higher than that of every earlier holder; 0 when it is not held."""
+        return self._generation or 0
 
     def when_lost(self, call: Callable[[], object]) -> None:
         """Have something called, from the renewing thread, when another job has followed."""
@@ -125,7 +132,8 @@ class Lease:
                     self._lost.set()
                     self._when_lost()
                     return
-                self._folder.write(_name(self._generation or 0), self._state())
+                # Not repeated with the time of its first attempt: the next renewal comes soon.
+                self._folder.once().write(_name(self._generation or 0), self._state())
                 renewed = time.monotonic()
             except StorageError as error:
                 # The store may be down for a moment; nobody can follow while it is.

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from pager_ray.errors import StorageError
 from pager_ray.storage import Folder, client_errors
 from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
+from pager_ray.write.ledger import shards_of
+from pager_ray.write.shards import put_rejects
 
 
 @dataclass(frozen=True)
@@ -70,31 +72,60 @@ def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Tab
     return pa.concat_tables(tables) if tables else None
 
 
-def reconcile(layout: RunLayout, listed: pa.Table) -> Reconciliation:
-    """Compare the manifest's ids with those of the committed shards.
+def reconcile(layout: RunLayout, listed: pa.Table, standing: pa.Table | None = None) -> Reconciliation:
+    """Compare the manifest's ids with those in the ledger.
+
+    Args:
+        layout: the job's output.
+        listed: the manifest.
+        standing: what the ledger says, where it was read already.
 
     Raises:
-        StorageError: a shard cannot be read.
+        StorageError: the ledger cannot be read.
     """
-    shards = layout.committed_shards()
-    predictions = read_columns(layout.results, shards, ["id"])
-    rejects = read_columns(layout.rejects, shards, ["id", "error_class"])
-    predicted = predictions.column("id").to_pylist() if predictions is not None else []
-    rejected = rejects.column("id").to_pylist() if rejects is not None else []
-    classes: dict[str, int] = {}
-    if rejects is not None:
-        counted = pc.value_counts(rejects.column("error_class")).to_pylist()
-        classes = {item["values"]: item["counts"] for item in sorted(counted, key=lambda item: -item["counts"])}
-    written = Counter(predicted)
-    written.update(rejected)
+    standing = layout.ledger.read() if standing is None else standing
+    classes = standing.column("error_class")
+    counted = pc.value_counts(classes.drop_null()).to_pylist()
+    written = Counter(standing.column("id").to_pylist())
     wanted = listed.column("id").to_pylist()
     known = set(wanted)
     return Reconciliation(
         inputs=len(wanted),
-        predictions=len(predicted),
-        rejects=len(rejected),
+        predictions=classes.null_count,
+        rejects=len(classes) - classes.null_count,
         missing=[name for name in wanted if name not in written],
         duplicated=sorted(name for name, count in written.items() if count > 1),
         unknown=sorted(name for name in written if name not in known),
-        rejects_by_class=classes,
+        rejects_by_class={item["values"]: item["counts"] for item in sorted(counted, key=lambda one: -one["counts"])},
     )
+
+
+def standing_rejects(layout: RunLayout, standing: pa.Table, columns: list[str]) -> pa.Table | None:
+    """The reject rows that stand, without those that were done again later; None where there are none.
+
+    Raises:
+        StorageError: a shard cannot be read; names it.
+    """
+    rejected = standing.filter(pc.is_valid(standing.column("error_class")))
+    tables = []
+    for shard in sorted(shards_of(rejected)):
+        ids = rejected.filter(pc.equal(rejected.column("shard"), shard)).column("id").combine_chunks()
+        for table in iterate_shards(layout.rejects, {shard}, columns):
+            tables.append(table.filter(pc.is_in(table.column("id"), value_set=ids)))
+    return pa.concat_tables(tables) if tables else None
+
+
+def drop_superseded(layout: RunLayout, standing: pa.Table) -> None:
+    """Take rejects that were done again out of their files, for readers that know no ledger; safe to repeat.
+
+    Raises:
+        StorageError: a shard cannot be read or written.
+    """
+    rejected = standing.filter(pc.is_valid(standing.column("error_class")))
+    for name in layout.rejects.names(SHARD_SUFFIX):
+        shard = name.removesuffix(SHARD_SUFFIX)
+        ids = rejected.filter(pc.equal(rejected.column("shard"), shard)).column("id").combine_chunks()
+        for table in iterate_shards(layout.rejects, {shard}, None):
+            kept = table.filter(pc.is_in(table.column("id"), value_set=ids))
+            if kept.num_rows < table.num_rows:
+                put_rejects(layout, shard, kept)

@@ -32,7 +32,8 @@ def read_run_file(output: Folder) -> dict[str, Any] | None:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(
             f"{output}: its {RUN_FILE} has schema version {manifest.get('schema_version')!r}; this pager_ray "
-            f"({pager_ray.__version__}) reads version {SCHEMA_VERSION}"
+            f"({pager_ray.__version__}) reads version {SCHEMA_VERSION}; read it with what wrote it, or choose "
+            "another output"
         )
     return manifest
 

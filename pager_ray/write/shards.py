@@ -5,13 +5,16 @@ What a column means travels in its field's metadata: unit, ray type, frame, code
 
 from __future__ import annotations
 
+import hashlib
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.encode import get_codec
-from pager_ray.storage import Folder, safe_name
+from pager_ray.storage import safe_name
 from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
+from pager_ray.write.ledger import record_of
 
 SCHEMA_VERSION = "1"
 
@@ -81,32 +84,47 @@ def predictions_schema(
     return pa.schema(fields, metadata={"pager_ray.schema_version": SCHEMA_VERSION})
 
 
-def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema) -> tuple[int, int]:
-    """Write one block of finished rows: npz files and previews, then predictions, then rejects.
+def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Write one block of finished rows: npz files and previews, then results, then rejects.
 
-    Safe to repeat under the same name, also when the outcome of a row changed in between: a file that this time has
-    no rows is deleted.
+    Nothing of it counts until its record is committed to the ledger.
 
     Returns:
-        Numbers of predictions and rejects.
+        The record, ``LEDGER_SCHEMA``.
 
     Raises:
         StorageError: something cannot be written.
     """
     failed = pc.is_valid(rows.column("error_class"))
-    predictions, rejects = rows.filter(pc.invert(failed)), rows.filter(failed)
-    _write_npz(layout, predictions, [name for name in ARRAY_NAMES if name not in schema.names])
-    _write_previews(layout, predictions)
-    _put_or_delete(layout.results, name, predictions.select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
-    _put_or_delete(layout.rejects, name, rejects.select(REJECT_COLUMNS), large_columns=())
-    return predictions.num_rows, rejects.num_rows
+    results, rejects = rows.filter(pc.invert(failed)), rows.filter(failed)
+    _write_npz(layout, results, [array for array in ARRAY_NAMES if array not in schema.names])
+    _write_previews(layout, results)
+    digest = None
+    if results.num_rows:
+        content = _encode(results.select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
+        layout.results.write(f"{name}{SHARD_SUFFIX}", content)
+        digest = hashlib.sha256(content).hexdigest()
+    if rejects.num_rows:
+        put_rejects(layout, name, rejects)
+    # Results first, as in the files: a row's place in a file is its place in the record.
+    ids = pa.concat_tables([part.select(["id", "error_class"]) for part in (results, rejects)])
+    return record_of(name, ids.column("id").to_pylist(), ids.column("error_class").to_pylist(), digest)
 
 
-def _put_or_delete(folder: Folder, name: str, table: pa.Table, large_columns: tuple[str, ...]) -> None:
+def put_rejects(layout: RunLayout, name: str, rejects: pa.Table) -> None:
+    """Put a shard's rejects; without rows its file is deleted.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     file_name = f"{name}{SHARD_SUFFIX}"
-    if table.num_rows == 0:
-        folder.delete([file_name])
-        return
+    if rejects.num_rows:
+        layout.rejects.write(file_name, _encode(rejects.select(REJECT_COLUMNS), large_columns=()))
+    else:
+        layout.rejects.delete([file_name])
+
+
+def _encode(table: pa.Table, large_columns: tuple[str, ...]) -> pa.Buffer:
     large = [column for column in table.column_names if column in large_columns]
     small = [column for column in table.column_names if column not in large]
     sink = pa.BufferOutputStream()
@@ -120,7 +138,7 @@ def _put_or_delete(folder: Folder, name: str, table: pa.Table, large_columns: tu
         use_dictionary=False,
         write_statistics=small,
     )
-    folder.write(file_name, sink.getvalue())
+    return sink.getvalue()
 
 
 def _write_npz(layout: RunLayout, predictions: pa.Table, arrays: list[str]) -> None:

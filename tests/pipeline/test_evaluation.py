@@ -24,6 +24,8 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.evaluate import PredictedMaps, ScoreSettings, score_sample
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from pager_ray.pipeline.evaluation import run_evaluation, run_scoring
+from pager_ray.storage import Folder
+from pager_ray.write import EvaluationLayout
 
 ALL = ("depth", "normals", "seams")
 ALIGNMENTS = ("metric", "scale", "scale_and_shift")
@@ -167,8 +169,8 @@ def test_a_killed_evaluation_gives_the_same_report(
 
 
 def committed(output: Path) -> set[str]:
-    found = (output / "state" / "committed").glob("*.parquet")
-    return {path.name for path in found if not path.name.endswith(".pending.parquet")}
+    """Ids that the ledger has an outcome for."""
+    return set(EvaluationLayout(Folder(str(output))).ledger.read().column("id").to_pylist())
 
 
 @pytest.mark.usefixtures("ray_cluster")

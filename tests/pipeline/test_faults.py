@@ -13,16 +13,16 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import pager_ray
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import make_scene, render
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout
 
 PANORAMAS = 200
-SHARDS = Path("state/committed")
 
 
 def encoded(picture, image_format="JPEG", **options):
@@ -104,8 +104,7 @@ def start(inputs, output, checkpoint):
 
 
 def committed_ids(output):
-    files = [path for path in (output / SHARDS).glob("*.parquet") if not path.name.endswith(".pending.parquet")]
-    return [name for path in files for name in pq.read_table(path).column("id").to_pylist()]
+    return RunLayout(Folder(str(output))).ledger.read().column("id").to_pylist()
 
 
 def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unified):

@@ -12,27 +12,20 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pager_ray.errors import CheckpointError
+from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.infer.predictor import FacePrediction
 from pager_ray.model.router import SceneRouter
-from pager_ray.pipeline.infer import InferActor, InferSettings, describe_worker
+from pager_ray.pipeline.infer import EXIT_DEVICE_LOST, MAX_FAILED_STARTS, InferActor, InferSettings, describe_worker
 from pager_ray.pipeline.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table
 from tests.geometry.reference import GOLDEN
 from tests.infer.golden import FACE, assert_near, assert_near_numbers, faces, model
 from tests.infer.test_predictor import FakeRouter
+from tests.pipeline.boards import LocalBoard, answers_at_once
+
+__all__ = ["answers_at_once"]
 
 SHAPES = {"depth": (6, FACE, FACE), "normals": (6, FACE, FACE, 3), "sky": (6, FACE, FACE)}
-
-
-class Remote:
-    """Records what an actor is told, without Ray: every method has a ``remote``."""
-
-    def __init__(self) -> None:
-        self.workers: list[dict[str, Any]] = []
-        self.worker_started = self
-
-    def remote(self, worker: dict[str, Any]) -> None:
-        self.workers.append(worker)
 
 
 def settings_of(name: str = "tiny_unified", **inference: Any) -> InferSettings:
@@ -50,7 +43,7 @@ def settings_of(name: str = "tiny_unified", **inference: Any) -> InferSettings:
 
 @pytest.fixture(scope="module")
 def actor() -> InferActor:
-    return InferActor(settings_of(), Remote())
+    return InferActor(settings_of(), LocalBoard())
 
 
 def good(name: str, array: np.ndarray, **values: Any) -> dict[str, Any]:
@@ -126,7 +119,7 @@ def test_thumbnails_pass_untouched(actor: InferActor) -> None:
 @pytest.mark.parametrize(("name", "given"), [("tiny_metric_depth", ["depth"]), ("tiny_normals", ["normals"])])
 def test_heads_that_are_missing_leave_nulls(name: str, given: list[str]) -> None:
     """What a checkpoint has no head for is null in the row, its scene stays the listing's."""
-    row = infer(InferActor(settings_of(name), Remote()), good("a", faces(name, 1)[0]))[0]
+    row = infer(InferActor(settings_of(name), LocalBoard()), good("a", faces(name, 1)[0]))[0]
     assert [kind for kind in SHAPES if row[kind] is not None] == given
     assert (row["log_scale"], row["scene"]) == (None, "indoor")
 
@@ -134,7 +127,7 @@ def test_heads_that_are_missing_leave_nulls(name: str, given: list[str]) -> None
 def test_settings_reach_the_predictor() -> None:
     """Forced scene and sky filling are those of the settings."""
     pixels = faces(count=1)
-    filling = InferActor(settings_of(fill=True, scene_mode="outdoor"), Remote())
+    filling = InferActor(settings_of(fill=True, scene_mode="outdoor"), LocalBoard())
     row = infer(filling, good("a", pixels[0]))[0]
     wanted = Predictor(model("tiny_unified"), InferenceSettings(fill=True, scene_mode="outdoor"))(pixels, [None])[0]
     assert row["scene"] == "outdoor"
@@ -144,7 +137,7 @@ def test_settings_reach_the_predictor() -> None:
 def test_lower_precision_sends_half_the_normals() -> None:
     """In half precision normals leave as float16, close to those of single precision; depth stays float32."""
     pixels = faces(count=1)
-    half = infer(InferActor(replace(settings_of(), precision="bfloat16"), Remote()), good("a", pixels[0]))[0]
+    half = infer(InferActor(replace(settings_of(), precision="bfloat16"), LocalBoard()), good("a", pixels[0]))[0]
     normals = array_of(half, "normals", np.float16)
     single = Predictor(model("tiny_unified"), InferenceSettings())(pixels, ["indoor"])[0]
     assert single.depth is not None
@@ -162,9 +155,9 @@ def test_the_router_is_loaded_only_when_asked_for(monkeypatch: pytest.MonkeyPatc
         return FakeRouter(0.75)
 
     monkeypatch.setattr(SceneRouter, "load", load)
-    InferActor(settings_of(), Remote())
+    InferActor(settings_of(), LocalBoard())
     assert loads == []
-    routed = InferActor(replace(settings_of(), use_router=True, router_weights="/w/clip.pt"), Remote())
+    routed = InferActor(replace(settings_of(), use_router=True, router_weights="/w/clip.pt"), LocalBoard())
     row = infer(routed, good("a", faces(count=1)[0], scene=None))[0]
     assert (row["scene"], row["p_outdoor"]) == ("outdoor", 0.75)
     assert loads == [("/w/clip.pt", torch.device("cpu"))]
@@ -172,27 +165,130 @@ def test_the_router_is_loaded_only_when_asked_for(monkeypatch: pytest.MonkeyPatc
 
 def test_a_failed_load_is_raised_by_the_call(tmp_path: Path) -> None:
     """A checkpoint that cannot be loaded lets the actor start and fails every block with the reason."""
-    progress = Remote()
+    progress = LocalBoard()
     broken = InferActor(replace(settings_of(), checkpoint=str(tmp_path / "gone")), progress)
     table = to_table([good("a", faces(count=1)[0])], READ_SCHEMA, 1, "test")
     for _ in range(2):
         with pytest.raises(CheckpointError, match=r"gone: no such checkpoint folder"):
             broken(table)
-    assert progress.workers == []
+    assert progress.board.workers == []
 
 
-def test_faces_of_another_size_are_an_error(actor: InferActor) -> None:
-    """Faces that do not fit the checkpoint are no prediction of garbage."""
-    table = to_table([good("a", np.zeros((6, FACE // 2, FACE // 2, 3), np.uint8))], READ_SCHEMA, 1, "test")
-    with pytest.raises(ValueError, match="reshape"):
-        actor(table)
+def test_faces_of_another_size_are_rejected(actor: InferActor) -> None:
+    """Faces that do not fit the checkpoint are no prediction of garbage; the row beside them is predicted."""
+    small = good("a", np.zeros((6, FACE // 2, FACE // 2, 3), np.uint8))
+    first, second = infer(actor, small, good("b", faces(count=1)[0]))
+    assert (first["error_class"], first["stage"], first["depth"]) == ("internal_error", "infer", None)
+    assert "reshape" in first["message"]
+    assert second["error_class"] is None
+    assert second["depth"]
+
+
+class Memory:
+    """A predictor that fits so many panoramas at a time, and none whose first pixel is 255."""
+
+    def __init__(self, predictor: Predictor, fits: int) -> None:
+        self.predictor, self.fits, self.calls = predictor, fits, []
+
+    def __call__(self, pixels: np.ndarray, scenes: list[str | None]) -> list[FacePrediction]:
+        self.calls.append(len(pixels))
+        if len(pixels) > self.fits or (pixels[:, 0, 0, 0, 0] == 255).any():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.predictor(pixels, scenes)
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory the same rows are done in smaller batches, what fits is remembered and told to the board."""
+    board = LocalBoard()
+    actor = InferActor(replace(settings_of(), batch_size=4), board)
+    memory = Memory(actor.predictor, fits=2)
+    monkeypatch.setattr(actor, "predictor", memory)
+    pixels = faces(count=2)
+    rows = infer(actor, *(good(f"{n}", pixels[n % 2]) for n in range(5)))
+    assert memory.calls == [4, 2, 2, 1]
+    assert all(row["depth"] and row["error_class"] is None for row in rows)
+    assert board.board.state()[2] == {"CPU": 2}
+    later = InferActor(replace(settings_of(), batch_size=4, fitting={"CPU": 2}), LocalBoard())
+    assert later.batches.size == 2
+
+
+def test_a_panorama_that_does_not_fit_alone_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single row that exhausts the memory is a reject with the cause and the way out; the others are predicted."""
+    actor = InferActor(replace(settings_of(), batch_size=4), LocalBoard())
+    monkeypatch.setattr(actor, "predictor", Memory(actor.predictor, fits=4))
+    pixels = faces(count=2)
+    pixels[:, 0, 0, 0, 0] = 0
+    large = pixels[0].copy()
+    large[0, 0, 0, 0] = 255
+    rows = infer(actor, good("a", pixels[0]), good("large", large), good("b", pixels[1]))
+    assert [row["error_class"] for row in rows] == [None, "out_of_memory", None]
+    assert "Tried to allocate 2.00 GiB" in rows[1]["message"]
+    assert "--retry-rejects out_of_memory" in rows[1]["message"]
+
+
+@pytest.mark.parametrize("head", ["depth", "normals", "sky", "log_scale"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_output_that_is_no_number_is_rejected(monkeypatch: pytest.MonkeyPatch, head: str, value: float) -> None:
+    """One NaN or infinity anywhere in the network's output rejects its row, and not its neighbour."""
+    actor = InferActor(replace(settings_of(), batch_size=2), LocalBoard())
+    network = actor.predictor.model
+
+    class Spoilt:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(network, name)
+
+        def __call__(self, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
+            raw = network(*arguments, **options)
+            raw[head] = raw[head].clone()
+            raw[head][(1, *(-1 for _ in raw[head].shape[1:]))] = value
+            return raw
+
+    monkeypatch.setattr(actor.predictor, "model", Spoilt())
+    pixels = faces(count=2)
+    rows = infer(actor, good("a", pixels[0]), good("b", pixels[1]))
+    assert [row["error_class"] for row in rows] == [None, "non_finite_prediction"]
+    assert rows[1]["message"].startswith("/in/b.jpg: the network's output is not all finite")
+    assert rows[1]["depth"] is None
+
+
+def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a CUDA error the actor's process ends, for Ray to start another; the rows are not rejected."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(code: int) -> None:
+        raise Ended(code)
+
+    def fail(*_: Any) -> list[FacePrediction]:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    actor = InferActor(settings_of(), LocalBoard())
+    monkeypatch.setattr(actor, "predictor", fail)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(Ended, match=str(EXIT_DEVICE_LOST)):
+        infer(actor, good("a", faces(count=1)[0]))
+
+
+def test_actors_that_die_while_loading_are_not_started_for_ever() -> None:
+    """After several actors in a row that never were ready, the next one says so instead of loading."""
+    board = LocalBoard()
+    for _ in range(MAX_FAILED_STARTS):
+        board.board.worker_starting()
+    table = to_table([good("a", faces(count=1)[0])], READ_SCHEMA, 1, "test")
+    with pytest.raises(PagerError, match=r"6 model actors in a row died while loading .* give them more"):
+        InferActor(settings_of(), board)(table)
+    board = LocalBoard()
+    for _ in range(3 * MAX_FAILED_STARTS):
+        InferActor(settings_of(), board)
+    assert len(board.board.workers) == 3 * MAX_FAILED_STARTS
 
 
 def test_a_worker_describes_itself() -> None:
     """A ready actor reports once what its predictions depend on besides the configuration."""
-    progress = Remote()
+    progress = LocalBoard()
     InferActor(replace(settings_of(), precision="bfloat16"), progress)
-    (worker,) = progress.workers
+    (worker,) = progress.board.workers
     assert worker == describe_worker("bfloat16", torch.device("cpu"))
     assert (worker["process"], worker["torch"], worker["cuda"]) == (str(os.getpid()), torch.__version__, None)
     assert worker["device"].startswith("CPU (")
@@ -202,9 +298,9 @@ def test_threads_are_set_where_they_are_given(monkeypatch: pytest.MonkeyPatch) -
     """An actor on CPUs uses the threads it was given, others keep torch's own number."""
     seen: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
-    InferActor(settings_of(), Remote())
+    InferActor(settings_of(), LocalBoard())
     assert seen == []
-    InferActor(replace(settings_of(), threads=3), Remote())
+    InferActor(replace(settings_of(), threads=3), LocalBoard())
     assert seen == [3]
 
 

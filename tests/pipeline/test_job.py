@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,6 +14,7 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.listing import list_inputs
 from pager_ray.pipeline.job import run_job
+from pager_ray.reader.verify import verify_output
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout
 from pager_ray.write.lease import Lease
@@ -132,10 +134,11 @@ def test_the_same_command_again_does_nothing(tmp_path, samples, tiny_unified):
     """A complete run is complete: no shard is added or touched."""
     config = config_of(samples, tiny_unified, tmp_path / "run")
     run_job(config)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "predictions").iterdir()}
     summary = run_job(config)
     assert summary.fresh == 0
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")} == before
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "predictions").iterdir()} == before
+    assert len(pager_ray.open_run(tmp_path / "run")) == 8
 
 
 def test_another_configuration_is_refused(tmp_path, samples, tiny_unified, capsys):
@@ -176,18 +179,70 @@ def test_a_refused_output_is_left_alone(tmp_path, samples, tiny_unified):
 
 
 def test_lost_shards_are_done_again(tmp_path, samples, tiny_unified):
-    """A shard whose commit record is missing does not count: readers do not see it, the next start replaces it."""
+    """A shard that the ledger does not name does not count: readers do not see it, the next start replaces it."""
     config = config_of(samples, tiny_unified, tmp_path / "run", "output.rows_per_shard=2")
     run_job(config)
-    committed = sorted((tmp_path / "run" / "state" / "committed").iterdir())
-    lost = pq.read_table(committed[0]).column("id").to_pylist()
-    committed[0].rename(committed[0].with_suffix(".pending.parquet"))
+    (ledger,) = (tmp_path / "run" / "state" / "ledger").iterdir()
+    standing = pq.read_table(ledger)
+    shard = standing.column("shard")[0]
+    keep = pc.not_equal(standing.column("shard"), shard)
+    lost = standing.filter(pc.invert(keep)).column("id").to_pylist()
+    pq.write_table(standing.filter(keep), ledger)
     run = pager_ray.open_run(tmp_path / "run")
     assert not set(lost) & set(run.ids())
     summary = run_job(config)
     assert summary.fresh == len(lost)
     run.refresh()
     assert len(run.ids()) == len(set(run.ids())) == 8
+    assert not (tmp_path / "run" / "predictions" / f"{shard}.parquet").exists()
+
+
+def test_rejects_are_done_again_on_request(tmp_path, samples, tiny_unified, capsys):
+    """--retry-rejects does a class again: what succeeds moves to the predictions, the rest counts its attempts."""
+    pictures = sorted(samples.parent.glob("*.jpg"))
+    late, text = tmp_path / "late.jpg", tmp_path / "text.jpg"
+    text.write_text("these are words, not pixels")
+    names = ["late", "never", "text", "good", "good"]
+    places = [late, tmp_path / "never.jpg", text, pictures[0], pictures[1]]
+    rows = [f"{name},{place},indoor" for name, place in zip(names, places, strict=True)]
+    listing = tmp_path / "list.csv"
+    listing.write_text("id,uri,scene\n" + "\n".join(rows) + "\n")
+    command = ["run", f"input.uris={listing}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}",
+               "compute.gpus_per_worker=0"]  # fmt: skip
+    assert exit_code(command) == 3
+
+    def told():
+        run = pager_ray.open_run(tmp_path / "run")
+        assert verify_output(tmp_path / "run").problems == []
+        rejects = {row["id"]: (row["error_class"], row["attempts"]) for row in run.rejects().to_pylist()}
+        # Readers that know no ledger see the same.
+        files = [pq.read_table(path) for path in (tmp_path / "run" / "rejects").iterdir()]
+        assert sorted(name for file in files for name in file.column("id").to_pylist()) == sorted(rejects)
+        return sorted(run.ids()), rejects
+
+    listed = {"good~2": ("duplicate_id", 1)}
+    missing = {"late": ("missing", 1), "never": ("missing", 1), "text": ("not_an_image", 1)}
+    assert told() == (["good"], missing | listed)
+
+    late.write_bytes(pictures[2].read_bytes())
+    assert exit_code(command) == 3
+    assert told() == (["good"], missing | listed)
+
+    assert exit_code([*command, "--retry-rejects", "missing"]) == 3
+    assert told() == (["good", "late"], {"never": ("missing", 2), "text": ("not_an_image", 1)} | listed)
+    (tmp_path / "never.jpg").write_bytes(pictures[3].read_bytes())
+    text.write_bytes(pictures[4].read_bytes())
+    # The bare option, with an override behind it.
+    assert exit_code(["run", "--retry-rejects", *command[1:]]) == 3
+    assert told() == (["good", "late", "never", "text"], listed)
+
+    capsys.readouterr()
+    assert exit_code([*command, "--retry-rejects=transient"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "--retry-rejects: " in message
+    assert "has no reject of class 'transient' to try again; it has duplicate_id (1)" in message
+    assert exit_code([*command, "--retry-rejects", "--overwrite"]) == 2
+    assert "give one of them" in capsys.readouterr().err
 
 
 def test_the_error_budget_stops_the_run(tmp_path, samples, tiny_unified, capsys):

@@ -10,16 +10,16 @@ import pytest
 import ray
 
 from pager_ray.pipeline import progress
-from pager_ray.pipeline.progress import QUIET_SECONDS, Board, ProgressLog
+from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS, MAX_MODEL_DEATHS, QUIET_SECONDS, Board, ProgressLog
 from pager_ray.report.progress import Counts
 
 
 def test_the_board_adds_up_shards() -> None:
     """Rows of every shard count on top of what earlier starts finished."""
     board = Board(Counts(100, predicted=10, rejected=1), None)
-    board.add(4, 0)
-    board.add(3, 2)
-    counts, workers = board.state()
+    board.end("write", "t0", 4, 0)
+    board.end("write", "t1", 3, 2)
+    counts, workers, _ = board.state()
     assert counts == Counts(100, predicted=17, rejected=3)
     assert counts.done == 20
     assert workers == []
@@ -39,8 +39,59 @@ def test_the_board_remembers_workers() -> None:
 def test_the_budget_is_what_may_be_rejected(limit: int | None, rejected: int, over: bool) -> None:
     """A run may have as many rejects as its budget says, and not one more; without one, any number."""
     board = Board(Counts(10, rejected=1 if rejected else 0), limit)
-    board.add(5, max(rejected - 1, 0))
+    board.end("write", "t0", 5, max(rejected - 1, 0))
     assert board.over_budget() == over
+
+
+def test_the_board_counts_the_dead() -> None:
+    """What was begun and never ended has died; what ended is forgotten, however often it is done again."""
+    board = Board(Counts(10), None)
+    assert [board.begin("read", "t")[0] for _ in range(3)] == [0, 1, 2]
+    assert board.begin("stitch", "t") == (0, None)
+    board.end("read", "t")
+    assert board.begin("read", "t") == (0, None)
+    assert [board.try_alone("read", "t", "a") for _ in range(2)] == [0, 1]
+    board.survived("read", "t", "a")
+    assert board.try_alone("read", "t", "a") == 0
+    assert board.try_alone("read", "u", "a") == 0
+    board.end("read", "t")
+    assert board.try_alone("read", "t", "a") == 0
+
+
+def test_models_that_only_die_stop_the_job() -> None:
+    """So many deaths of model actors without one batch between them are nobody's fault but the cluster's."""
+    board = Board(Counts(10), None)
+    for _ in range(MAX_MODEL_DEATHS):
+        assert board.begin("infer", "t")[1] is None
+    board.begin("infer", "other")
+    board.end("infer", "other")
+    assert board.why_stop() is None
+    for _ in range(MAX_MODEL_DEATHS):
+        board.begin("infer", "t")
+    assert "model actors died 24 times in a row" in str(board.why_stop())
+    assert board.begin("read", "u")[1] == board.why_stop()
+
+
+def test_errors_of_most_rows_stop_the_job() -> None:
+    """Unforeseen errors of a few rows among many are theirs; when most rows meet them, the job is broken."""
+    board = Board(Counts(10_000, predicted=5_000), None)
+    board.end("write", "t", 100, 0)
+    for _ in range(2 * MAX_INTERNAL_ERRORS - 14):
+        board.internal_error("KeyError: 'x' (stage stitch)")
+    assert board.why_stop() is None
+    board.internal_error("KeyError: 'x' (stage stitch)")
+    assert "51 rows met errors that nobody foresaw, the last one KeyError: 'x'" in str(board.why_stop())
+
+
+def test_the_smallest_batch_that_fits_counts() -> None:
+    """Of several workers on one kind of device, the one with the least room decides; it may grow again."""
+    board = Board(Counts(1), None)
+    board.fits("A", "w1", 2)
+    board.fits("A", "w2", 3)
+    board.fits("B", "w3", 1)
+    assert board.state()[2] == {"A": 2, "B": 1}
+    board.fits("A", "w1", 4)
+    assert board.state()[2] == {"A": 3, "B": 1}
 
 
 class Clock:
@@ -56,11 +107,11 @@ class Clock:
         self.now += self.step
         return not self.states
 
-    def get(self, *_: object, **__: object) -> tuple[Counts, list[object]]:
+    def get(self, *_: object, **__: object) -> tuple[Counts, list[object], dict[str, int]]:
         state = self.states.pop(0)
         if isinstance(state, Exception):
             raise state
-        return Counts(100, predicted=state), []
+        return Counts(100, predicted=state), [], {}
 
 
 def told(
@@ -100,7 +151,7 @@ def test_a_board_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch, ca
 
 def test_the_log_stops_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the block ends the thread, also when the job fails."""
-    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), []))
+    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), [], {}))
     log = ProgressLog(SimpleNamespace(state=SimpleNamespace(remote=lambda: None)), interval=3600)
 
     def fail() -> None:

@@ -1,8 +1,7 @@
-"""The writer's part in the commit: names that match one shard each, counts, and the error budget."""
+"""The writer's part in the commit: one shard counts per task, whoever dies, and nothing past budget or lease."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,115 +9,139 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
-from ray.data.block import BlockAccessor
 
-from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
+from pager_ray.pipeline import sink as sink_module
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
-from pager_ray.pipeline.sink import ShardNames, ShardSink
+from pager_ray.pipeline.sink import MAX_DEATHS, ShardSink
+from pager_ray.report.progress import Counts
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout, predictions_schema
 from pager_ray.write.layout import SHARD_NAME
+from tests.pipeline.boards import LocalBoard, answers_at_once
+
+__all__ = ["answers_at_once"]
 
 WRITE = "0123456789abcdef0123456789abcdef"
-TASKS = [*range(2_000), *(10**power + offset for power in range(4, 8) for offset in (-1, 0, 1)), 99_999_999]
-
-
-def test_no_shard_name_is_the_start_of_another() -> None:
-    """Commit records match shards by prefix, so no name of a run's up to 10⁸ tasks may start another's."""
-    names = sorted(ShardNames().get_filename_for_task(WRITE, task).removesuffix(".parquet") for task in set(TASKS))
-    assert len(names) == len(set(TASKS))
-    # In sorted order a prefix stands right before the first name that it starts.
-    assert [pair for pair in pairwise(names) if pair[1].startswith(pair[0])] == []
-
-
-def test_shard_names_are_the_same_for_a_repeated_task() -> None:
-    """A repeated task writes over its first attempt; another start of the run writes beside it."""
-    names = ShardNames(file_format="parquet")
-    assert (
-        names.get_filename_for_task(WRITE, 7)
-        == names.get_filename_for_task(WRITE, 7)
-        == "0123456789ab-00000007.parquet"
-    )
-    assert names.get_filename_for_task(WRITE[::-1], 7) != names.get_filename_for_task(WRITE, 7)
-
-
-class Progress:
-    """A board without Ray: a method's ``remote`` answers at once."""
-
-    def __init__(self, stop: str | None) -> None:
-        self.added: list[tuple[int, int]] = []
-        self.why_stop = SimpleNamespace(remote=lambda: stop)
-        self.add = SimpleNamespace(remote=lambda *counts: self.added.append(counts))
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> RunLayout:
     layout = RunLayout(Folder(str(tmp_path / "run")))
     layout.make()
+    layout.ledger.begin(1)
     return layout
 
 
-def sink_of(layout: RunLayout, progress: Progress) -> ShardSink:
+def sink_of(layout: RunLayout, board: LocalBoard) -> ShardSink:
     schema = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp", face_size=8, fov=90.0)
-    return ShardSink(layout, schema, 4, progress)
+    return ShardSink(layout, 1, schema, 4, board)
 
 
-def block() -> pa.Table:
-    good = [{"id": name, "uri": f"/in/{name}.jpg", "map_height": 8, "map_width": 16} for name in ("a", "b")]
+def block(*names: str) -> pa.Table:
+    good = [{"id": name, "uri": f"/in/{name}.jpg", "map_height": 8, "map_width": 16} for name in names]
     bad = {"id": "c", "uri": "/in/c.jpg", "stage": "read", "error_class": "missing", "message": "gone", "attempts": 1}
-    return to_table([*good, bad], ENCODE_SCHEMA, 3, "test")
+    return to_table([*good, bad], ENCODE_SCHEMA, len(good) + 1, "test")
 
 
-def write(sink: ShardSink, monkeypatch: pytest.MonkeyPatch, task: int = 3) -> None:
-    monkeypatch.setattr(ray, "get", lambda answer: answer)
+def write(sink: ShardSink, task: int = 3) -> None:
     context: Any = SimpleNamespace(kwargs={"write_uuid": WRITE}, task_idx=task)
-    sink.write_block(BlockAccessor.for_block(block()), 0, context)
+    sink.write([block("a"), ENCODE_SCHEMA.empty_table(), block("b").slice(0, 1)], context)
 
 
-def test_a_block_becomes_the_shard_of_its_commit_record(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block's predictions and rejects land under the name that its commit record carries, and are counted."""
-    progress = Progress(stop=None)
-    write(sink_of(layout, progress), monkeypatch)
-    name = ShardNames().get_filename_for_task(WRITE, 3)
-    assert pq.read_table(layout.results.join(name)).column("id").to_pylist() == ["a", "b"]
-    assert pq.read_table(layout.rejects.join(name)).column("id").to_pylist() == ["c"]
-    assert progress.added == [(2, 1)]
+def test_blocks_become_one_shard_that_counts(layout: RunLayout) -> None:
+    """A task's blocks land in one shard, results and rejects; the ledger names its rows, the board counts them."""
+    board = LocalBoard()
+    write(sink_of(layout, board))
+    standing = layout.ledger.read()
+    assert standing.column("id").to_pylist() == ["a", "b", "c"]
+    (shard,) = set(standing.column("shard").to_pylist())
+    assert SHARD_NAME.fullmatch(shard)
+    assert pq.read_table(layout.results.join(f"{shard}.parquet")).column("id").to_pylist() == ["a", "b"]
+    assert pq.read_table(layout.rejects.join(f"{shard}.parquet")).column("id").to_pylist() == ["c"]
+    assert board.board.counts == Counts(100, predicted=2, rejected=1)
 
 
-def test_beyond_the_budget_nothing_is_written(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a run has more rejects than it may, the next block fails before it is written or counted."""
-    progress = Progress(stop="budget")
+def test_a_repeated_task_changes_nothing(layout: RunLayout) -> None:
+    """A task that Ray does again after its end leaves shard, ledger and counts as they are."""
+    board = LocalBoard()
+    write(sink_of(layout, board))
+    before = layout.ledger.read()
+    write(sink_of(layout, board))
+    assert layout.ledger.read().equals(before)
+    assert len(layout.results.names()) == len(layout.rejects.names()) == 1
+    assert board.board.counts == Counts(100, predicted=2, rejected=1)
+
+
+@pytest.mark.parametrize("step", ["before the record", "after the record"])
+def test_a_writer_that_dies_is_followed(layout: RunLayout, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Dead before its record, the rows are written again; dead after it, they are only counted."""
+
+    class Died(BaseException):
+        pass
+
+    def die(*arguments: Any) -> bool:
+        if step == "after the record":
+            commit(*arguments)
+        raise Died
+
+    board = LocalBoard()
+    commit = layout.ledger.commit
+    with monkeypatch.context() as patch:
+        patch.setattr(layout.ledger, "commit", die)
+        with pytest.raises(Died):
+            write(sink_of(layout, board))
+    assert board.board.counts.done == 0
+    write(sink_of(layout, board))
+    assert layout.ledger.read().column("id").to_pylist() == ["a", "b", "c"]
+    assert board.board.counts == Counts(100, predicted=2, rejected=1)
+    assert layout.drop_uncommitted(layout.committed_shards()) == (step == "before the record")
+
+
+def test_a_shard_that_only_kills_stops_the_job(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task whose workers die each time ends the job with its first row and a way out, not in an endless loop."""
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: Any) -> pa.Table:
+        raise Died
+
+    sink = sink_of(layout, LocalBoard())
+    monkeypatch.setattr(sink_module, "write_shard", die)
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(Died):
+            write(sink)
+    with pytest.raises(PagerError, match=r"starts with 'a' killed its worker 8 times.*output\.rows_per_shard"):
+        write(sink)
+
+
+def test_beyond_the_budget_nothing_is_written(layout: RunLayout) -> None:
+    """Once a run has more rejects than it may, the next task fails before it is written or counted."""
+    board = LocalBoard(Counts(100, rejected=3), max_rejects=2)
     with pytest.raises(ErrorBudgetExceeded, match=r"errors\.max_rejects"):
-        write(sink_of(layout, progress), monkeypatch)
+        write(sink_of(layout, board))
     assert layout.results.names() == layout.rejects.names() == []
-    assert progress.added == []
+    assert board.board.counts.done == 3
 
 
-def test_a_lost_output_is_not_written_to(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_output_is_not_written_to(layout: RunLayout) -> None:
     """Once another job has the output, a writer of this one fails before it writes or counts anything."""
-    progress = Progress(stop="lost")
+    board = LocalBoard()
+    board.board.lose_output()
     with pytest.raises(OutputInUseError, match="another job has taken over"):
-        write(sink_of(layout, progress), monkeypatch)
+        write(sink_of(layout, board))
     assert layout.results.names() == layout.rejects.names() == []
-    assert progress.added == []
 
 
-def test_the_folder_stays_when_all_is_rejected(layout: RunLayout) -> None:
-    """A run that ends without predictions keeps the empty folder: it is part of every run."""
-    sink = sink_of(layout, Progress(stop=None))
-    sink.has_created_dir = True
-    sink.on_write_complete(SimpleNamespace(num_rows=0))
-    assert layout.results.filesystem.isdir(layout.results.path)
+def test_what_the_board_found_out_stops_writers(layout: RunLayout) -> None:
+    """A reason to stop that the board has reaches the user as it is."""
+    board = LocalBoard()
+    board.board.fatal = "model actors died 24 times in a row"
+    with pytest.raises(PagerError, match=r"^model actors died 24 times in a row$"):
+        write(sink_of(layout, board))
 
 
 def test_the_writer_asks_for_whole_shards(layout: RunLayout) -> None:
     """Blocks reach the writer with as many rows as a shard is to have."""
-    assert sink_of(layout, Progress(stop=None)).min_rows_per_write == 4
-
-
-def test_shard_names_are_those_that_cleaning_up_knows() -> None:
-    """What the writer calls its shards is what a later start may delete when it was not committed."""
-    for task in (0, 12, 99_999_999):
-        name = ShardNames().get_filename_for_task(WRITE, task)
-        assert SHARD_NAME.fullmatch(name.removesuffix(".parquet"))
+    assert sink_of(layout, LocalBoard()).min_rows_per_write == 4

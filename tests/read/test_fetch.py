@@ -14,8 +14,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
 
 SECRET = "hunter2"
+AT_ONCE = Retry(0)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +45,14 @@ def server() -> Iterator[str]:
     listening.server_close()
 
 
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
 def refused(uri: str) -> InputError:
     with pytest.raises(InputError) as caught:
-        fetch(uri)
+        fetch(uri, AT_ONCE)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
     return caught.value
@@ -103,8 +110,9 @@ def test_a_file_without_rights_is_denied(monkeypatch: pytest.MonkeyPatch) -> Non
         (401, "permission_denied"),
         (403, "permission_denied"),
         (404, "missing"),
-        (429, "read_failed"),
-        (500, "read_failed"),
+        (429, "transient"),
+        (500, "transient"),
+        (418, "read_failed"),
     ],
 )
 def test_http_statuses_have_classes(server: str, status: int, error_class: str) -> None:
@@ -118,7 +126,8 @@ def test_http_statuses_have_classes(server: str, status: int, error_class: str) 
 @pytest.mark.parametrize(
     ("uri", "error_class"),
     [
-        (f"http://user:{SECRET}@127.0.0.1:9/a.jpg?sig={SECRET}", "read_failed"),
+        (f"http://user:{SECRET}@127.0.0.1:9/a.jpg?sig={SECRET}", "transient"),
+        (f"http://user:{SECRET}@no-such-host.invalid/a.jpg?sig={SECRET}", "read_failed"),
         (f"http://127.0.0.1:{SECRET}@9:x/a.jpg?sig={SECRET}", "unsupported_uri"),
         (f"http://[bad/a.jpg?sig={SECRET}", "unsupported_uri"),
         (f"nosuch://user:{SECRET}@host/a.jpg", "unsupported_uri"),
@@ -134,6 +143,7 @@ def test_unusable_addresses_are_input_errors(uri: str, error_class: str) -> None
     [
         (NoCredentialsError(), True),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), True),
+        (caused_by(EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), ConnectionResetError()), False),
         (ParamValidationError(report="bucket name"), False),
     ],
 )
@@ -148,4 +158,26 @@ def test_an_unusable_store_is_no_fault_of_one_input(
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
     with pytest.raises(StorageError if stops else InputError, match=r"s3://bucket/a\.jpg"):
-        fetch("s3://bucket/a.jpg")
+        fetch("s3://bucket/a.jpg", AT_ONCE)
+
+
+def test_what_passes_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A read that fails twice in passing gives its bytes; one that goes on failing is a transient reject that says so."""
+    failures = [TimeoutError(), ConnectionResetError(104, "Connection reset by peer")]
+
+    class Store:
+        def cat_file(self, path: str) -> bytes:
+            if failures:
+                raise failures.pop()
+            return b"bytes"
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
+    assert fetch("s3://bucket/a.jpg", Retry(60)) == b"bytes"
+    failures += [TimeoutError()] * 1000
+    with pytest.raises(
+        InputError, match=r"^s3://bucket/a\.jpg: could not be read in \d+ attempts \(TimeoutError\); "
+    ) as caught:
+        fetch("s3://bucket/a.jpg", Retry(0.2))
+    assert "--retry-rejects" in str(caught.value)
+    assert caught.value.error_class == "transient"
+    assert caught.value.attempts == 1000 - len(failures)

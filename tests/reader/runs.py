@@ -17,6 +17,7 @@ from pager_ray.write.layout import RUN_FILE
 from pager_ray.write.runfile import begin_start, end_start, new_run_file
 
 HEIGHT, WIDTH, FACE = 16, 32, 8
+GENERATION = 1
 
 
 def maps_of(name: str, projection: str = "erp") -> dict[str, np.ndarray]:
@@ -52,6 +53,7 @@ class SmallRun:
     def __post_init__(self) -> None:
         self.layout = RunLayout(Folder(str(self.folder)))
         self.layout.make()
+        self.layout.ledger.begin(GENERATION)
         self.arrays = tuple(name for name in ("depth", "normals", "sky") if name in self.modalities)
         self.manifest = new_run_file(
             {"output": {"projection": self.projection, "format": self.output_format}},
@@ -90,9 +92,10 @@ class SmallRun:
             face_size=FACE,
             fov=90.0,
         )
-        suffix = ".parquet" if committed else ".pending.parquet"
-        self.layout.committed.write(f"{shard}{suffix}", b"ids")
-        write_shard(self.layout, shard, to_table(list(rows), ENCODE_SCHEMA, len(rows), "test"), schema)
+        record = write_shard(self.layout, shard, to_table(list(rows), ENCODE_SCHEMA, len(rows), "test"), schema)
+        if committed:
+            (self.layout.ledger.folder / f"{GENERATION:08}").delete([f"{shard}.parquet"])
+            self.layout.ledger.commit(GENERATION, shard, record)
 
     def _coded(self, name: str, array: np.ndarray) -> bytes:
         return get_codec(name, self.codec).encode(array)  # type: ignore[arg-type]

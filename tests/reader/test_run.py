@@ -229,7 +229,10 @@ def test_a_run_file_without_its_sections_is_named(small: SmallRun, section: str,
     if section != "state":
         small.manifest[section] = value
     small.save()
-    with pytest.raises(StorageError, match=r"its run\.json (lacks|cannot be understood)"):
+    with pytest.raises(
+        StorageError,
+        match=r"its run\.json (lacks|cannot be understood) .*; restore it from a copy, or start the run anew",
+    ):
         open_run(small.folder)
 
 
@@ -251,7 +254,7 @@ def test_damaged_shards_are_named(small: SmallRun, how: str) -> None:
     opened.ids()
     damage(small.folder / "predictions" / "s1.parquet", how)
     damage(small.folder / "rejects" / "s1.parquet", how)
-    for ask in (run.ids, run.table, lambda: len(run), lambda: opened["a"]):
+    for ask in (run.table, lambda: opened["a"]):
         with pytest.raises(StorageError, match=r"predictions/s1\.parquet: is no readable shard"):
             ask()
     with pytest.raises(StorageError, match=r"rejects/s1\.parquet: is no readable shard"):
@@ -267,7 +270,7 @@ def test_a_damaged_map_is_never_shown(small: SmallRun) -> None:
     start = content.index(blob) + len(blob) // 2
     path.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
     run = open_run(small.folder)
-    with pytest.raises(StorageError, match=r"predictions/s1\.parquet: depth of 'a': .*damaged"):
+    with pytest.raises(StorageError, match=r"predictions/s1\.parquet: depth of 'a': .*damaged.*; .*restore its file"):
         _ = run["a"].depth
     np.testing.assert_array_equal(run["a"].sky, maps_of("a")["sky"])
     np.testing.assert_array_equal(run["b/room 1"].depth, maps_of("b/room 1")["depth"])
@@ -391,3 +394,15 @@ def test_compressed_npz_files_read_too(npz_run: SmallRun) -> None:
     assert zipfile.ZipFile(file).infolist()[0].compress_type == zipfile.ZIP_DEFLATED
     npz_run.layout.npz("depth").write("x.npz", file.getvalue())
     np.testing.assert_array_equal(open_run(npz_run.folder)["x"].depth, maps_of("x")["depth"])
+
+
+def test_scores_are_no_run(small: SmallRun) -> None:
+    """The output of an evaluation is told from a run's, with what to read there instead."""
+    small.manifest["identity"]["job"] = "evaluate"
+    small.save()
+    with pytest.raises(RunNotFoundError) as caught:
+        open_run(small.folder)
+    assert str(caught.value) == (
+        f"{small.folder}: holds scores of `pager-ray evaluate`, no predictions of a run; read metrics/report.json and "
+        "metrics/samples/*.parquet there"
+    )

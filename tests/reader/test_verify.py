@@ -53,12 +53,12 @@ def test_a_sound_run_has_no_problems(tmp_path: Path, projection: str, output_for
 def test_what_is_lost_or_twice_is_named(tmp_path: Path) -> None:
     """Missing, duplicated and unlisted ids, and shards without a commit, each by name; the exit code is 1."""
     small = sound(tmp_path / "run")
-    (small.folder / "state" / "committed" / "s1.parquet").rename(
-        small.folder / "state" / "committed" / "s1.pending.parquet"
-    )
+    (small.folder / "state" / "ledger" / "00000001" / "s1.parquet").unlink()
     small.write("s3", small.prediction("c"), small.prediction("stranger"))
+    orphan = "0123456789ab-00000007-a1b2c3"
+    small.write(orphan, small.prediction("a"), committed=False)
     problems = dict(problems_of(small))
-    assert "first: s1.pending.parquet" in problems["state/committed"]
+    assert orphan in problems[str(small.folder / "predictions")]
     assert problems["'a'"].startswith("has no result")
     assert problems["'bad'"].startswith("has no result")
     assert problems["'c'"] == "is stored more than once"
@@ -105,8 +105,25 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     small = sound(tmp_path / "run")
     path = small.folder / "predictions" / "s2.parquet"
     path.write_bytes(path.read_bytes()[:-100])
-    [(_, what)] = problems_of(small)
-    assert "s2.parquet: is no readable shard" in what
+    problems = dict(problems_of(small))
+    assert "s2.parquet: is no readable shard" in problems[str(path)]
+    assert "s2.parquet: is no readable shard" in problems["'c'"]
+
+
+def test_exchanged_and_lost_shards_are_named(tmp_path: Path) -> None:
+    """A shard with other bytes or rows than were committed, or none at all, is named with what it should hold."""
+    small = sound(tmp_path / "run")
+    small.write("s2", small.prediction("b/room 1", depth_p50=9.0), small.prediction("c"), committed=False)
+    path = str(small.folder / "predictions" / "s2.parquet")
+    assert problems_of(small) == [(path, "is not the file that was committed (its SHA-256 differs)")]
+    assert problems_of(small, sample=0.0) == []
+    small.write("s2", small.prediction("c"), small.prediction("b/room 1"), committed=False)
+    assert (path, "holds other rows than the 2 that were committed (first: 'b/room 1')") in problems_of(small)
+    Path(path).unlink()
+    assert "does not exist" in dict(problems_of(small, sample=0.0))[path]
+    (small.folder / "rejects" / "s1.parquet").unlink()
+    rejects = str(small.folder / "rejects" / "s1.parquet")
+    assert dict(problems_of(small))[rejects] == "lacks 1 of its 1 rejects (first: 'bad')"
 
 
 def test_npz_files_that_are_gone_are_named(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_scores_that_are_no_numbers_are_refused(value: float | None) -> None:
     """A row without a finite score is an error that names it; it never becomes part of a mean."""
     rows = [dict(row) for row in ROWS]
     rows[3]["normals_mean"] = value
-    with pytest.raises(PagerError, match=f"{rows[3]['id']}.*normals_mean"):
+    with pytest.raises(PagerError, match=f"{rows[3]['id']}.*normals_mean; evaluate anew with --overwrite"):
         state_of(rows)
 
 
@@ -136,16 +136,16 @@ def test_values_that_fit_no_slice_are_refused(column: str, value: object) -> Non
     """Bins, sky shares and labels that would be in no slice, or twice in one, are errors that name id and column."""
     rows = [dict(row) for row in ROWS]
     rows[3][column] = value
-    with pytest.raises(PagerError, match=f"{rows[3]['id']}.* as {column}"):
+    with pytest.raises(PagerError, match=f"{rows[3]['id']}.* as {column}; evaluate anew with --overwrite"):
         state_of(rows)
 
 
 def test_a_panorama_counts_once() -> None:
     """An id that comes twice, in one table or two states, is an error."""
-    with pytest.raises(PagerError, match="twice"):
+    with pytest.raises(PagerError, match=f"'{ROWS[0]['id']}' twice, .*; evaluate anew with --overwrite"):
         state_of([*ROWS, ROWS[0]])
     one, two = state_of(ROWS[:5]), state_of(ROWS[4:])
-    with pytest.raises(PagerError, match="twice"):
+    with pytest.raises(PagerError, match=f"'{ROWS[4]['id']}' twice, .*; evaluate anew with --overwrite"):
         one.merge(two)
 
 
@@ -172,5 +172,7 @@ def test_reports_of_other_versions_are_refused(tmp_path) -> None:
     """A report that this version does not understand is named, not misread."""
     folder = Folder(str(tmp_path))
     folder.write_json("report.json", {"schema_version": "9"})
-    with pytest.raises(StorageError, match="schema version '9'"):
+    with pytest.raises(
+        StorageError, match=r"its report\.json has schema version '9'; .*; evaluate again with this one"
+    ):
         read_report(folder)

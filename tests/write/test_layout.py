@@ -5,6 +5,7 @@ import pytest
 from pager_ray.errors import RunMismatchError
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout
+from pager_ray.write.ledger import record_of
 
 
 @pytest.fixture
@@ -15,31 +16,33 @@ def layout(tmp_path):
 
 
 def test_uncommitted_shards_are_dropped(layout):
-    """What a dead writer left is deleted with its record, in every state it can die in; all else stays."""
-    done, written, half, before = (f"0123456789ab-{number:08}" for number in range(4))
+    """What a dead writer left is deleted, whole or half written; all else stays, files of others included."""
+    done, written, half = (f"0123456789ab-{number:08}-abcdef" for number in range(3))
     for name in (done, written, half, "compacted"):
         layout.results.write(f"{name}.parquet", b"x")
     layout.rejects.write(f"{half}.parquet", b"x")
     layout.rejects.write(f"{done}.parquet", b"x")
-    layout.committed.write(f"{done}.parquet", b"ids")
-    layout.committed.write(f"{written}.pending.parquet", b"ids")
-    layout.committed.write(f"{before}.pending.parquet", b"ids")
+    layout.results.write(f"{half}.parquet.0123abcd.tmp", b"x")
+    layout.root.write("mine.tmp", b"x")
+    layout.ledger.begin(1)
+    layout.ledger.commit(1, done[:21], record_of(done, ["a"], [None], "0"))
     assert layout.committed_shards() == {done}
-    assert layout.drop_uncommitted() == 2
+    assert layout.drop_uncommitted({done}) == 2
     assert layout.results.names() == [f"{done}.parquet", "compacted.parquet"]
     assert layout.rejects.names() == [f"{done}.parquet"]
-    assert layout.committed.names() == [f"{done}.parquet"]
-    assert layout.drop_uncommitted() == 0
+    assert layout.root.names() == ["mine.tmp"]
+    assert layout.drop_uncommitted({done}) == 0
 
 
-@pytest.mark.parametrize("folder", ["results", "rejects", "committed"])
+@pytest.mark.parametrize("folder", ["results", "rejects", "ledger"])
 def test_files_of_others_are_not_taken_over(layout, folder):
     """A new run refuses an output whose folders hold files that no run accounts for, and leaves them alone."""
     layout.check_is_free()
-    getattr(layout, folder).write("mine.parquet", b"x")
+    place = layout.ledger.folder if folder == "ledger" else getattr(layout, folder)
+    place.write("mine.parquet", b"x")
     with pytest.raises(RunMismatchError, match=r"holds 1 files \(first: mine\.parquet\)"):
         layout.check_is_free()
-    assert getattr(layout, folder).names() == ["mine.parquet"]
+    assert place.names() == ["mine.parquet"]
 
 
 def test_clear_leaves_foreign_files(layout):

@@ -57,5 +57,7 @@ def test_other_schema_versions_are_refused(tmp_path):
     output = Folder(str(tmp_path))
     assert read_run_file(output) is None
     output.write_json("run.json", {"schema_version": "99"})
-    with pytest.raises(StorageError, match="schema version '99'"):
+    with pytest.raises(
+        StorageError, match=r"its run\.json has schema version '99'; .*; read it with what wrote it, or choose"
+    ):
         read_run_file(output)

@@ -1,5 +1,7 @@
 """Shards: a block's rows land once each, again under the same name, with columns that explain themselves."""
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ from pager_ray.encode import codec_from_metadata, get_codec
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout, predictions_schema, reconcile, write_shard
+from pager_ray.write.reconcile import drop_superseded, standing_rejects
 
 
 @pytest.fixture
@@ -40,25 +43,38 @@ def bad(name):
 
 
 def test_rows_are_split_by_outcome(layout):
-    """Predictions and rejects land in their folders; previews are named by id."""
-    assert write_shard(layout, "s0", rows_of(good("a/b"), bad("c"), good("d")), schema_of("default")) == (2, 1)
+    """Predictions and rejects land in their folders, the record names them all; previews are named by id."""
+    record = write_shard(layout, "s0", rows_of(good("a/b"), bad("c"), good("d")), schema_of("default"))
+    digest = hashlib.sha256(layout.results.read("s0.parquet")).hexdigest()
+    assert record.to_pylist() == [
+        {"id": "a/b", "shard": "s0", "error_class": None, "sha256": digest},
+        {"id": "d", "shard": "s0", "error_class": None, "sha256": digest},
+        {"id": "c", "shard": "s0", "error_class": "missing", "sha256": None},
+    ]
     predictions = pq.read_table(layout.results.join("s0.parquet"))
     assert predictions.column("id").to_pylist() == ["a/b", "d"]
     assert pq.read_table(layout.rejects.join("s0.parquet")).column("error_class").to_pylist() == ["missing"]
     assert layout.previews.names() == ["a%2Fb.jpg", "d.jpg"]
 
 
-def test_a_repeated_write_replaces_the_first(layout):
-    """Outcomes that change between two attempts of a task leave no trace of the first."""
-    write_shard(layout, "s0", rows_of(good("a"), bad("b")), schema_of("default"))
-    write_shard(layout, "s0", rows_of(bad("a"), bad("b")), schema_of("default"))
-    assert layout.results.names() == []
-    write_shard(layout, "s0", rows_of(good("a"), good("b")), schema_of("default"))
-    assert layout.rejects.names() == []
-    layout.committed.write("s0.parquet", b"ids")
-    result = reconcile(layout, pa.table({"id": ["a", "b"]}))
+def test_rejects_that_were_done_again_leave_their_files(layout):
+    """A reject that a later generation did again is no reject any more, and its row goes when the job ends."""
+    layout.ledger.begin(1)
+    rows = rows_of(good("a"), bad("b"), bad("c"))
+    layout.ledger.commit(1, "t0", write_shard(layout, "s0", rows, schema_of("default")))
+    layout.ledger.begin(2)
+    layout.ledger.commit(2, "t1", write_shard(layout, "s1", rows_of(good("b")), schema_of("default")))
+    standing = layout.ledger.read()
+    result = reconcile(layout, pa.table({"id": ["a", "b", "c"]}), standing)
     assert result.is_whole
-    assert (result.predictions, result.rejects) == (2, 0)
+    assert (result.predictions, result.rejects) == (2, 1)
+    assert standing_rejects(layout, standing, ["id"]).column("id").to_pylist() == ["c"]
+    assert pq.read_table(layout.rejects.join("s0.parquet")).column("id").to_pylist() == ["b", "c"]
+    drop_superseded(layout, standing)
+    assert pq.read_table(layout.rejects.join("s0.parquet")).column("id").to_pylist() == ["c"]
+    layout.ledger.commit(2, "t2", write_shard(layout, "s2", rows_of(good("c")), schema_of("default")))
+    drop_superseded(layout, layout.ledger.read())
+    assert layout.rejects.names() == []
 
 
 def test_columns_explain_themselves(layout):
@@ -103,12 +119,13 @@ def test_npz_format_keeps_arrays_out_of_the_shards(layout):
 
 
 def test_reconciliation_finds_every_difference(layout):
-    """Missing, duplicated and unknown ids are told apart; shards without a commit record do not count."""
-    write_shard(layout, "s0", rows_of(good("a"), bad("b")), schema_of("default"))
-    write_shard(layout, "s1", rows_of(good("b"), good("x")), schema_of("default"))
+    """Missing, duplicated and unknown ids are told apart; shards that are not committed do not count."""
+    s0 = write_shard(layout, "s0", rows_of(good("a"), bad("b")), schema_of("default"))
+    s1 = write_shard(layout, "s1", rows_of(good("b"), good("x")), schema_of("default"))
     write_shard(layout, "s2", rows_of(good("c")), schema_of("default"))
-    for name in ("s0", "s1"):
-        layout.committed.write(f"{name}.parquet", b"ids")
+    layout.ledger.begin(1)
+    for name, record in (("s0", s0), ("s1", s1)):
+        layout.ledger.commit(1, name, record)
     result = reconcile(layout, pa.table({"id": ["a", "b", "c"]}))
     assert (result.missing, result.duplicated, result.unknown) == (["c"], ["b"], ["x"])
     assert not result.is_whole

@@ -1,0 +1,120 @@
+"""Rows that harm their stage are found and left out, and their neighbours are not.
+
+Ray repeats a task whose worker died, for ever if need be: right for a node that was taken away, wrong for a file that
+crashes its decoder each time. So a stage notes on the board what it is about to work on. A block that finds its earlier
+attempt dead goes on row by row, each one noted before it is tried; a row that has killed its worker twice alone, after
+once in company, becomes a reject. Deaths that are nobody's fault seldom meet the same row three times, and where they
+do, the row can be tried again: ``--retry-rejects worker_death``.
+
+An error that nobody foresaw is treated alike: the rows of its block run one by one, and the one that meets it again is
+the reject. Errors of this package's own family are foreseen: they end the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from pager_ray.errors import InputError, PagerError
+from pager_ray.pipeline.progress import DEATHS_ALONE
+from pager_ray.pipeline.rows import IDENTITY, carry, iterate, reject, to_table
+
+log = logging.getLogger(__name__)
+
+TableFunction = Callable[[pa.Table], pa.Table]
+
+
+def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any) -> TableFunction:
+    """A stage's block function that survives its rows.
+
+    Args:
+        stage: its name in rejects.
+        function: maps rows 1:1; must give every row the same result alone as in its block.
+        schema: of what it returns.
+        board: the :class:`~pager_ray.pipeline.progress.Board`.
+    """
+
+    def call(table: pa.Table) -> pa.Table:
+        return call_isolated(stage, function, table, schema, board)
+
+    return call
+
+
+def call_isolated(stage: str, function: TableFunction, table: pa.Table, schema: pa.Schema, board: Any) -> pa.Table:
+    """Call a block function once; see :func:`isolated`."""
+    if not table.num_rows:
+        return function(table)
+    task = _task(table)
+    deaths, fatal = ray.get(board.begin.remote(stage, task))
+    if fatal is not None:
+        raise PagerError(fatal)
+    if deaths:
+        result = _one_by_one(stage, task, function, table, schema, board)
+    else:
+        try:
+            result = function(table)
+        except PagerError:
+            raise
+        except Exception:
+            log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
+            result = _one_by_one(stage, task, function, table, schema, board)
+    board.end.remote(stage, task)
+    return result
+
+
+def _task(table: pa.Table) -> str:
+    """A name for a block: its ids, whatever else comes with them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for id in table.column("id").to_pylist():
+        digest.update(f"{id}\0".encode())
+    return digest.hexdigest()
+
+
+def _one_by_one(
+    stage: str, task: str, function: TableFunction, table: pa.Table, schema: pa.Schema, board: Any
+) -> pa.Table:
+    results = []
+    for number, scalars in enumerate(iterate(table)):
+        id, single = scalars["id"].as_py(), table.slice(number, 1)
+        # To be known after a death, it must have been heard before.
+        deaths = ray.get(board.try_alone.remote(stage, task, id))
+        if deaths >= DEATHS_ALONE:
+            error = InputError(
+                "worker_death",
+                f"killed its worker {deaths + 1} times in stage {stage}, alone the last times: a crash in a library or "
+                "want of memory; look at the file, give workers more memory, then --retry-rejects worker_death",
+                attempts=deaths + 1,
+            )
+            results.append(_rejected(scalars, stage, error, schema))
+        else:
+            results.append(_try_alone(stage, function, single, scalars, schema, board))
+            ray.get(board.survived.remote(stage, task, id))
+    return pa.concat_tables(results)
+
+
+def _try_alone(
+    stage: str, function: TableFunction, single: pa.Table, scalars: dict[str, pa.Scalar], schema: pa.Schema, board: Any
+) -> pa.Table:
+    try:
+        return function(single)
+    except PagerError:
+        raise
+    except Exception as error:
+        log.exception("stage %s: %s", stage, scalars["id"].as_py())
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        board.internal_error.remote(f"{what} (stage {stage})")
+        message = (
+            f"stage {stage} failed with {what}; please report it with the file, then --retry-rejects internal_error"
+        )
+        return _rejected(scalars, stage, InputError("internal_error", message), schema)
+
+
+def _rejected(scalars: dict[str, pa.Scalar], stage: str, error: InputError, schema: pa.Schema) -> pa.Table:
+    kept = [field for field in schema if field.name in scalars and not pa.types.is_large_binary(field.type)]
+    row = carry(scalars, [*IDENTITY, *kept])
+    return to_table([reject(row, stage, error)], schema, 1, stage)

@@ -1,0 +1,131 @@
+"""Failures of networks and stores that pass by themselves, and how long they are waited for."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import tenacity
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 20.0
+
+_ERRNOS: Final = {
+    errno.EAGAIN,
+    errno.EBUSY,  # s3fs: SlowDown, ServiceUnavailable, a conflict of conditional puts
+    errno.EPIPE,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ECONNABORTED,
+    errno.ECONNRESET,
+    errno.ETIMEDOUT,
+    errno.ECONNREFUSED,
+    errno.EHOSTUNREACH,
+    errno.ESTALE,  # network file systems
+    getattr(errno, "EREMOTEIO", errno.EAGAIN),  # s3fs: InternalError
+}
+_STATUSES: Final = {408, 425, 429, 500, 502, 503, 504}
+# By name: none of these clients is imported for the sake of its exceptions.
+_CLIENT_CLASSES: Final = {
+    ("botocore.exceptions", "HTTPClientError"),
+    ("botocore.exceptions", "ConnectionError"),
+    ("botocore.exceptions", "IncompleteReadError"),
+    ("botocore.parsers", "ResponseParserError"),  # an answer that was cut
+    ("aiohttp.client_exceptions", "ClientConnectionError"),
+    ("aiohttp.client_exceptions", "ClientPayloadError"),
+    ("aiohttp.http_exceptions", "HttpProcessingError"),
+    ("httpx", "TransportError"),
+    ("httpx2", "TransportError"),
+    ("http.client", "IncompleteRead"),
+    ("http.client", "RemoteDisconnected"),
+}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later: time-outs, throttling, 5xx, connections that broke."""
+    chain = list(_chain(error))
+    # A name that nobody knows is no trouble of the moment; aiohttp counts it among failed connections.
+    if any(type(one).__name__ == "ClientConnectorDNSError" for one in chain):
+        return False
+    return any(_passes(one) for one in chain)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it; the clients wrap each other's."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, FileNotFoundError | FileExistsError | PermissionError):
+        return False
+    if isinstance(error, TimeoutError | ConnectionError) or http_status(error) in _STATUSES:
+        return True
+    if isinstance(error, OSError) and error.errno in _ERRNOS:
+        return True
+    return any((base.__module__, base.__name__) in _CLIENT_CLASSES for base in type(error).__mro__)
+
+
+def http_status(error: BaseException) -> int | None:
+    """The HTTP status that an error of aiohttp, httpx or botocore carries."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How long a call that fails for a while is repeated: exponential backoff with full jitter.
+
+    Attributes:
+        seconds: no new attempt begins after so long; 0 tries once.
+    """
+
+    seconds: float = 120.0
+
+    def call(self, function: Callable[[], Result], what: str) -> tuple[Result, int]:
+        """Call until it succeeds, fails for good, or time is up; gives the result and the number of attempts.
+
+        The last error is raised as it is, with the attempts as a note ``attempts``.
+
+        Args:
+            function: safe to repeat.
+            what: for the log, without secrets.
+        """
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome is not None else None
+            log.warning("%s: %s; tried again (attempt %d)", what, type(error).__name__, state.attempt_number + 1)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            stop=tenacity.stop_after_delay(self.seconds),
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
+            before_sleep=tell,
+            reraise=True,
+        )
+        try:
+            result = retrying(function)
+        except Exception as error:
+            error.__dict__["pager_ray_attempts"] = retrying.statistics.get("attempt_number", 1)
+            raise
+        return result, retrying.statistics.get("attempt_number", 1)
+
+
+def attempts_of(error: BaseException) -> int:
+    """How often :meth:`Retry.call` tried before it let this error through."""
+    return int(getattr(error, "pager_ray_attempts", 1))

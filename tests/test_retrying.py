@@ -1,0 +1,142 @@
+"""Retrying: what passes by itself is tried again with growing random waits, until time is up; nothing else is."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import aiohttp
+import botocore.exceptions
+import httpx
+import pytest
+import tenacity
+
+from pager_ray.retrying import LONGEST_WAIT, Retry, attempts_of, http_status, is_transient
+
+
+def client_error(status: int, code: str) -> botocore.exceptions.ClientError:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return botocore.exceptions.ClientError(response, "GetObject")
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def answered(status: int) -> Exception:
+    request: Any = None
+    return aiohttp.ClientResponseError(request, (), status=status)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError(),
+        ConnectionResetError(),
+        OSError(errno.EBUSY, "SlowDown"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        caused_by(OSError(errno.EIO, None), client_error(502, "BadGateway")),
+        answered(429),
+        answered(503),
+        aiohttp.ClientPayloadError(),
+        aiohttp.ServerDisconnectedError(),
+        httpx.ReadTimeout("slow"),
+        botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
+        botocore.exceptions.ConnectionClosedError(endpoint_url="http://127.0.0.1:1"),
+        botocore.exceptions.ReadTimeoutError(endpoint_url="http://127.0.0.1:1"),
+    ],
+    ids=repr,
+)
+def test_trouble_of_the_moment_is_transient(error: Exception) -> None:
+    """Time-outs, throttling, 5xx and broken connections of every client may pass."""
+    assert is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "gone"),
+        PermissionError(errno.EACCES, "no"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "a disk that dies"),
+        caused_by(OSError(errno.EIO, None), client_error(400, "InvalidArgument")),
+        caused_by(PermissionError(), client_error(403, "AccessDenied")),
+        answered(404),
+        answered(501),
+        botocore.exceptions.NoCredentialsError(),
+        ValueError("no URL"),
+    ],
+    ids=repr,
+)
+def test_what_stays_as_it_is_is_not_transient(error: Exception) -> None:
+    """Missing files and rights, full disks, wrong requests and missing credentials do not pass by waiting."""
+    assert not is_transient(error)
+
+
+def test_statuses_are_found_in_every_clients_errors() -> None:
+    """botocore, aiohttp and httpx carry HTTP statuses in different places; errors of the system have none."""
+    response = httpx.Response(418, request=httpx.Request("GET", "http://127.0.0.1"))
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        response.raise_for_status()
+    assert http_status(caught.value) == 418
+    assert http_status(answered(503)) == 503
+    assert http_status(client_error(409, "OperationAborted")) == 409
+    assert http_status(OSError(5, "Input/output error")) is None
+
+
+class Failing:
+    """Fails so many times, then gives its number of calls."""
+
+    def __init__(self, times: int, error: Exception) -> None:
+        self.times, self.error, self.calls = times, error, 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise self.error
+        return self.calls
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time in which nobody waits: the waits that were asked for."""
+    asked: list[float] = []
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(tenacity.nap.time, "sleep", sleep)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return asked
+
+
+def test_a_call_is_repeated_until_it_succeeds(waits: list[float]) -> None:
+    """The result comes with the number of attempts; waits grow, differ and have a cap."""
+    assert Retry(3600).call(Failing(40, TimeoutError()), "reading") == (41, 41)
+    assert len(waits) == 40
+    assert max(waits[:2]) <= 1.0
+    assert 2.0 < max(waits[8:]) <= LONGEST_WAIT
+    assert len(set(waits[8:])) > 20
+
+
+def test_time_is_up_at_last(waits: list[float]) -> None:
+    """The last error comes through as it is, with the attempts that it took, not much after the time that was given."""
+    failing = Failing(10**6, TimeoutError("slow"))
+    with pytest.raises(TimeoutError, match="slow") as caught:
+        Retry(60).call(failing, "reading")
+    assert attempts_of(caught.value) == failing.calls > 3
+    assert 60 - LONGEST_WAIT <= sum(waits) <= 60 + LONGEST_WAIT
+
+
+def test_nothing_is_repeated_that_stays_as_it_is(waits: list[float]) -> None:
+    """Errors that do not pass come through at once, and so does everything where no time is given."""
+    failing = Failing(5, FileNotFoundError())
+    with pytest.raises(FileNotFoundError):
+        Retry(60).call(failing, "reading")
+    hopeless = Failing(5, TimeoutError())
+    with pytest.raises(TimeoutError):
+        Retry(0).call(hopeless, "reading")
+    assert (failing.calls, hopeless.calls, waits) == (1, 1, [])

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pager_ray import __version__
 from pager_ray.config import EvaluateConfig, RunConfig, ScoreConfig, describe_keys, load_config
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, StorageError
+from pager_ray.masking import MaskingFilter, mask_text
 
 if TYPE_CHECKING:
     from pager_ray.report.outcome import EvaluationOutcome
@@ -64,6 +65,8 @@ def cli(verbose: bool) -> None:
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MaskingFilter())
     # The libraries' own progress is about blocks and requests; ours is about panoramas.
     for name in (
         "ray",
@@ -272,5 +275,5 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PagerError, code: int) -> int:
-    click.echo(f"pager-ray: {' '.join(str(error).split())}", err=True)
+    click.echo(f"pager-ray: {mask_text(' '.join(str(error).split()))}", err=True)
     return code

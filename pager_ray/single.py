@@ -120,7 +120,7 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError("corrupt_image", f"image: cannot be decoded ({error})") from error
+        raise InputError("corrupt_image", f"image: cannot be decoded ({error}); give a whole image") from error
     try:
         upright = ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
@@ -135,7 +135,7 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
 def _as_file(image: PIL.Image.Image) -> bytes:
     """An uncompressed file with exactly these pixels."""
     if 0 in image.size:
-        raise ShapeError(f"image: got {image.width}×{image.height} pixels")
+        raise ShapeError(f"image: got {image.width}×{image.height} pixels, takes a panorama that has some")
     file = io.BytesIO()
     image.save(file, "TIFF", compression="raw")
     return file.getvalue()

@@ -61,8 +61,8 @@ class Folder:
         StorageError: no file system serves the URL's protocol.
     """
 
-    def __init__(self, uri: str, retry: Retry = Retry()) -> None:  # noqa: B008 - it never changes
-        self.retry = retry
+    def __init__(self, uri: str, retry: Retry | None = None) -> None:
+        self.retry = retry or Retry()
         try:
             self.filesystem, path = fsspec.core.url_to_fs(os.fspath(uri))
         except (ValueError, ImportError) as error:

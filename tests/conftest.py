@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.harness.fixtures"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # Nothing in the tests may reach a network: the Hub's client answers from its cache or fails at once.

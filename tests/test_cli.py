@@ -42,7 +42,7 @@ def fake_job(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | RunSummar
     """Replace the job by one that ends at once; gives what it was called with."""
     calls: list[tuple[RunConfig, bool]] = []
 
-    def run_job(config: RunConfig, *, overwrite: bool = False) -> RunSummary:
+    def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> RunSummary:
         calls.append((config, overwrite))
         if isinstance(outcome, BaseException):
             raise outcome
@@ -191,6 +191,11 @@ def test_help_lists_every_key(command: str, config: Any, capsys: pytest.CaptureF
             "pager-ray: evaluation.alignments: got ['scale', 'scale']; takes one or more different names",
         ),
         (["compare", "a"], "pager-ray: Missing argument 'B'."),
+        (
+            ["run", *ENOUGH, "--overwrite", "--retry-rejects"],
+            "pager-ray: --retry-rejects: does a run's rejects again, and --overwrite deletes them; give one of them",
+        ),
+        (["verify", "out", "--sample", "0.25"], "pager-ray: --sample: got '0.25'; takes a share such as 1%"),
     ],
 )
 def test_wrong_evaluations_are_one_line_and_exit_code_2(

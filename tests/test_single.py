@@ -229,7 +229,7 @@ def test_damaged_pictures_are_refused(tmp_path: Path) -> None:
     Image.fromarray(panorama(METRIC)).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"^image: cannot be decoded \(.*\); give a whole image$") as caught:
         predict(Image.open(tmp_path / "a.jpg"), model(METRIC))
     assert caught.value.error_class == "corrupt_image"
 
@@ -290,3 +290,9 @@ def test_a_router_that_cannot_be_loaded_says_what_to_do(monkeypatch: pytest.Monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match="scene"):
         predict(panorama(), model(UNIFIED))
+
+
+def test_pictures_without_pixels_are_refused() -> None:
+    """A PIL image of no size is refused with its size and what is taken."""
+    with pytest.raises(ShapeError, match=r"^image: got 0×0 pixels, takes a panorama that has some$"):
+        predict(Image.new("RGB", (0, 0)), model(METRIC))

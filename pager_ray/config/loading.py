@@ -77,12 +77,14 @@ def _place(section: str) -> int:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; a configuration is a short YAML file")
+            raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; --config takes a short YAML file")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); --config takes a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(
+            f"{path}: is not YAML ({' '.join(str(error).split())}); takes a mapping of keys such as `input:`"
+        ) from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -98,12 +100,14 @@ def _assign(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(
+            f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())}); quote a text"
+        ) from error
     section = values
     for part in parts[:-1]:
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
-            raise ConfigError(f"{key}: {part} is no section of the configuration")
+            raise ConfigError(f"{key}: {part} is no section of the configuration; --help lists the keys")
     section[parts[-1]] = value
 
 

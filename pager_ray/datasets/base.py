@@ -151,7 +151,9 @@ class FolderDataset(Dataset):
 
     def __init__(self, data_path: str | None) -> None:
         if data_path is None:
-            raise ConfigError(f"{self.name}: needs a data_path, the folder that holds {self.folder_name}/{self.layout}")
+            raise ConfigError(
+                f"{self.name}: needs a data_path; give the folder that holds {self.folder_name}/{self.layout}"
+            )
         given = Root(data_path)
         named = given / self.folder_name
         for root in (named, given):
@@ -182,7 +184,9 @@ class FolderDataset(Dataset):
         for sample in self.list_samples():
             other = found.setdefault(sample.id, sample)
             if other is not sample:
-                raise ConfigError(f"{self.name}: {other.uri} and {sample.uri} both have the id {sample.id!r}")
+                raise ConfigError(
+                    f"{self.name}: {other.uri} and {sample.uri} both have the id {sample.id!r}; remove one of them"
+                )
         if not found:
             raise ConfigError(f"{self.name}: {self.root} holds no sample; expected {self.layout}")
         return [found[key] for key in sorted(found)]

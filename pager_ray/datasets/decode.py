@@ -30,6 +30,7 @@ MAX_PIXELS: Final = 2**27
 
 BAD_TRUTH: Final = "bad_ground_truth"
 DPT_MAGIC: Final = 202021.25
+_AGAIN: Final = "fetch the file again"
 _DPT_HEADER: Final = struct.Struct("<fii")
 _NPY_HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -139,15 +140,15 @@ def decode_dpt(data: bytes) -> Float32[np.ndarray, "h w"]:
         InputError: ``bad_ground_truth``: another magic, an impossible size or fewer bytes than the size needs.
     """
     if len(data) < _DPT_HEADER.size:
-        raise _bad(f"has {len(data)} bytes, less than the header of a .dpt file")
+        raise _bad(f"has {len(data)} bytes, less than the header of a .dpt file; {_AGAIN}")
     magic, width, height = _DPT_HEADER.unpack_from(data)
     if magic != DPT_MAGIC:
-        raise _bad(f"starts with {magic}, a .dpt file with {DPT_MAGIC}")
+        raise _bad(f"starts with {magic}, a .dpt file with {DPT_MAGIC}; {_AGAIN}")
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise _bad(f"says {height}×{width} pixels; 1 to {MAX_PIXELS} are read")
+        raise _bad(f"says {height}×{width} pixels, takes 1 to {MAX_PIXELS}; {_AGAIN}")
     needed = _DPT_HEADER.size + 4 * width * height
     if len(data) < needed:
-        raise _bad(f"has {len(data)} bytes, {height}×{width} pixels take {needed}")
+        raise _bad(f"has {len(data)} bytes, {height}×{width} pixels take {needed}; {_AGAIN}")
     return np.frombuffer(data, "<f4", width * height, _DPT_HEADER.size).reshape(height, width)
 
 
@@ -168,15 +169,15 @@ def decode_npy(data: bytes, kinds: str = "f") -> np.ndarray:
     try:
         version = np.lib.format.read_magic(file)
         if version not in _NPY_HEADERS:
-            raise _bad(f"is an npy file of version {version}; 1.0 and 2.0 are read")
+            raise _bad(f"is an npy file of version {version}, takes 1.0 and 2.0; save it anew")
         shape, fortran_order, dtype = _NPY_HEADERS[version](file)
     except ValueError as error:
-        raise _bad(f"is no npy file ({' '.join(str(error).split())})") from error
+        raise _bad(f"is no npy file ({' '.join(str(error).split())}); {_AGAIN}") from error
     count = math.prod(shape)
     if dtype.kind not in kinds or min(shape, default=1) < 1 or count > 3 * MAX_PIXELS:
         raise _bad(f"holds {dtype} {shape}; takes dtypes of kind {kinds} and 1 to {3 * MAX_PIXELS} values")
     if len(data) - file.tell() < count * dtype.itemsize:
-        raise _bad(f"has {len(data)} bytes, too few for {dtype} {shape}")
+        raise _bad(f"has {len(data)} bytes, too few for {dtype} {shape}; {_AGAIN}")
     values = np.frombuffer(data, dtype, count, file.tell())
     return values.reshape(shape, order="F" if fortran_order else "C")
 
@@ -194,11 +195,11 @@ def decode_npz(data: bytes, names: Sequence[str], kinds: str = "fb") -> dict[str
                 member = archive.getinfo(f"{name}.npy")
                 # Three channels of double precision and a header; the archive reader stops at this size itself.
                 if member.file_size > 24 * MAX_PIXELS + 2**16:
-                    raise _bad(f"unpacks {member.file_size} bytes for {name}, at most {24 * MAX_PIXELS} are read")
+                    raise _bad(f"unpacks {member.file_size} bytes for {name}, takes at most {24 * MAX_PIXELS}")
                 arrays[name] = decode_npy(archive.read(member), kinds)
     except _ZIP_DAMAGE as error:
         reason = " ".join(str(error).split())
-        raise _bad(f"is no npz file with {', '.join(names)} ({reason})") from error
+        raise _bad(f"is no npz file with {', '.join(names)} ({reason}); {_AGAIN}") from error
     return arrays
 
 

@@ -43,7 +43,10 @@ def pin_revision(name: str, repository: str, revision: str) -> str:
     try:
         commit = HfApi().dataset_info(repository, revision=revision, timeout=_TIMEOUT_SECONDS).sha
     except errors.RevisionNotFoundError:
-        raise ConfigError(f"{name}: the Hub dataset {repository} has no revision {revision!r}") from None
+        raise ConfigError(
+            f"{name}: the Hub dataset {repository} has no revision {revision!r}; takes hub, or hub@ and a branch, "
+            "tag or commit of it"
+        ) from None
     except errors.RepositoryNotFoundError:
         raise ConfigError(
             f"{name}: no such Hub dataset as {repository}, or no right to read it; set HF_TOKEN, or give the folder "

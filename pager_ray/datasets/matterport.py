@@ -53,7 +53,9 @@ class Matterport3D360(FolderDataset):
         try:
             text = self.root.read(SCENES).decode("utf-8-sig")
         except (InputError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.name}: {self.root.shown(SCENES)} cannot be read ({error})") from error
+            raise ConfigError(
+                f"{self.name}: {self.root.shown(SCENES)} cannot be read ({error}); takes UTF-8 with a scene per line"
+            ) from error
         return {line.strip() for line in text.splitlines() if line.strip()}
 
     def _of_scene(self, folder: str, scene: str) -> Iterator[Sample]:

@@ -23,6 +23,7 @@ from pager_ray.datasets.root import store_errors
 from pager_ray.errors import ConfigError, InputError, StorageError
 from pager_ray.storage import error_reason, mask_uri
 
+_AGAIN: Final = "fetch the dataset's file again"
 _BUFFER_BYTES: Final = 2**20
 _BLOCK_BYTES: Final = 2**22  # clients of object stores read ahead by up to 50 MB otherwise, for each cursor
 _MOST_CURSORS: Final = 8
@@ -47,15 +48,17 @@ def list_rows(uri: str, columns: tuple[str, ...], id_column: str | None = None) 
         with filesystem.open(path, "rb", block_size=_BLOCK_BYTES) as file, pq.ParquetFile(file) as parquet:
             names = parquet.schema_arrow.names
             if missing := [name for name in columns if name not in names]:
-                raise ConfigError(f"{shown}: has no column {', '.join(missing)}; it has {', '.join(names)}")
+                raise ConfigError(f"{shown}: has no column {', '.join(missing)}; it has {', '.join(names)}; {_AGAIN}")
             counts = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
             ids: list[str | None] = [None] * sum(counts)
             if id_column is not None:
                 ids = parquet.read(columns=[id_column]).column(id_column).cast(pa.string()).to_pylist()
     except (pa.ArrowException, *store_errors()) as error:
         if _is_damage(error):
-            raise ConfigError(f"{shown}: cannot be read as a Parquet file ({_one_line(error)})") from error
-        raise StorageError(f"{shown}: cannot be read ({error_reason(error)})") from error
+            raise ConfigError(f"{shown}: cannot be read as a Parquet file ({_one_line(error)}); {_AGAIN}") from error
+        raise StorageError(
+            f"{shown}: cannot be read ({error_reason(error)}); check its store, then run the same command again"
+        ) from error
     places = ((group, row) for group, count in enumerate(counts) for row in range(count))
     return [(group, row, id) for (group, row), id in zip(places, ids, strict=True)]
 
@@ -78,18 +81,22 @@ def read_cell(uri: str, group: int, row: int, column: str, error_class: str) -> 
     try:
         value = _CURSORS.read(uri, column, group, row)
     except FileNotFoundError as error:
-        raise InputError("missing", f"{shown}: does not exist") from error
+        raise InputError("missing", f"{shown}: does not exist; {_AGAIN}") from error
     except PermissionError as error:
-        raise InputError("permission_denied", f"{shown}: may not be read ({error_reason(error)})") from error
+        raise InputError(
+            "permission_denied", f"{shown}: may not be read ({error_reason(error)}); ask for the right to"
+        ) from error
     except (pa.ArrowException, LookupError, *store_errors()) as error:
         if _is_damage(error):
             raise InputError(
-                error_class, f"{shown}: row {row} of row group {group} cannot be read ({_one_line(error)})"
+                error_class, f"{shown}: row {row} of row group {group} cannot be read ({_one_line(error)}); {_AGAIN}"
             ) from error
-        raise InputError("read_failed", f"{shown}: cannot be read ({type(error).__name__})") from error
+        raise InputError("read_failed", f"{shown}: cannot be read ({type(error).__name__}); check its store") from error
     cell = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(cell, bytes):
-        raise InputError(error_class, f"{shown}: row {row} of row group {group} has no bytes in column {column}")
+        raise InputError(
+            error_class, f"{shown}: row {row} of row group {group} has no bytes in column {column}; {_AGAIN}"
+        )
     return cell
 
 

@@ -81,5 +81,8 @@ def _load(point: EntryPoint) -> type[Dataset]:
             "update or remove the package that adds it"
         ) from error
     if not isinstance(kind, type) or not issubclass(kind, Dataset):
-        raise ConfigError(f"dataset {point.name!r}: {point.value} is no subclass of pager_ray.datasets.Dataset")
+        raise ConfigError(
+            f"dataset {point.name!r}: {point.value} is no subclass of pager_ray.datasets.Dataset; update or remove the "
+            "package that adds it"
+        )
     return kind

@@ -101,7 +101,9 @@ class Root:
             yield
         except store_errors() as error:
             shown = self.shown(name) if name else str(self)
-            raise StorageError(f"{shown}: cannot be listed ({error_reason(error)})") from error
+            raise StorageError(
+                f"{shown}: cannot be listed ({error_reason(error)}); check its store, then run the same command again"
+            ) from error
 
 
 def store_errors() -> tuple[type[Exception], ...]:

@@ -52,7 +52,10 @@ class RowDataset(FolderDataset):
         self.revision = pin_revision(self.name, self.repository, revision)
         self.root = Root(hub_url(self.repository, self.revision))
         if not self.fits(self.root):
-            raise ConfigError(f"{self.name}: {self.root} does not hold the dataset; expected {self.layout}")
+            raise ConfigError(
+                f"{self.name}: {self.root} does not hold the dataset; expected {self.layout}; give another revision as "
+                "data_path, such as hub, or a folder"
+            )
 
     @abstractmethod
     def files(self, root: Root) -> list[str]:

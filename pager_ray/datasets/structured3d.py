@@ -65,7 +65,9 @@ class Structured3D(FolderDataset):
         try:
             lines = self.root.read(BROKEN).decode("utf-8-sig").splitlines()
         except (InputError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{self.name}: {self.root.shown(BROKEN)} cannot be read ({error})") from error
+            raise ConfigError(
+                f"{self.name}: {self.root.shown(BROKEN)} cannot be read ({error}); takes UTF-8 with a path per line"
+            ) from error
         paths = (line.partition(" [")[0].strip().replace("\\", "/").rstrip("/") for line in lines)
         return frozenset(path[match.start() :] for path in paths if (match := _SCENE.search(f"{path}/")))
 

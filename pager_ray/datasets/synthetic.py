@@ -68,7 +68,9 @@ class Synthetic(FolderDataset):
             with naming(first.uri):
                 return picture_size(self.root.read(first.source["rgb"]))
         except StopIteration:
-            raise ConfigError(f"{self.name}: {self.root.shown(LISTING)} lists nothing") from None
+            raise ConfigError(
+                f"{self.name}: {self.root.shown(LISTING)} lists nothing; run `{_COMMAND}` again"
+            ) from None
         except InputError as error:
             raise ConfigError(f"{self.name}: the first picture's size cannot be told: {error}") from error
 
@@ -89,9 +91,11 @@ class Synthetic(FolderDataset):
             reader = csv.DictReader(io.StringIO(self.root.read(LISTING).decode("utf-8-sig")))
             rows = list(reader)
         except (InputError, UnicodeDecodeError, csv.Error) as error:
-            raise ConfigError(f"{self.name}: {where} cannot be read ({error})") from error
+            raise ConfigError(f"{self.name}: {where} cannot be read ({error}); run `{_COMMAND}` again") from error
         if missing := {"uri", "id", "scene"} - set(reader.fieldnames or ()):
-            raise ConfigError(f"{self.name}: {where} has no column {', '.join(sorted(missing))}")
+            raise ConfigError(
+                f"{self.name}: {where} has no column {', '.join(sorted(missing))}; takes uri, id and scene"
+            )
         for number, row in enumerate(rows, start=1):
             name, id, scene = row["uri"] or "", row["id"] or "", row["scene"] or ""
             if not (id and name and file_id(id) == id and file_id(name) == name and scene in _SCENES):

@@ -42,7 +42,7 @@ class ZuriPano(RowDataset):
         """The stored id as a file name."""
         name = (stored or "").strip().replace(" ", "_")
         if not name:
-            raise ConfigError(f"{self.name}: {self.root.shown(file)}: row {number} has no id")
+            raise ConfigError(f"{self.name}: {self.root.shown(file)}: row {number} has no id; fetch the file again")
         return file_id(name)
 
     def row_scene(self) -> str:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from jaxtyping import UInt
 
 
+# What wrote the bytes wrote them whole: they were changed where they lie or on their way.
+_RESTORE = "read it again, restore its file from a copy, or predict again"
+
+
 @dataclass(frozen=True)
 class Label:
     """What a blob holds: ``codec`` as ``kind/name`` and the array's ``shape``."""
@@ -78,7 +82,9 @@ class BloscPlanes(Container):
     def pack(self, planes: UInt[np.ndarray, "p r w"], label: Label) -> bytes:
         """Compress with one thread: several workers share a machine."""
         if planes.nbytes > _BLOSC_LIMIT:
-            raise ShapeError(f"{label}: {planes.nbytes} bytes are more than one blosc2 chunk holds (2 GiB)")
+            raise ShapeError(
+                f"{label}: {planes.nbytes} bytes are more than one blosc2 chunk holds (2 GiB); take a smaller map"
+            )
         filters = [blosc2.Filter.NOFILTER] * 5
         filters.append(blosc2.Filter.BITSHUFFLE if self.bitshuffle else blosc2.Filter.SHUFFLE)
         chunk = blosc2.compress2(
@@ -99,9 +105,11 @@ class BloscPlanes(Container):
         view = memoryview(data)
         size = len(view) - _TRAILER.size - _CHECKSUM.size
         if size < blosc2.MIN_HEADER_LENGTH or bytes(view[size : size + 4]) != _MAGIC:
-            raise StorageError(f"blob of {len(view)} bytes for {label} is truncated, or no blob of this codec")
+            raise StorageError(
+                f"blob of {len(view)} bytes for {label} is truncated, or no blob of this codec; {_RESTORE}"
+            )
         if zlib.crc32(view[: -_CHECKSUM.size]) != _CHECKSUM.unpack(view[-_CHECKSUM.size :])[0]:
-            raise StorageError(f"blob for {label} is damaged: its checksum does not match")
+            raise StorageError(f"blob for {label} is damaged: its checksum does not match; {_RESTORE}")
         _, codec, *dimensions = _TRAILER.unpack(view[size : size + _TRAILER.size])
         found = Label(codec.rstrip(b"\0").decode("ascii", "replace"), tuple(n for n in dimensions if n))
         _expect(found, label)
@@ -109,12 +117,12 @@ class BloscPlanes(Container):
         stored, compressed, _ = blosc2.get_cbuffer_sizes(view[:size])
         if (stored, compressed) != (planes.nbytes, size):
             raise StorageError(
-                f"blob for {label} announces {stored} bytes in {compressed}, not {planes.nbytes} in {size}"
+                f"blob for {label} announces {stored} bytes in {compressed}, not {planes.nbytes} in {size}; {_RESTORE}"
             )
         try:
             blosc2.decompress2(view[:size], dst=planes, nthreads=1)
         except (RuntimeError, ValueError) as error:
-            raise StorageError(f"blob for {label} cannot be decompressed: {error}") from error
+            raise StorageError(f"blob for {label} cannot be decompressed ({error}); {_RESTORE}") from error
         if self.predicted:
             restore(planes)
         return planes
@@ -178,7 +186,7 @@ class PngImage(Container):
         image = planes[0] if len(planes) == 1 else cv2.merge(list(planes[::-1]))
         written, buffer = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         if not written:
-            raise ShapeError(f"{label}: cannot be written as PNG")
+            raise ShapeError(f"{label}: cannot be written as PNG; take another codec")
         text = json.dumps({"codec": label.codec, "shape": label.shape}).encode("ascii")
         data = buffer.tobytes()
         return data[:_PNG_HEADER_END] + _png_chunk(b"tEXt", _PNG_KEYWORD + text) + data[_PNG_HEADER_END:]
@@ -195,15 +203,15 @@ class PngImage(Container):
                     text = json.loads(bytes(payload[len(_PNG_KEYWORD) :]))
                     found = Label(str(text["codec"]), tuple(text["shape"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"PNG blob for {label} cannot be read: {error}") from error
+            raise StorageError(f"PNG blob for {label} cannot be read: {error}; {_RESTORE}") from error
         if found is None:
-            raise StorageError(f"PNG blob for {label} lacks the text chunk that says what it holds")
+            raise StorageError(f"PNG blob for {label} lacks the text chunk that says what it holds; {_RESTORE}")
         _expect(found, label)
         planes, rows, width = shape
         wanted = struct.pack(">IIBBBBB", width, rows, np.dtype(dtype).itemsize * 8, _PNG_COLOUR[planes], 0, 0, 0)
         if header != wanted:
-            raise StorageError(f"PNG blob for {label} has another size, bit depth or colour type")
+            raise StorageError(f"PNG blob for {label} has another size, bit depth or colour type; {_RESTORE}")
         image = cv2.imdecode(np.frombuffer(view, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.shape[:2] != (rows, width) or image.dtype != np.dtype(dtype):
-            raise StorageError(f"PNG blob for {label} cannot be decoded")
+            raise StorageError(f"PNG blob for {label} cannot be decoded; {_RESTORE}")
         return image[None] if planes == 1 else np.stack(cv2.split(image)[::-1])

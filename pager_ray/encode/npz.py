@@ -57,7 +57,7 @@ def decode_npz(content: bytes) -> np.ndarray:
                     (2, 0): np.lib.format.read_array_header_2_0,
                 }.get(version)
                 if read_header is None:
-                    raise ShapeError(f"holds an npy array of format version {version}")
+                    raise ShapeError(f"holds an npy array of format version {version}, takes 1.0 or 2.0")
                 shape, _, dtype = read_header(member)
             if dtype.kind != "f" or int(np.prod(shape, dtype=object)) > MAX_VALUES:
                 raise ShapeError(f"holds {dtype} {shape}, takes up to {MAX_VALUES} floating-point numbers")
@@ -66,4 +66,4 @@ def decode_npz(content: bytes) -> np.ndarray:
     except ShapeError:
         raise
     except _DAMAGE as error:
-        raise ShapeError(f"is no readable npz file ({error})") from error
+        raise ShapeError(f"is no readable npz file ({' '.join(str(error).split())}); write it again") from error

@@ -75,6 +75,6 @@ def codec_from_metadata(kind: Kind, metadata: Mapping[str, str]) -> Codec:
     if codec is None or version != CODEC_VERSION:
         raise StorageError(
             f"{kind} column was written by codec {name!r} version {version!r}; this pager_ray reads "
-            f"{', '.join(codec_names(kind))} version {CODEC_VERSION}"
+            f"{', '.join(codec_names(kind))} version {CODEC_VERSION}; read it with what wrote it"
         )
     return codec

@@ -61,7 +61,10 @@ class RunPredictions:
         try:
             prediction = self._run[id]
         except RunNotFoundError as error:
-            raise InputError("missing_prediction", f"{self.uri}: has no prediction with id {id!r}") from error
+            raise InputError(
+                "missing_prediction",
+                f"{self.uri}: has no prediction with id {id!r}; give the run a listing with the dataset's ids",
+            ) from error
         try:
             wanted = {name: getattr(prediction, name) if name in maps else None for name in MAPS}
         except StorageError as error:
@@ -99,7 +102,9 @@ class NpzPredictions:
                 if error.error_class != "missing":
                     raise
         else:
-            raise InputError("missing_prediction", f"{folder}/{next(iter(names))}: does not exist")
+            raise InputError(
+                "missing_prediction", f"{folder}/{next(iter(names))}: does not exist; predict sample {id!r} into it"
+            )
         where = f"{folder}/{file_name}"
         try:
             array = decode_npz(content).astype(np.float32, copy=False)
@@ -138,6 +143,6 @@ def open_predictions(uri: str) -> RunPredictions | NpzPredictions:
     if not folder.maps:
         raise ConfigError(
             f"predictions: {folder.uri} is neither a run's output (no {RUN_FILE} of one) nor a folder with "
-            "depth/preds/<id>.npz or normals/preds/<id>.npz"
+            "depth/preds/<id>.npz or normals/preds/<id>.npz; give one of them"
         )
     return folder

@@ -74,9 +74,14 @@ def score_sample(
     """
     for name in settings.maps:
         if getattr(predicted, name) is None:
-            raise InputError("missing_prediction", f"there is no predicted {name}")
+            raise InputError(
+                "missing_prediction",
+                f"there is no predicted {name}; leave it out of evaluation.families, or predict it",
+            )
     if "normals" in settings.families and truth.normals is None:
-        raise InputError("missing_ground_truth", "the dataset has no normals for this sample")
+        raise InputError(
+            "missing_ground_truth", "the dataset has no normals for this sample; leave them out of evaluation.families"
+        )
     height, width = truth.depth.shape
     row: dict[str, Any] = {"valid_pixels": int(np.count_nonzero(truth.mask))}
     depth = normals = None

@@ -40,7 +40,7 @@ def check_erp_size(height: int, width: int) -> tuple[int, int]:
         ShapeError: less than 2 rows or 8 columns, which no cube can be stitched to.
     """
     if height < 2 or width < 8:
-        raise ShapeError(f"an ERP has at least 2 rows and 8 columns, got {height}x{width}")
+        raise ShapeError(f"an ERP takes at least 2 rows and 8 columns, got {height}x{width}")
     return int(height), int(width)
 
 

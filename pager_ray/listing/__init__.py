@@ -1,6 +1,6 @@
 """From ``input.uris`` to the manifest: one row per input, with a unique id."""
 
-from pager_ray.listing.manifest import MANIFEST_SCHEMA, listing_digest, read_manifest, write_manifest, write_pending
+from pager_ray.listing.manifest import MANIFEST_SCHEMA, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.listing.sources import Listed, list_inputs
 
 __all__ = [
@@ -9,6 +9,6 @@ __all__ = [
     "list_inputs",
     "listing_digest",
     "read_manifest",
+    "rows_to_do",
     "write_manifest",
-    "write_pending",
 ]

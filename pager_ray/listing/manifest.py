@@ -1,7 +1,6 @@
 """The manifest: what a run was asked to do, as Parquet on the output storage.
 
-The listing is written once. Every start of the run compares it with what is committed and writes what is left to do
-beside it, as a file that Ray's tasks read.
+The listing is written once. Every start of the run compares it with the ledger and does what is left.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from pager_ray.listing.sources import Listed
 from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
-PENDING_NAME = "pending.parquet"
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -49,22 +47,17 @@ def write_manifest(folder: Folder, listed: Sequence[Listed]) -> None:
     _put(folder, MANIFEST_NAME, pa.table(columns, schema=MANIFEST_SCHEMA))
 
 
-def write_pending(folder: Folder, manifest: pa.Table, ids: Sequence[str], attempts: Mapping[str, int]) -> str:
-    """Put the manifest's rows that one start of the run has to do; returns the file's name.
-
-    It belongs to that start alone: the next one compares the manifest with what is committed and replaces it.
+def rows_to_do(manifest: pa.Table, ids: Sequence[str], attempts: Mapping[str, int]) -> pa.Table:
+    """The manifest's rows that one start of a job has to do, with how often each was tried before.
 
     Args:
-        folder: where the manifest lies.
         manifest: all rows.
         ids: of the rows to do.
         attempts: how often some of them were tried before.
     """
-    wanted = pc.is_in(manifest.column("id"), value_set=pa.array(ids, pa.string()))
-    rows = manifest.filter(wanted)
+    rows = manifest.filter(pc.is_in(manifest.column("id"), value_set=pa.array(ids, pa.string())))
     tried = pa.array([attempts.get(id) for id in rows.column("id").to_pylist()], pa.int32())
-    _put(folder, PENDING_NAME, rows.append_column("attempts", tried))
-    return PENDING_NAME
+    return rows.append_column("attempts", tried)
 
 
 def _put(folder: Folder, name: str, table: pa.Table) -> None:
@@ -85,6 +78,6 @@ def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Ta
     except (pa.ArrowException, OSError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(
-            f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error_reason(error)}); restore it from a copy, or start anew with "
-            "--overwrite"
+            f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error_reason(error)}); restore it from a copy, or "
+            "start anew with --overwrite"
         ) from error

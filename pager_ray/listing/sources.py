@@ -30,6 +30,7 @@ LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
 MAX_ID_LENGTH = 1024
 _COLUMNS = ("uri", "id", "scene")
+_TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
     try:
         filesystem, path = fsspec.core.url_to_fs(source)
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"{key}: {mask_uri(source)}: no file system serves this URI ({error})") from error
+        raise ConfigError(f"{key}: {mask_uri(source)}: no file system serves this URI ({error}); {_TAKES}") from error
     # In a process that lives on, cached listings miss what was uploaded since.
     filesystem.invalidate_cache()
     try:
@@ -107,19 +108,23 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
             yield _derive(_uri(filesystem, path), posixpath.basename(path)), False
         else:
             problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
-            raise ConfigError(
-                f"{key}: {mask_uri(source)} {problem}; takes a folder, a glob, an image file or a listing "
-                f"({', '.join(LISTING_SUFFIXES)})"
-            )
+            raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
     except FileNotFoundError as error:
-        raise ConfigError(f"{key}: {mask_uri(source)} does not exist") from error
+        raise ConfigError(f"{key}: {mask_uri(source)} does not exist; {_TAKES}") from error
     except PermissionError as error:
-        raise ConfigError(f"{key}: {mask_uri(source)} may not be listed ({error_reason(error)})") from error
+        raise ConfigError(
+            f"{key}: {mask_uri(source)} may not be listed ({error_reason(error)}); ask for the right to"
+        ) from error
     except ValueError as error:
         # A client's or fsspec's word on a URL or a pattern that is none.
-        raise ConfigError(f"{key}: {mask_uri(source)} is no URI or glob that can be listed ({error})") from error
+        raise ConfigError(
+            f"{key}: {mask_uri(source)} is no URI or glob that can be listed ({error}); {_TAKES}"
+        ) from error
     except client_errors() as error:
-        raise StorageError(f"{key}: {mask_uri(source)} cannot be listed ({error_reason(error)})") from error
+        raise StorageError(
+            f"{key}: {mask_uri(source)} cannot be listed ({error_reason(error)}); check its store, then run the same "
+            "command again"
+        ) from error
 
 
 def _is_glob(filesystem: Any, path: str) -> bool:
@@ -136,7 +141,7 @@ def _is_glob(filesystem: Any, path: str) -> bool:
 def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> Iterator[_Found]:
     images = [path for path in sorted(paths) if is_image_name(path)]
     if not images:
-        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({len(paths)} other files)")
+        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({len(paths)} other files); {_TAKES}")
     if len(images) < len(paths):
         log.info("%s: %d files that are no images are left out", mask_uri(source), len(paths) - len(images))
     for path in images:
@@ -165,7 +170,7 @@ def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator
     for number, (uri, given, scene) in enumerate(zip(*columns, strict=True), start=1):
         where = f"{key}: {mask_uri(source)} row {number}"
         if not uri:
-            raise ConfigError(f"{where} has no uri")
+            raise ConfigError(f"{where} has no uri; give every row one")
         if scene not in (None, "", *SCENES):
             raise ConfigError(f"{where}: scene is {scene!r}; takes indoor, outdoor or nothing")
         if carries_secret(uri):
@@ -186,6 +191,13 @@ def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator
 
 def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[list[str | None]]:
     """The uri, id and scene columns of a listing, as text."""
+
+    def unreadable(error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{key}: {mask_uri(source)} cannot be read as a listing ({error_reason(error)}); takes .parquet or .csv "
+            "with a `uri` column of texts, or .txt with a URI per line"
+        )
+
     try:
         with filesystem.open(path, "rb") as file:
             if path.lower().endswith(".txt"):
@@ -204,21 +216,23 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
                 names = parquet.schema_arrow.names
                 table = parquet.read(columns=[name for name in _COLUMNS if name in names])
         if "uri" not in names:
-            raise ConfigError(f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}")
+            raise ConfigError(
+                f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
+            )
         if doubled := [name for name in _COLUMNS if names.count(name) > 1]:
-            raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column")
+            raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column; keep one")
         if table.num_rows == 0:
-            raise ConfigError(f"{key}: {mask_uri(source)} lists nothing")
+            raise ConfigError(f"{key}: {mask_uri(source)} lists nothing; give it a row per image")
         return [
             table.column(name).cast(pa.string()).to_pylist() if name in names else [None] * table.num_rows
             for name in _COLUMNS
         ]
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}: {mask_uri(source)} cannot be read as a listing ({error})") from error
+        raise unreadable(error) from error
     except OSError as error:
         # Arrow tells of a damaged file with a bare OSError; a file system's own has a number or a class.
         if type(error) is OSError and error.errno is None:
-            raise ConfigError(f"{key}: {mask_uri(source)} cannot be read as a listing ({error})") from error
+            raise unreadable(error) from error
         raise
 
 

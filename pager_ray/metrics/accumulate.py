@@ -89,7 +89,9 @@ class ExactMean:
             raise StorageError(f"state of a mean: sum must be hexadecimal digits, got {digits[:40]!r}") from error
         mean._count = count
         if mean._steps and abs(mean._steps) >= count << (1024 + _STEP_BITS):
-            raise StorageError(f"state of a mean: no {count} values have a sum of {len(digits)} hexadecimal digits")
+            raise StorageError(
+                f"state of a mean: no {count} values have a sum of {len(digits)} hexadecimal digits; add them anew"
+            )
         return mean
 
     def __eq__(self, other: object) -> bool:

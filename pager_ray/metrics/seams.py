@@ -127,7 +127,9 @@ def seam_pairs(height: int, width: int) -> SeamPairs:
     order = np.argsort(edge, kind="stable")
     known, starts = np.unique(edge[order], return_index=True)
     if len(known) != _EDGES:
-        raise ShapeError(f"a panorama of {height}x{width} pixels is too small to show the 12 edges of a cube")
+        raise ShapeError(
+            f"a panorama of {height}x{width} pixels is too small to show the 12 edges of a cube; takes 4x8 or more"
+        )
     pairs = SeamPairs(first[order], second[order], starts.astype(np.int64))
     for array in (pairs.first, pairs.second, pairs.starts):
         array.setflags(write=False)

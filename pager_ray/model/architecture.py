@@ -330,7 +330,7 @@ class _Reader:
     def _get(self, key: str, default: Any) -> Any:
         value = self._values.get(key, default)
         if value is None:
-            raise CheckpointError(f"{self._where}: {self._prefix}{key} is missing")
+            raise CheckpointError(f"{self._where}: {self._prefix}{key} is missing; add it")
         return value
 
     def _wrong(self, key: str, value: Any, takes: str) -> CheckpointError:

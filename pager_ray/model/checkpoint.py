@@ -30,6 +30,7 @@ ALIASES = {
 }
 RELEASED_LICENCE = "CC BY-NC 4.0"
 
+_FETCH_AGAIN = "correct it, or fetch the checkpoint again"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
@@ -91,7 +92,9 @@ def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: st
     if hub_id is not None:
         return _from_hub(hub_id, revision)
     if revision is not None:
-        raise CheckpointError(f"revision {revision!r} needs a Hub repository; only those have revisions")
+        raise CheckpointError(
+            f"revision: got {revision!r}, but only Hub repositories (owner/name) have revisions; leave it out"
+        )
     if _URL.match(text):
         from pager_ray.model.remote import fetch_checkpoint
 
@@ -115,18 +118,18 @@ def read_config(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+        raise CheckpointError(f"{path}: cannot be read ({error}); {_FETCH_AGAIN}") from error
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
         except ValueError as error:
-            raise CheckpointError(f"{path}: is neither JSON nor block-style YAML ({error})") from error
+            raise CheckpointError(f"{path}: is neither JSON nor block-style YAML ({error}); {_FETCH_AGAIN}") from error
     import yaml
 
     try:
         config = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise CheckpointError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+        raise CheckpointError(f"{path}: is no YAML ({' '.join(str(error).split())}); {_FETCH_AGAIN}") from error
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path}: must hold a mapping of keys, got {type(config).__name__}")
     return config
@@ -142,7 +145,9 @@ def checkpoint_sha256(weights: str | os.PathLike[str]) -> str:
         with open(weights, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise CheckpointError(f"{os.fspath(weights)}: cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(
+            f"{os.fspath(weights)}: cannot be read ({error.strerror or error}); check the file and the right to read it"
+        ) from error
 
 
 def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:
@@ -154,7 +159,7 @@ def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:
         )
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
-            raise CheckpointError(f"{name}: holds no {file}; a checkpoint is {WEIGHTS} beside {CONFIG}")
+            raise CheckpointError(f"{name}: holds no {file}; a checkpoint takes {WEIGHTS} beside {CONFIG}")
     return ResolvedCheckpoint(
         source=source, name=name, revision=None, weights=folder / WEIGHTS, config=folder / CONFIG, licence=None
     )
@@ -182,14 +187,16 @@ def _hub_file(repo: str, file: str, revision: str | None) -> Path:
     try:
         return Path(hf_hub_download(repo, file, revision=revision))
     except errors.RevisionNotFoundError:
-        raise CheckpointError(f"{repo}: the Hub repository has no revision {revision!r}") from None
+        raise CheckpointError(
+            f"{repo}: the Hub repository has no revision {revision!r}; give a branch, tag or commit of it"
+        ) from None
     except errors.RepositoryNotFoundError:
         raise CheckpointError(
             f"{repo}: no such Hub repository, or no right to read it; check the id, or set HF_TOKEN"
         ) from None
     except errors.RemoteEntryNotFoundError:
         raise CheckpointError(
-            f"{repo}: the Hub repository holds no {file}; a checkpoint is {WEIGHTS} beside {CONFIG}"
+            f"{repo}: the Hub repository holds no {file}; a checkpoint takes {WEIGHTS} beside {CONFIG}"
         ) from None
     except errors.LocalEntryNotFoundError:
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
@@ -199,4 +206,7 @@ def _hub_file(repo: str, file: str, revision: str | None) -> Path:
         ) from None
     except OSError as error:
         # The text of such an error may hold a signed URL.
-        raise CheckpointError(f"{repo}: {file} cannot be downloaded from the Hub ({type(error).__name__})") from None
+        raise CheckpointError(
+            f"{repo}: {file} cannot be downloaded from the Hub ({type(error).__name__}); check the network and the "
+            f"space in {constants.HF_HUB_CACHE}, then run the same command again"
+        ) from None

@@ -97,7 +97,9 @@ def write_random_checkpoint(
         (target / CONFIG).write_text(json.dumps(architecture.to_config(), indent=2) + "\n", encoding="utf-8")
         _write_weights(target / WEIGHTS, architecture, seed, dtype)
     except OSError as error:
-        raise CheckpointError(f"{target}: cannot be written ({error.strerror or error})") from error
+        raise CheckpointError(
+            f"{target}: cannot be written ({error.strerror or error}); choose a folder that can be written to"
+        ) from error
     return target
 
 

@@ -46,7 +46,9 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
     try:
         store, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise CheckpointError(f"{name}: no file system serves this URL ({error})") from error
+        raise CheckpointError(
+            f"{name}: no file system serves this URL ({error}); takes one that fsspec knows"
+        ) from error
     if isinstance(store, LocalFileSystem):
         return Path(path), name
     remote = {file: f"{path.rstrip('/')}/{file}" for file in files}
@@ -56,9 +58,13 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
         for file, where in remote.items():
             digest.update(f"\n{file} {store.size(where)} {store.ukey(where)}".encode())
     except FileNotFoundError:
-        raise CheckpointError(f"{name}: holds no {file}; a checkpoint is {' beside '.join(reversed(files))}") from None
+        raise CheckpointError(
+            f"{name}: holds no {file}; a checkpoint takes {' beside '.join(reversed(files))}"
+        ) from None
     except client_errors() as error:
-        raise CheckpointError(f"{name}: cannot be read ({_reason(error)})") from None
+        raise CheckpointError(
+            f"{name}: cannot be read ({_reason(error)}); check its store and the right to read it"
+        ) from None
     checkpoints = cache_folder() / "checkpoints"
     folder = checkpoints / digest.hexdigest()[:32]
     try:
@@ -72,7 +78,10 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
                     store.get_file(where, str(partial / file))
                 partial.rename(folder)
     except client_errors() as error:
-        raise CheckpointError(f"{name}: cannot be copied to {checkpoints} ({_reason(error)})") from None
+        raise CheckpointError(
+            f"{name}: cannot be copied to {checkpoints} ({_reason(error)}); check its store, or name another cache "
+            f"folder in {CACHE_VARIABLE}"
+        ) from None
     return folder, name
 
 

@@ -150,7 +150,7 @@ def _fetched(device: str | torch.device, precision: str) -> nn.Module:
         return open_clip.create_model(ARCHITECTURE, PRETRAINED, precision=_PRECISIONS[precision], device=device)
     except (RuntimeError, OSError) as error:
         raise CheckpointError(
-            f"cannot fetch the scene router's CLIP ({ARCHITECTURE}, {PRETRAINED}): {_first_line(error)}; {_WAY_OUT}"
+            f"router_weights: cannot fetch CLIP ({ARCHITECTURE}, {PRETRAINED}): {_first_line(error)}; {_WAY_OUT}"
         ) from error
 
 
@@ -162,7 +162,9 @@ def _from_file(path: Path, device: str | torch.device, precision: str) -> nn.Mod
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} is no {ARCHITECTURE} of open_clip: {_first_line(error)}; {_WAY_OUT}") from error
+        raise CheckpointError(
+            f"router_weights: {path} is no {ARCHITECTURE} of open_clip: {_first_line(error)}; {_WAY_OUT}"
+        ) from error
     return model
 
 

@@ -138,5 +138,5 @@ def _device(device: str | torch.device) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"device: takes auto, cpu, cuda or cuda:N, got {device!r}") from error
     if target.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device: {device} asked for, but torch sees no CUDA device here")
+        raise ConfigError(f"device: got {device}, but torch sees no CUDA device here; takes cpu or auto")
     return target

@@ -99,9 +99,13 @@ def read_entries(weights: Path) -> dict[str, TensorEntry]:
             header_bytes = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(header_bytes))
     except SafetensorError as error:
-        raise CheckpointError(f"{weights}: is damaged, truncated or no safetensors file ({error})") from error
+        raise CheckpointError(
+            f"{weights}: is damaged, truncated or no safetensors file ({error}); fetch it again"
+        ) from error
     except OSError as error:
-        raise CheckpointError(f"{weights}: cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(
+            f"{weights}: cannot be read ({error.strerror or error}); check the file and the right to read it"
+        ) from error
     header.pop("__metadata__", None)
     odd = sorted({value["dtype"] for value in header.values()} - set(FILE_DTYPES))
     if odd:
@@ -167,7 +171,9 @@ def _check_fit(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[
         if keys
     ]
     if problems:
-        raise CheckpointError(f"{weights}: does not fit its configuration; {'; '.join(problems)}")
+        raise CheckpointError(
+            f"{weights}: does not fit its configuration ({'; '.join(problems)}); give it its own config.yaml"
+        )
 
 
 def _read_into(
@@ -195,4 +201,6 @@ def _read_bytes(file: BinaryIO, target: Tensor, what: str) -> None:
                 raise CheckpointError(f"{what}: the file ends before this tensor does; fetch it again")
             view = view[count:]
     except OSError as error:
-        raise CheckpointError(f"{what}: cannot be read ({error.strerror or error})") from error
+        raise CheckpointError(
+            f"{what}: cannot be read ({error.strerror or error}); check the file and its storage"
+        ) from error

@@ -215,7 +215,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
     )
     with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
-        rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
+        rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
         if subject.checkpoint is None:
             # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
             rows = rows.map_batches(
@@ -276,7 +276,7 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
     )
     with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
-        rows = claim.read_pending(reservation).repartition(target_num_rows_per_block=shard_rows)
+        rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
         # 2. score, CPU: standing prediction and ground truth → one row of metrics.
         rows = rows.map_batches(
             isolated("score", make_stored_score_fn(stage), score_schema(stage), board),

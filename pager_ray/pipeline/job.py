@@ -115,7 +115,7 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
     board = claim.board()
     with DataContext.current(job_context()), claim.progress(board):
         # 1. list: the manifest's rows without those that earlier starts committed.
-        rows = claim.read_pending(reservation)
+        rows = claim.rows_to_do()
         # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
         rows = rows.repartition(target_num_rows_per_block=shard_rows)
         # 3. read + project, CPU: bytes → ERP → six uint8 faces.

@@ -18,9 +18,10 @@ from ray.data import DataContext
 
 from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
-from pager_ray.listing import listing_digest, read_manifest, write_manifest, write_pending
+from pager_ray.listing import listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.listing.sources import Listed
-from pager_ray.pipeline.cluster import Reservation, connected
+from pager_ray.masking import mask_text
+from pager_ray.pipeline.cluster import connected
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.report.progress import Counts
 from pager_ray.write import Reconciliation, RunLayout, reconcile
@@ -42,6 +43,9 @@ from pager_ray.write.runfile import (
 log = logging.getLogger(__name__)
 
 ALL_REJECTS = "all"
+
+# Rows of a listing are small: a block of them is a few megabytes.
+ROWS_PER_CHUNK = 65_536
 
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
@@ -96,17 +100,11 @@ class Claim:
         """The largest batches that fitted, by kind of device: found out once, kept for later starts."""
         return self.manifest.setdefault("batch_sizes", {})
 
-    def read_pending(self, reservation: Reservation) -> ray.data.Dataset:
-        """The rows that are left, from a file: so that Ray's tasks read them, however many they are."""
-        name = write_pending(self.layout.manifest, self.inputs, self.pending, self.attempts)
-        filesystem, path = self.layout.manifest.arrow()
-        return ray.data.read_parquet(
-            f"{path}/{name}",
-            filesystem=filesystem,
-            # A folder of the output's path called "id=7" is no column.
-            partitioning=None,
-            num_cpus=reservation.task_cpus,
-        )
+    def rows_to_do(self) -> ray.data.Dataset:
+        """The rows that this start has to do; the driver has them, no task waits for the store to list them."""
+        rows = rows_to_do(self.inputs, self.pending, self.attempts)
+        starts = range(0, rows.num_rows, ROWS_PER_CHUNK)
+        return ray.data.from_arrow([rows.slice(start, ROWS_PER_CHUNK) for start in starts])
 
 
 def job_context() -> DataContext:
@@ -302,7 +300,7 @@ def _record_failure(claim: Claim, error: BaseException) -> None:
     outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
     try:
         # Shards are left as they are: writers of ours may still be at work.
-        end_start(claim.manifest, FAILED, outcome[:2000], reconcile(claim.layout, claim.inputs).counts())
+        end_start(claim.manifest, FAILED, mask_text(outcome)[:2000], reconcile(claim.layout, claim.inputs).counts())
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)

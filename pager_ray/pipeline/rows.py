@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
+from pager_ray.masking import mask_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
 
@@ -119,7 +120,8 @@ def reject(row: Row, stage: str, error: InputError) -> Row:
     kept = {field.name: row.get(field.name) for field in IDENTITY}
     # What earlier starts tried counts too: rejects that are done again carry it along.
     attempts = (row.get("attempts") or 0) + error.attempts
-    return kept | {"stage": stage, "error_class": error.error_class, "message": str(error), "attempts": attempts}
+    message = mask_text(str(error))
+    return kept | {"stage": stage, "error_class": error.error_class, "message": message, "attempts": attempts}
 
 
 def thumbnail(erp: np.ndarray, width: int | None) -> memoryview | None:

@@ -8,17 +8,18 @@ from pager_ray.errors import InputError, StorageError
 from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
 from pager_ray.storage import client_errors, mask_uri
 
-_PATIENT = Retry()
+PATIENT = Retry()
+"""For how long reads are repeated where nobody says."""
 
 
-def fetch(uri: str, retry: Retry = _PATIENT) -> bytes:
+def fetch(uri: str, retry: Retry | None = None) -> bytes:
     """Read a whole file or object; what fails in passing is tried again.
 
     Messages hold the masked URI and no text of a client's error: aiohttp, yarl and urllib repeat the URL in theirs.
 
     Args:
         uri: a local path or fsspec URL.
-        retry: for how long.
+        retry: for how long; :data:`PATIENT` by default.
 
     Raises:
         InputError: ``missing``, ``not_a_file``, ``permission_denied``, ``unsupported_uri``, ``transient`` (time-outs,
@@ -29,7 +30,7 @@ def fetch(uri: str, retry: Retry = _PATIENT) -> bytes:
     shown = mask_uri(uri)
     try:
         filesystem, path = fsspec.core.url_to_fs(uri)
-        content, _ = retry.call(lambda: filesystem.cat_file(path), f"reading {shown}")
+        content, _ = (retry or PATIENT).call(lambda: filesystem.cat_file(path), f"reading {shown}")
         return bytes(content)
     except FileNotFoundError as error:
         raise InputError("missing", f"{shown}: does not exist") from error

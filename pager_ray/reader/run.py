@@ -137,7 +137,7 @@ class Run:
         place = self._index().get(id)
         if place is None:
             raise RunNotFoundError(
-                f"{self.uri}: has no prediction with id {id!r}; rejects() tells why inputs gave none"
+                f"{self.uri}: has no prediction with id {id!r}; take one of ids(), or look into rejects() for why"
             )
         folder, name = self._layout.results, place.shard + SHARD_SUFFIX
         scalars = ["id", "uri", "scene", "p_outdoor", "log_scale", "map_height", "map_width"]
@@ -151,7 +151,9 @@ class Run:
                 else:
                     row = parquet.read(columns=scalars).slice(place.row, 1)
         except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); {_RESTORE}") from error
+            raise StorageError(
+                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); {_RESTORE}"
+            ) from error
         values = {column: row.column(column)[0].as_py() for column in scalars}
         height, width = values.pop("map_height"), values.pop("map_width")
         shape = self._stored_shape(height, width)

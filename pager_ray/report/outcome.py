@@ -142,7 +142,7 @@ def _error_maps(layout: EvaluationLayout, shards: set[str], wanted: set[str]) ->
                             maps[id] = picture
         except (*client_errors(), pa.ArrowException) as error:
             raise StorageError(
-                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or evaluate "
-                "anew with --overwrite"
+                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or "
+                "evaluate anew with --overwrite"
             ) from error
     return maps

@@ -65,7 +65,7 @@ def render(scene: Scene, height: int, width: int, supersample: int = 2) -> Rende
     """
     if height < 2 or width != 2 * height or supersample < 1:
         raise ShapeError(
-            f"cannot render {height}x{width} with supersample {supersample}: an ERP is H×2H with H ≥ 2, supersample ≥ 1"
+            f"cannot render {height}x{width} with supersample {supersample}; takes H×2H with H ≥ 2, and supersample ≥ 1"
         )
     pixels = height * width
     tone, normal = np.empty((3, pixels)), np.empty((3, pixels))

@@ -46,7 +46,7 @@ def write_samples(
         StorageError: the folder cannot be written to.
     """
     if count < 1 or seed < 0:
-        raise ConfigError(f"cannot write {count} samples from seed {seed}: count starts at 1, seed at 0")
+        raise ConfigError(f"cannot write {count} samples from seed {seed}: count must be at least 1, seed at least 0")
     target = Path(folder)
     rows = []
     try:

@@ -48,6 +48,7 @@ def test_a_single_uri_needs_no_list():
         ("=3", "'=3': is no override"),
         ("scene_mode.inner=3", "scene_mode: got dict"),
         ("checkpoint=[1", "checkpoint: got '[1', which is not YAML"),
+        ("output.uri=s3://key:secret@bucket/x", "output.uri: s3://bucket/x carries credentials in its URL; give them"),
     ],
 )
 def test_mistakes_name_the_key(override, expected):
@@ -56,6 +57,23 @@ def test_mistakes_name_the_key(override, expected):
         load_config(None, [*ENOUGH, override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_keys_inside_a_value_are_refused():
+    """A key below one that holds a value is told, with where the keys are listed."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [*ENOUGH, "scene_mode=indoor", "scene_mode.inner=3"])
+    assert str(caught.value) == (
+        "scene_mode.inner: scene_mode is no section of the configuration; --help lists the keys"
+    )
+
+
+def test_names_of_an_evaluation_differ():
+    """Alignments and families are sets of names: none, or one twice, is told with the key and what it takes."""
+    enough = ["evaluation.dataset=Rooms", "output.uri=out"]
+    for value in ("[]", "[scale, scale]"):
+        with pytest.raises(ConfigError, match=r"^evaluation\.alignments: got \[.*; takes one or more different names$"):
+            load_config(None, [*enough, f"evaluation.alignments={value}"], EvaluateConfig)
 
 
 def test_required_keys():
@@ -69,18 +87,18 @@ def test_required_keys():
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"- a\n- b\n", "holds a list"),
-        (b"a: [1\n", "is not YAML"),
-        (b"\xff\xfe\x00", "is not YAML"),
-        (b"!!python/object/apply:os.system ['true']\n", "is not YAML"),
-        (b"#" * (1 << 20) + b"##", "larger than"),
+        (b"- a\n- b\n", "holds a list; takes a mapping"),
+        (b"a: [1\n", "is not YAML .*; takes a mapping"),
+        (b"\xff\xfe\x00", "is not YAML .*; takes a mapping"),
+        (b"!!python/object/apply:os.system ['true']\n", "is not YAML .*; takes a mapping"),
+        (b"#" * (1 << 20) + b"##", "larger than .* bytes; --config takes a short YAML file"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, content, expected):
     """A file that is no mapping, no YAML, unsafe or oversized is one clear error."""
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=expected):
+    with pytest.raises(ConfigError, match=rf"run\.yaml: {expected}"):
         load_config(path, ENOUGH)
 
 

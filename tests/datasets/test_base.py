@@ -256,7 +256,7 @@ def test_two_samples_with_one_id_are_refused(tmp_path: Path) -> None:
     assert [sample.id for sample in dataset.samples()] == ["1", "2"]
     np.testing.assert_array_equal(dataset.read_rgb(dataset.samples()[0]).shape, (8, 16, 3))
     write_tree(str(tmp_path), {"1 again.png": picture_bytes()})
-    with pytest.raises(ConfigError, match=r"1 again\.png and .*1\.png both have the id '1'"):
+    with pytest.raises(ConfigError, match=r"1 again\.png and .*1\.png both have the id '1'; remove one of them"):
         dataset.samples()
 
 

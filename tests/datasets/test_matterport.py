@@ -68,5 +68,5 @@ def test_a_list_of_scenes_that_is_no_text(tmp_path: Path) -> None:
     """A list that cannot be read is a ConfigError that names it."""
     dataset = open_dataset(NAME, write_dataset(NAME, str(tmp_path)))
     write_tree(f"{tmp_path}/{NAME}", {"scenes_test.txt": b"\xff\xfe\x00"})
-    with pytest.raises(ConfigError, match=r"scenes_test\.txt cannot be read"):
+    with pytest.raises(ConfigError, match=r"scenes_test\.txt cannot be read .*; takes UTF-8 with a scene per line"):
         dataset.samples()

@@ -172,20 +172,26 @@ def test_damaged_files(tmp_path: Path) -> None:
     data[200:400] = bytes(200)
     for name, content in {"none": b"no parquet", "empty": b"", "cut": bytes(data[:-30])}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{name}: cannot be read as a Parquet file") as caught:
+        with pytest.raises(
+            ConfigError, match=f"{name}: cannot be read as a Parquet file .*fetch the dataset's file again"
+        ) as caught:
             list_rows(f"{tmp_path}/{name}", ("rgb",))
         assert "\n" not in str(caught.value)
         with pytest.raises(InputError, match=name) as damaged:
             read_cell(f"{tmp_path}/{name}", 0, 0, "rgb", BAD)
         assert damaged.value.error_class == BAD
     (tmp_path / "inside").write_bytes(bytes(data))
-    with pytest.raises(InputError, match="inside: row 3 of row group 0 cannot be read"):
+    with pytest.raises(
+        InputError, match=r"inside: row 3 of row group 0 cannot be read .*; fetch the dataset's file again$"
+    ):
         read_cell(f"{tmp_path}/inside", 0, 3, "rgb", BAD)
 
 
 def test_missing_columns_are_named(file: str) -> None:
     """A file without the columns of its dataset is a ConfigError that lists those it has."""
-    with pytest.raises(ConfigError, match=r"has no column mask, sky; it has id, rgb, depth, empty"):
+    with pytest.raises(
+        ConfigError, match=r"has no column mask, sky; it has id, rgb, depth, empty; fetch the dataset's"
+    ):
         list_rows(file, ("rgb", "mask", "sky"))
 
 
@@ -193,15 +199,15 @@ def test_failures_of_a_store(memory_url: str, monkeypatch: pytest.MonkeyPatch) -
     """A missing or forbidden file has its own class, a cut connection is no damage, and listing tells the store."""
     write_tree(memory_url, {"x.parquet": parquet_bytes([{"rgb": b"1"}])})
     uri = f"{memory_url}/x.parquet"
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"y\.parquet: does not exist; fetch the dataset's file again$") as caught:
         read_cell(f"{memory_url}/y.parquet", 0, 0, "rgb", BAD)
     assert caught.value.error_class == "missing"
-    with pytest.raises(StorageError, match=r"y\.parquet: cannot be read"):
+    with pytest.raises(StorageError, match=r"y\.parquet: cannot be read .*; check its store, then run the same"):
         list_rows(f"{memory_url}/y.parquet", ("rgb",))
     store = type(fsspec.filesystem("memory"))
-    for error, expected in (
-        (PermissionError(13, "Permission denied"), "permission_denied"),
-        (ConnectionResetError(104, "Connection reset by peer"), "read_failed"),
+    for error, expected, message in (
+        (PermissionError(13, "Permission denied"), "permission_denied", r"\(Permission denied\); ask for the right to"),
+        (ConnectionResetError(104, "reset by peer"), "read_failed", r"\(ConnectionResetError\); check its store"),
     ):
 
         def refuse(*_: object, error: OSError = error, **__: object) -> None:
@@ -209,7 +215,7 @@ def test_failures_of_a_store(memory_url: str, monkeypatch: pytest.MonkeyPatch) -
 
         with monkeypatch.context() as patch:
             patch.setattr(store, "open", refuse)
-            with pytest.raises(InputError) as caught:
+            with pytest.raises(InputError, match=rf"x\.parquet: .* be read {message}$") as caught:
                 read_cell(uri, 0, 0, "rgb", BAD)
             assert caught.value.error_class == expected
             with pytest.raises(StorageError):

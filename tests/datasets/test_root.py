@@ -83,7 +83,9 @@ def test_a_store_that_cannot_be_listed(memory_url: str, monkeypatch: pytest.Monk
     for method in ("ls", "find"):
         monkeypatch.setattr(type(fsspec.filesystem("memory")), method, refuse)
     for listing in (root.names, root.find):
-        with pytest.raises(StorageError, match=r"memory:.*/sub: cannot be listed .*Input/output error"):
+        with pytest.raises(
+            StorageError, match=r"memory:.*/sub: cannot be listed .*Input/output error\); check its store, then run"
+        ):
             listing("sub")
     with pytest.raises(ConfigError, match="no file system serves"):
         Root("nowhere://x")

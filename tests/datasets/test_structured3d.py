@@ -55,7 +55,7 @@ def test_a_list_of_broken_samples_that_is_no_text(tmp_path: Path) -> None:
     """A list that cannot be read is a ConfigError that names it: nothing broken may slip into a mean."""
     dataset = open_dataset(NAME, write_dataset(NAME, str(tmp_path)))
     write_tree(f"{tmp_path}/{NAME}", {"broken_samples.txt": b"\xff\xfe\x00"})
-    with pytest.raises(ConfigError, match=r"broken_samples\.txt cannot be read"):
+    with pytest.raises(ConfigError, match=r"broken_samples\.txt cannot be read .*; takes UTF-8 with a path per line"):
         dataset.samples()
 
 

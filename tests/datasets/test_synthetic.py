@@ -76,9 +76,9 @@ def test_samples_without_ground_truth_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listing", "message"),
     [
-        (b"uri,id\na.jpg,a\n", "no column scene"),
-        (b"\xff\xfe", "cannot be read"),
-        (b"uri,id,scene\n", "holds no sample"),
+        (b"uri,id\na.jpg,a\n", "no column scene; takes uri, id and scene"),
+        (b"\xff\xfe", "cannot be read .*; run `pager-ray samples FOLDER"),
+        (b"uri,id,scene\n", "holds no sample; expected samples.csv"),
         (b"uri,id,scene\n../a.jpg,a,indoor\n", "row 1: takes the name"),
         (b"uri,id,scene\n/etc/passwd,a,indoor\n", "row 1: takes the name"),
         (b"uri,id,scene\na.jpg,../a,indoor\n", "row 1: takes the name"),
@@ -117,5 +117,5 @@ def test_an_unreadable_first_picture(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"size cannot be told: .*0000-office\.jpg"):
         open_dataset("synthetic", path).protocol()
     write_tree(path, {"samples.csv": b"uri,id,scene\n"})
-    with pytest.raises(ConfigError, match="lists nothing"):
+    with pytest.raises(ConfigError, match=r"samples\.csv lists nothing; run `pager-ray samples FOLDER"):
         open_dataset("synthetic", path).protocol()

@@ -94,7 +94,7 @@ def test_ids(tmp_path: Path) -> None:
     assert [sample.id for sample in samples] == ["%2E.%2F..%2Fetc%2Fpasswd", "Zürich_HB_1", "a__b"]
     for id in (None, "  "):
         write_rows(tmp_path, [zuripano_rows(1)[0] | {"id": id}, zuripano_rows(1)[0]])
-        with pytest.raises(ConfigError, match="row 0 has no id"):
+        with pytest.raises(ConfigError, match=r"test-.*\.parquet: row 0 has no id; fetch the file again"):
             open_dataset(NAME, str(tmp_path)).samples()
 
 

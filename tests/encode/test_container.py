@@ -6,6 +6,7 @@ import struct
 import zlib
 
 import blosc2
+import cv2
 import numpy as np
 import pytest
 
@@ -74,6 +75,35 @@ def test_forged_blosc_size_is_refused_before_decompressing(planes: np.ndarray) -
     data = forged + trailer + struct.pack("<I", zlib.crc32(forged + trailer))
     with pytest.raises(StorageError, match="announces 2097152 bytes"):
         blosc_planes("<u2", predicted=False).unpack(data, LABEL, "<u2", SHAPE)
+
+
+def test_bytes_that_do_not_decompress_say_what_to_do(planes: np.ndarray) -> None:
+    """A chunk that is no zstd behind a valid label and checksum is refused, with what to do."""
+    container = blosc_planes("<u2", predicted=False)
+    data = container.pack(planes, LABEL)
+    chunk, trailer = bytearray(data[:-48]), data[-48:-4]
+    chunk[40:] = b"\xff" * (len(chunk) - 40)
+    forged = bytes(chunk) + trailer + struct.pack("<I", zlib.crc32(bytes(chunk) + trailer))
+    with pytest.raises(StorageError, match=r"^blob for depth/test 40×60 cannot be decompressed .*; .*restore its file"):
+        container.unpack(forged, LABEL, "<u2", SHAPE)
+
+
+def test_pixels_that_do_not_decode_say_what_to_do(planes: np.ndarray) -> None:
+    """A PNG whose chunks are whole but hold no pixels is refused, with what to do."""
+    data = PngImage().pack(planes, LABEL)
+    start = data.index(b"IDAT") - 4
+    payload = b"IDAT" + b"no deflate stream"
+    chunk = struct.pack(">I", len(payload) - 4) + payload + struct.pack(">I", zlib.crc32(payload))
+    end = data.index(b"IEND") - 4
+    with pytest.raises(StorageError, match=r"^PNG blob for depth/test 40×60 cannot be decoded; .*restore its file"):
+        PngImage().unpack(data[:start] + chunk + data[end:], LABEL, "<u2", SHAPE)
+
+
+def test_maps_that_png_cannot_hold_are_refused(planes: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map that the encoder gives up on is an error that says to take another codec."""
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
+    with pytest.raises(ShapeError, match=r"^depth/test 40×60: cannot be written as PNG; take another codec$"):
+        PngImage().pack(planes, LABEL)
 
 
 def test_forged_png_size_is_refused_before_decoding(planes: np.ndarray) -> None:

@@ -66,9 +66,10 @@ def bomb():
         (archive_of(arr_0=npy(np.array([{}], object), allow_pickle=True)), "holds object"),
         (archive_of(arr_0=bomb()), "takes up to"),
         (archive_of(arr_0=npy(np.ones((4, 8), np.float32))[:-8]), "no readable npz file"),
-        (archive_of(arr_0=b"no array"), "no readable npz file"),
+        (archive_of(arr_0=b"no array"), "no readable npz file .*; write it again"),
+        (archive_of(arr_0=npy(np.ones(3), version=(3, 0))), r"npy array of format version \(3, 0\), takes 1.0 or 2.0"),
     ],
-    ids=["empty", "text", "cut", "name", "two", "integers", "objects", "bomb", "short", "no-npy"],
+    ids=["empty", "text", "cut", "name", "two", "integers", "objects", "bomb", "short", "no-npy", "version"],
 )
 def test_other_files_are_refused(content, reason):
     """Damaged, foreign, hostile or oversized files are an error that says what they hold, before they are unpacked."""

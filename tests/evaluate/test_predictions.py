@@ -13,6 +13,7 @@ from pager_ray.errors import ConfigError, InputError
 from pager_ray.evaluate import open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.storage import Folder, safe_name
+from tests.reader.runs import SmallRun
 
 RNG = np.random.default_rng(0)
 DEPTH = RNG.random((1, 16, 32), dtype=np.float32) + 1
@@ -61,22 +62,26 @@ def test_folders_lie_on_any_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "error_class"),
+    ("content", "error_class", "message"),
     [
-        (None, "missing_prediction"),
-        (b"", "bad_prediction"),
-        (encode_npz("depth", DEPTH[0])[:-900], "bad_prediction"),
-        (encode_npz("normals", NORMALS.transpose(1, 2, 0)), "bad_prediction"),
-        (encode_npz("depth", RNG.random((6, 16, 16))), "bad_prediction"),
+        (None, "missing_prediction", "does not exist; predict sample 'a b' into it"),
+        (b"", "bad_prediction", "is no readable npz file .*; write it again"),
+        (encode_npz("depth", DEPTH[0])[:-900], "bad_prediction", "is no readable npz file .*; write it again"),
+        (
+            encode_npz("normals", NORMALS.transpose(1, 2, 0)),
+            "bad_prediction",
+            r"holds \(3, 16, 32\), takes \(1, H, W\)",
+        ),
+        (encode_npz("depth", RNG.random((6, 16, 16))), "bad_prediction", r"holds \(6, 1, 16, 16\), takes \(1, H, W\)"),
     ],
     ids=["absent", "empty", "cut", "normals-for-depth", "faces"],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, error_class: str) -> None:
-    """A prediction that is not there, damaged, or of another shape is an error with its file's name."""
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, error_class: str, message: str) -> None:
+    """A prediction that is not there, damaged, or of another shape is an error with its file's name and what to do."""
     released(tmp_path)
     if content is not None:
         (tmp_path / "depth" / "preds" / "a b.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"preds/a b\.npz") as caught:
+    with pytest.raises(InputError, match=rf"depth/preds/a b\.npz: {message}") as caught:
         open_predictions(str(tmp_path)).read("a b", ("depth",))
     assert caught.value.error_class == error_class
 
@@ -92,5 +97,34 @@ def test_no_id_leaves_the_folder(tmp_path: Path) -> None:
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     """A folder with neither a run nor arrays says what was expected."""
-    with pytest.raises(ConfigError, match=r"neither a run's output .* depth/preds/<id>\.npz"):
+    with pytest.raises(ConfigError, match=r"neither a run's output .* depth/preds/<id>\.npz.*; give one of them"):
         open_predictions(str(tmp_path))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SmallRun:
+    small = SmallRun(tmp_path / "run")
+    small.write("s1", small.prediction("a"), small.reject("b"))
+    return small
+
+
+def test_samples_that_a_run_lacks_are_named(run: SmallRun) -> None:
+    """A sample without a prediction is named with the run, and with how its ids get there."""
+    with pytest.raises(InputError) as caught:
+        open_predictions(str(run.folder)).read("b", ("depth",))
+    assert caught.value.error_class == "missing_prediction"
+    assert str(caught.value) == (
+        f"{run.folder}: has no prediction with id 'b'; give the run a listing with the dataset's ids"
+    )
+
+
+def test_maps_of_a_run_that_are_damaged_are_named(run: SmallRun) -> None:
+    """A run's map that cannot be decoded is a bad prediction: shard, map, id, damage and what to do."""
+    path = run.folder / "predictions" / "s1.parquet"
+    content = path.read_bytes()
+    blob = run.prediction("a")["depth"]
+    start = content.index(blob) + len(blob) // 2
+    path.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
+    with pytest.raises(InputError, match=r"s1\.parquet: depth of 'a': .* is damaged: .*restore its file") as caught:
+        open_predictions(str(run.folder)).read("a", ("depth",))
+    assert caught.value.error_class == "bad_prediction"

@@ -67,18 +67,26 @@ def test_predictions_of_another_size_are_resized() -> None:
 
 
 @pytest.mark.parametrize(
-    ("maps", "error_class"),
+    ("maps", "error_class", "message"),
     [
-        (PredictedMaps(None, rendered_truth().normals), "missing_prediction"),
-        (PredictedMaps(rendered_truth().depth, None), "missing_prediction"),
-        (PredictedMaps(np.full((128, 256), np.nan, np.float32), rendered_truth().normals), "non_finite_prediction"),
-        (PredictedMaps(rendered_truth().depth, np.full((128, 256, 3), np.inf, np.float32)), "non_finite_prediction"),
+        (PredictedMaps(None, rendered_truth().normals), "missing_prediction", "no predicted depth; leave it out"),
+        (PredictedMaps(rendered_truth().depth, None), "missing_prediction", "no predicted normals; leave it out"),
+        (
+            PredictedMaps(np.full((128, 256), np.nan, np.float32), rendered_truth().normals),
+            "non_finite_prediction",
+            "the predicted depth is NaN or infinite at .* pixels; predict again",
+        ),
+        (
+            PredictedMaps(rendered_truth().depth, np.full((128, 256, 3), np.inf, np.float32)),
+            "non_finite_prediction",
+            "the predicted normals are NaN or infinite at .* valid pixels; predict again",
+        ),
     ],
     ids=["no-depth", "no-normals", "nan-depth", "inf-normals"],
 )
-def test_what_cannot_be_scored_is_no_row(maps: PredictedMaps, error_class: str) -> None:
+def test_what_cannot_be_scored_is_no_row(maps: PredictedMaps, error_class: str, message: str) -> None:
     """A missing or non-finite map rejects the panorama as a whole: no metric is averaged over other samples."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         score_sample(maps, rendered_truth(), SETTINGS)
     assert caught.value.error_class == error_class
 
@@ -89,6 +97,7 @@ def test_truth_that_is_missing_is_told() -> None:
     with pytest.raises(InputError) as caught:
         score_sample(perfect(), truth, SETTINGS)
     assert caught.value.error_class == "missing_ground_truth"
+    assert str(caught.value).endswith("no normals for this sample; leave them out of evaluation.families")
     nothing = replace(rendered_truth(), mask=np.zeros_like(rendered_truth().mask))
     with pytest.raises(InputError) as caught:
         score_sample(perfect(), nothing, SETTINGS)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import StorageError
@@ -18,8 +17,8 @@ from pager_ray.listing import (
     list_inputs,
     listing_digest,
     read_manifest,
+    rows_to_do,
     write_manifest,
-    write_pending,
 )
 from pager_ray.storage import Folder
 
@@ -74,17 +73,14 @@ def test_an_empty_listing_has_the_columns(folder: Folder) -> None:
     assert read_manifest(folder).schema == MANIFEST_SCHEMA
 
 
-def test_pending_rows_are_those_that_are_left(folder: Folder) -> None:
-    """What one start has to do is the manifest's rows of those ids, in the manifest's order, beside the manifest."""
+def test_rows_to_do_are_those_that_are_left(folder: Folder) -> None:
+    """What one start has to do is the manifest's rows of those ids, in order, with the attempts they have had."""
     write_manifest(folder, ROWS)
     manifest = read_manifest(folder)
     for ids in (["e", "c~2"], [], [row.id for row in ROWS]):
-        name = write_pending(folder, manifest, ids)
-        left = pq.read_table(folder.join(name))
-        assert left.to_pylist() == [row for row in manifest.to_pylist() if row["id"] in ids]
-        assert left.schema == MANIFEST_SCHEMA
-    assert read_manifest(folder).equals(manifest)
-    assert folder.names() == sorted([name, "manifest.parquet"])
+        left = rows_to_do(manifest, ids, {"e": 3})
+        expected = [row | {"attempts": 3 if row["id"] == "e" else None} for row in manifest.to_pylist()]
+        assert left.to_pylist() == [row for row in expected if row["id"] in ids]
 
 
 def test_the_digest_is_that_of_the_rows() -> None:

@@ -1,13 +1,14 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
 import os
+import re
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing import list_inputs
 
 
@@ -83,18 +84,22 @@ def test_a_missing_image_is_still_a_row(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("list.csv", "path\na.jpg\n", "no `uri` column; it has path"),
-        ("list.csv", "uri\n", "lists nothing"),
-        ("list.csv", "uri,scene\na.jpg,forest\n", "row 1: scene is 'forest'"),
-        ("list.csv", "uri,id\n,x\n", "row 1 has no uri"),
+        ("list.csv", "path\na.jpg\n", "no `uri` column; it has path; name the one of paths `uri`"),
+        ("list.csv", "uri\n", "lists nothing; give it a row per image"),
+        ("list.csv", "uri,scene\na.jpg,forest\n", "row 1: scene is 'forest'; takes indoor, outdoor or nothing"),
+        ("list.csv", "uri,id\n,x\n", "row 1 has no uri; give every row one"),
         ("list.csv", 'uri,id\na.jpg,"x\ny"\n', "row 1: id takes"),
-        ("list.csv", "uri\nhttps://host/a.jpg?sig=1\n", "row 1: the URI carries credentials"),
+        (
+            "list.csv",
+            "uri\nhttps://host/a.jpg?sig=1\n",
+            "row 1: the URI carries credentials; give them through the environment",
+        ),
         ("list.csv", "a,b\n1\n", "cannot be read as a listing"),
         ("list.parquet", "not parquet", "cannot be read as a listing"),
         ("list.txt", "# nothing\n", "lists nothing"),
         ("list.txt", "", "lists nothing"),
         ("list.csv", "", "cannot be read as a listing"),
-        ("note.doc", "text", "is neither an image nor a listing"),
+        ("note.doc", "text", "is neither an image nor a listing; takes a folder, a glob"),
     ],
 )
 def test_bad_listings_are_named(tmp_path, name, content, expected):
@@ -104,7 +109,8 @@ def test_bad_listings_are_named(tmp_path, name, content, expected):
     with pytest.raises(ConfigError) as caught:
         list_inputs([str(path)])
     assert expected in str(caught.value)
-    assert str(caught.value).startswith("input.uris[0]: ")
+    assert str(caught.value).startswith(f"input.uris[0]: {path} ")
+    assert re.search(r"; (takes|give|name) |: id takes ", str(caught.value))
 
 
 def test_sources_that_match_nothing(tmp_path):
@@ -116,7 +122,7 @@ def test_sources_that_match_nothing(tmp_path):
         ("absent", "does not exist"),
         ("absent.csv", "does not exist"),
     ]:
-        with pytest.raises(ConfigError, match=expected):
+        with pytest.raises(ConfigError, match=rf"{expected}.*; takes a folder, a glob, an image file or a listing"):
             list_inputs([str(tmp_path / source)])
 
 
@@ -216,6 +222,7 @@ def test_sources_that_are_none_are_named(source):
     with pytest.raises(ConfigError) as caught:
         list_inputs([source])
     assert str(caught.value).startswith(f"input.uris[0]: {source}")
+    assert "; takes a folder, a glob, an image file or a listing" in str(caught.value)
 
 
 def test_names_that_are_no_utf8_are_rejects(tmp_path):
@@ -252,7 +259,7 @@ def test_listings_may_start_with_a_byte_order_mark(tmp_path, name, header):
     [
         (pa.table({"uri": [["a.jpg"]]}), "cannot be read as a listing"),
         (pa.table({"uri": ["a.jpg"], "id": [{"x": 1}]}), "cannot be read as a listing"),
-        (pa.table([["a.jpg"], ["b.jpg"]], names=["uri", "uri"]), "more than one `uri` column"),
+        (pa.table([["a.jpg"], ["b.jpg"]], names=["uri", "uri"]), "more than one `uri` column; keep one"),
     ],
     ids=["lists", "structures", "doubled"],
 )
@@ -288,3 +295,31 @@ def test_names_with_wildcards_are_names_first(tmp_path):
     assert ids(tmp_path / "[2024]") == ["a"]
     assert ids(tmp_path / "b?.jpg") == ["b?"]
     assert ids(tmp_path / "[2]/*.jpg") == ["2/d"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "message"),
+    [
+        (
+            PermissionError(13, "Permission denied"),
+            ConfigError,
+            "may not be listed (Permission denied); ask for the right to",
+        ),
+        (
+            OSError(5, "Input/output error"),
+            StorageError,
+            "cannot be listed (Input/output error); check its store, then run the same command again",
+        ),
+    ],
+    ids=["refused", "broken"],
+)
+def test_stores_that_give_no_listing_are_named(monkeypatch, bucket, failure, kind, message):
+    """A store that refuses or breaks off the listing is one line: key, source, reason and what to do."""
+
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "find", fail)
+    with pytest.raises(kind) as caught:
+        list_inputs([f"{bucket}/in"])
+    assert str(caught.value) == f"input.uris[0]: {bucket}/in {message}"

@@ -3,13 +3,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import httpx
 import pytest
+from huggingface_hub import errors
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model import checkpoint_sha256, load_model, resolve_checkpoint
@@ -65,7 +68,7 @@ def test_weights_file_instead_of_its_folder_is_an_error():
 
 def test_revision_needs_a_hub_repository():
     """A revision of a local folder is an error instead of being ignored."""
-    with pytest.raises(CheckpointError, match="revision 'v1'"):
+    with pytest.raises(CheckpointError, match=r"^revision: got 'v1', but only Hub repositories .*; leave it out$"):
         resolve_checkpoint(GOLDEN / "tiny_normals", revision="v1")
 
 
@@ -75,6 +78,9 @@ def test_unreadable_configuration_names_the_file(tmp_path: Path, content: bytes)
     (tmp_path / CONFIG).write_bytes(content)
     with pytest.raises(CheckpointError, match=CONFIG) as caught:
         read_config(tmp_path / CONFIG)
+    assert re.search(
+        r"; correct it, or fetch the checkpoint again$|must hold a mapping of keys, got ", str(caught.value)
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -88,7 +94,7 @@ def test_yaml_and_json_read_alike(tmp_path: Path):
 
 def test_digest_of_a_missing_file_is_an_error(tmp_path: Path):
     """Digesting a file that is not there is a CheckpointError."""
-    with pytest.raises(CheckpointError, match=WEIGHTS):
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: cannot be read \(No such file .*; check the file"):
         checkpoint_sha256(tmp_path / WEIGHTS)
 
 
@@ -141,3 +147,63 @@ def test_hub_aliases_work_offline_from_the_cache(tmp_path: Path):
         assert error.startswith(f"{repo}: ")
         assert "HF_HUB_OFFLINE" in error
         assert f"hf download {repo}" in error
+
+
+def answered(kind: type[errors.HfHubHTTPError], status: int = 404) -> errors.HfHubHTTPError:
+    """What the Hub's client raises for an answer; its own text may hold a signed URL."""
+    request = httpx.Request("GET", "https://hub/x?X-Amz-Signature=deadbeef")
+    return kind(f"{request.url}", response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (
+            answered(errors.RevisionNotFoundError),
+            "the Hub repository has no revision 'v9'; give a branch, tag or commit of it",
+        ),
+        (
+            answered(errors.RepositoryNotFoundError, 401),
+            "no such Hub repository, or no right to read it; check the id, or set HF_TOKEN",
+        ),
+        (
+            answered(errors.RemoteEntryNotFoundError),
+            f"the Hub repository holds no {CONFIG}; a checkpoint takes {WEIGHTS} beside {CONFIG}",
+        ),
+        (
+            answered(errors.HfHubHTTPError, 500),
+            f"{CONFIG} cannot be downloaded from the Hub (HfHubHTTPError); check the network and the space in /cache, "
+            "then run the same command again",
+        ),
+        (
+            errors.LocalEntryNotFoundError("no connection"),
+            f"{CONFIG} is not in the Hugging Face cache (/cache) and the Hub cannot be reached; run `hf download "
+            "someone/net` where there is a network and point HF_HOME at that cache, or give a local folder",
+        ),
+    ],
+    ids=["revision", "repository", "file", "answer", "network"],
+)
+def test_what_the_hub_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch, failure: Exception, message: str):
+    """Each way in which the Hub gives no checkpoint is one line: repository, reason, what to do, and no signed URL."""
+
+    def refuse(*_: object, **__: object) -> str:
+        raise failure
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(CheckpointError) as caught:
+        resolve_checkpoint("someone/net", revision="v9")
+    assert str(caught.value) == f"someone/net: {message}"
+
+
+def test_offline_without_a_copy_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """With HF_HUB_OFFLINE and an empty cache the line names repository, file, cache and command."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError) as caught:
+        resolve_checkpoint("pager")
+    assert str(caught.value) == (
+        f"prs-eth/PaGeR: {CONFIG} is not in the Hugging Face cache ({tmp_path}) and HF_HUB_OFFLINE is set; run `hf "
+        "download prs-eth/PaGeR` where there is a network and point HF_HOME at that cache, or give a local folder"
+    )

@@ -83,3 +83,19 @@ def test_unknown_preset_lists_known_ones(tmp_path: Path):
     """An unknown preset is an error that lists the known ones."""
     with pytest.raises(CheckpointError, match="tiny, da3-giant"):
         write_random_checkpoint(tmp_path, "huge")
+
+
+def test_other_dtypes_are_refused(tmp_path: Path):
+    """A dtype that no checkpoint is stored in is an error that lists those that are."""
+    with pytest.raises(CheckpointError, match=r"^dtype: takes torch\.float32, .*, got torch\.int8$"):
+        write_random_checkpoint(tmp_path, "tiny", dtype=torch.int8)
+
+
+def test_folders_that_cannot_be_made_are_named(tmp_path: Path):
+    """A folder below a file is an error with its name, the reason and what to do."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError) as caught:
+        write_random_checkpoint(tmp_path / "file" / "c", "tiny")
+    assert str(caught.value) == (
+        f"{tmp_path}/file/c: cannot be written (Not a directory); choose a folder that can be written to"
+    )

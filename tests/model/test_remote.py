@@ -73,7 +73,9 @@ def test_interrupted_copy_is_not_taken_for_a_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "get_file", broken)
-        with pytest.raises(CheckpointError, match="No space left on device"):
+        with pytest.raises(
+            CheckpointError, match=r"^memory://bucket/.*copied to .*cache/checkpoints \(No space .*PAGER_RAY_CACHE$"
+        ):
             resolve_checkpoint(URL)
     assert not list(cache.glob("checkpoints/*/" + WEIGHTS)) or list(cache.glob("checkpoints/*.partial"))
     assert resolve_checkpoint(URL).weights.stat().st_size > 1000
@@ -84,13 +86,17 @@ def test_interrupted_copy_is_not_taken_for_a_checkpoint(
 def test_missing_file_on_a_store_is_named(store: fsspec.AbstractFileSystem, missing: str):
     """A URL that lacks a file is an error that names it."""
     store.rm(f"/bucket/checkpoints/normals/{missing}")
-    with pytest.raises(CheckpointError, match=f"holds no {missing}"):
+    with pytest.raises(
+        CheckpointError, match=rf"^{URL}: holds no {missing}; a checkpoint takes {WEIGHTS} beside {CONFIG}"
+    ):
         resolve_checkpoint(URL)
 
 
 def test_unknown_protocol_is_an_error():
     """A URL that no file system serves is an error that names it."""
-    with pytest.raises(CheckpointError, match="nowhere://bucket"):
+    with pytest.raises(
+        CheckpointError, match=r"^nowhere://bucket/x: no file system serves this URL .*; takes one that"
+    ):
         resolve_checkpoint("nowhere://bucket/x")
 
 
@@ -151,3 +157,15 @@ def test_processes_of_a_node_share_one_copy(tmp_path: Path, cache: Path):
     assert sorted((tmp_path / "log").read_text().split()) == sorted(
         [f"tiny_normals/{CONFIG}", f"tiny_normals/{WEIGHTS}"]
     )
+
+
+def test_stores_that_cannot_be_read_are_named(store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch):
+    """A store that answers nothing is one line with the URL, the system's reason and what to check."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(store), "size", fail)
+    with pytest.raises(CheckpointError) as caught:
+        resolve_checkpoint(URL)
+    assert str(caught.value) == f"{URL}: cannot be read (Input/output error); check its store and the right to read it"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
+import os
 import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from pager_ray.errors import CheckpointError
 from pager_ray.model import load_model
 from pager_ray.model.checkpoint import CONFIG, WEIGHTS
 from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.model.weights import TensorEntry, read_entries
 from tests.model.conftest import GOLDEN, Golden, random_faces
 
 
@@ -106,7 +110,7 @@ def test_wrong_shapes_are_named_with_both_shapes(tmp_path: Path):
 
 def test_another_checkpoints_weights_are_one_error(tmp_path: Path):
     """Weights of other heads give one error that says what is missing and what is too much."""
-    with pytest.raises(CheckpointError, match=r"missing keys: .*unexpected keys: "):
+    with pytest.raises(CheckpointError, match=r"missing keys: .*unexpected keys: .*; give it its own config\.yaml$"):
         load_model(copy_of("tiny_metric_depth", tmp_path / "c", tensors_of("tiny_normals")), device="cpu")
 
 
@@ -117,7 +121,9 @@ def test_truncated_file_is_one_error(tmp_path: Path, kept: int):
     shutil.copytree(GOLDEN / "tiny_normals", folder)
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[:kept])
-    with pytest.raises(CheckpointError, match="damaged, truncated or no safetensors") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"damaged, truncated or no safetensors file .*; fetch it again$"
+    ) as caught:
         load_model(folder, device="cpu")
     assert str(folder / WEIGHTS) in str(caught.value)
 
@@ -134,7 +140,7 @@ def test_integer_tensors_are_refused(tmp_path: Path):
     """Quantised or integer tensors are an error that names the dtype."""
     tensors = tensors_of("tiny_normals")
     tensors["model.backbone.pretrained.cls_token"] = torch.zeros(1, 1, 32, dtype=torch.int8)
-    with pytest.raises(CheckpointError, match="I8"):
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS}: holds tensors of dtype I8; takes F64, F32, F16, BF16"):
         load_model(copy_of("tiny_normals", tmp_path / "c", tensors), device="cpu")
 
 
@@ -178,3 +184,48 @@ def test_loading_peaks_under_115_percent(tmp_path_factory: pytest.TempPathFactor
     shutil.rmtree(folder)
     assert size > 100e6 * width
     assert 0.5 * size < grown < 1.15 * size
+
+
+def test_files_that_are_gone_are_named(tmp_path: Path):
+    """A weights file that cannot be opened is an error with its path, the reason and what to check."""
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/w: cannot be read \(.*No such file.*\); check the file"):
+        read_entries(tmp_path / "w")
+
+
+def replaced_while_loading(monkeypatch: pytest.MonkeyPatch, replace: Callable[[Path], None]) -> None:
+    """Let something happen to the weights between the reading of their header and of their tensors."""
+
+    def read_first(weights: Path) -> dict[str, TensorEntry]:
+        entries = read_entries(weights)
+        replace(weights)
+        return entries
+
+    monkeypatch.setattr("pager_ray.model.weights.read_entries", read_first)
+
+
+def test_files_that_shrink_while_they_load_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A file that another program cuts meanwhile is an error with file, tensor and what to do."""
+    folder = copy_of("tiny_normals", tmp_path / "c", tensors_of("tiny_normals"))
+    replaced_while_loading(monkeypatch, lambda path: os.truncate(path, path.stat().st_size - 100))
+    with pytest.raises(
+        CheckpointError, match=rf"^{folder}/{WEIGHTS}: model\..*: the file ends before .*fetch it again$"
+    ):
+        load_model(folder, device="cpu")
+
+
+def test_storage_that_breaks_off_while_it_loads_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A read that the system refuses is an error with file, tensor, the system's reason and what to check."""
+
+    class Broken(io.RawIOBase):
+        def readinto(self, _: object) -> int:
+            raise OSError(5, "Input/output error")
+
+        def seek(self, *_: int) -> int:
+            return 0
+
+    folder = copy_of("tiny_normals", tmp_path / "c", tensors_of("tiny_normals"))
+    replaced_while_loading(monkeypatch, lambda _: monkeypatch.setattr(Path, "open", lambda *_, **__: Broken()))
+    with pytest.raises(
+        CheckpointError, match=r": model\..*: cannot be read \(Input/output error\); check the file and its"
+    ):
+        load_model(folder, device="cpu")

@@ -210,7 +210,10 @@ def test_an_unknown_id_is_named(small: SmallRun) -> None:
     with pytest.raises(KeyError) as caught:
         open_run(small.folder)["bad"]
     assert isinstance(caught.value, PagerError)
-    assert str(caught.value) == f"{small.folder}: has no prediction with id 'bad'; rejects() tells why inputs gave none"
+    assert (
+        str(caught.value)
+        == f"{small.folder}: has no prediction with id 'bad'; take one of ids(), or look into rejects() for why"
+    )
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema_version": "99"}'])

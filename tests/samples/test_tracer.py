@@ -154,7 +154,7 @@ def test_pictures_use_the_whole_tonal_range() -> None:
 @pytest.mark.parametrize(("height", "width", "supersample"), [(64, 64, 2), (1, 2, 2), (64, 128, 0)])
 def test_impossible_sizes_are_refused(height: int, width: int, supersample: int) -> None:
     """A size that is no ERP's, or no sample at all, is a ShapeError."""
-    with pytest.raises(ShapeError, match="cannot render"):
+    with pytest.raises(ShapeError, match=f"cannot render {height}x{width} with supersample {supersample}; takes H×2H"):
         render(make_scene(0, "indoor"), height, width, supersample)
 
 

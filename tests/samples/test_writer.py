@@ -64,7 +64,7 @@ def test_styles_take_turns(listing: Path) -> None:
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (3, -1)])
 def test_impossible_counts_are_refused(tmp_path: Path, count: int, seed: int) -> None:
     """No samples, or a negative seed, is a ConfigError and leaves nothing behind."""
-    with pytest.raises(ConfigError, match="count starts at 1"):
+    with pytest.raises(ConfigError, match="count must be at least 1, seed at least 0"):
         write_samples(tmp_path / "none", count, height=32, seed=seed)
     assert not (tmp_path / "none").exists()
 
@@ -72,5 +72,7 @@ def test_impossible_counts_are_refused(tmp_path: Path, count: int, seed: int) ->
 def test_an_unwritable_folder_is_a_storage_error(tmp_path: Path) -> None:
     """A path that cannot become a folder is named in the error."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="file"):
+    with pytest.raises(
+        StorageError, match=f"cannot write samples to {tmp_path}/file: .*; choose a folder that can be written to"
+    ):
         write_samples(tmp_path / "file", 1, height=32)

@@ -1,0 +1,132 @@
+"""The job on a real S3 server: read, written, killed, resumed and verified there, through a network that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+
+import pager_ray
+from pager_ray.cli import exit_code
+from pager_ray.samples import write_samples
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout
+from pager_ray.write.lease import Lease
+from tests.harness.proxy import FaultProxy, Faults
+from tests.harness.s3 import S3Server
+
+ROWS = 24
+
+
+@pytest.fixture(scope="module")
+def panoramas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(write_samples(tmp_path_factory.mktemp("panoramas"), ROWS, height=64, ground_truth=False))
+
+
+def start(bucket: str, checkpoint: Path, environment: dict[str, str], *settings: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pager_ray", "run", f"input.uris={bucket}/in/", f"output.uri={bucket}/run"]
+    command += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
+    command += ["output.rows_per_shard=2", *settings]
+    environment = os.environ | {"RAY_ADDRESS": "local"} | environment
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def upload(panoramas: Path, bucket: str) -> None:
+    filesystem, path = fsspec.core.url_to_fs(f"{bucket}/in")
+    for picture in panoramas.parent.glob("*.jpg"):
+        filesystem.pipe_file(f"{path}/{picture.name}", picture.read_bytes())
+
+
+def committed(bucket: str) -> list[str]:
+    return RunLayout(Folder(f"{bucket}/run")).ledger.read().column("id").to_pylist()
+
+
+def test_a_killed_run_in_a_bucket_is_resumed(panoramas: Path, s3_bucket: str, tiny_unified: Path) -> None:
+    """Read from and written to S3, killed halfway, resumed: every input once, and `pager-ray verify` agrees."""
+    upload(panoramas, s3_bucket)
+    settings = ["output.format=npz", "output.previews=true"]
+    first = start(s3_bucket, tiny_unified, {}, *settings)
+    deadline = time.monotonic() + 240
+    while len(committed(s3_bucket)) < ROWS // 3:
+        assert first.poll() is None, first.communicate()[1]
+        assert time.monotonic() < deadline, "the first start did not get anywhere"
+        time.sleep(0.1)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    before = committed(s3_bucket)
+    assert len(before) < ROWS, "the kill came too late to prove anything"
+    second = start(s3_bucket, tiny_unified, {}, *settings)
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    run = pager_ray.open_run(f"{s3_bucket}/run")
+    assert sorted(run.ids()) == sorted(path.stem for path in panoramas.parent.glob("*.jpg"))
+    assert set(before) <= set(run.ids())
+    assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
+
+
+def test_a_failing_network_loses_nothing(
+    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path
+) -> None:
+    """With 5 % of requests each failing, slow, reset and cut off, the job ends with every input predicted once."""
+    upload(panoramas, s3_bucket)
+    with FaultProxy(s3_server.url, Faults(error=0.05, slow=0.05, reset=0.05, truncate=0.05), seed=7) as proxy:
+        job = start(s3_bucket, tiny_unified, s3_server.environment(proxy.url))
+        _, errors = job.communicate(timeout=500)
+        assert job.returncode == 0, errors
+        counts = dict(proxy.counts)
+    assert all(counts[kind] for kind in ("error", "slow", "reset")), counts
+    assert sorted(committed(s3_bucket)) == sorted(path.stem for path in panoramas.parent.glob("*.jpg"))
+    assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
+
+
+def test_a_store_that_restarts_is_waited_for(
+    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path
+) -> None:
+    """The store is killed in mid-run and back after seconds: the job does not notice but for the time it takes."""
+    upload(panoramas, s3_bucket)
+    job = start(s3_bucket, tiny_unified, {})
+    deadline = time.monotonic() + 240
+    while len(committed(s3_bucket)) < 4:
+        assert job.poll() is None, job.communicate()[1]
+        assert time.monotonic() < deadline, "the job did not get anywhere"
+        time.sleep(0.1)
+    s3_server.kill()
+    time.sleep(4)
+    s3_server.restart()
+    _, errors = job.communicate(timeout=400)
+    assert job.returncode == 0, errors
+    assert sorted(committed(s3_bucket)) == sorted(path.stem for path in panoramas.parent.glob("*.jpg"))
+    assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
+
+
+def test_a_store_that_cannot_be_reached_stops_the_job(
+    s3_bucket: str, tiny_unified: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An endpoint where nobody listens is one line with the place, the trouble and what to do, and exit code 1."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    arguments = ["run", f"input.uris={s3_bucket}/in/a.jpg", f"output.uri={s3_bucket}/run", f"checkpoint={tiny_unified}"]
+    assert exit_code([*arguments, "compute.gpus_per_worker=0", "errors.retry_seconds=0"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"pager-ray: {s3_bucket}/run")
+    assert re.search(r"cannot be (read|listed).*Could not connect to the endpoint", line), line
+
+
+def test_of_several_jobs_one_gets_a_bucket(s3_bucket: str) -> None:
+    """A lease in a bucket is taken once: the second job is refused while the first lives, and follows it after."""
+    folder = RunLayout(Folder(f"{s3_bucket}/run")).lease
+    with Lease(folder).take() as first:
+        assert first.generation == 1
+        with pytest.raises(pager_ray.PagerError, match="writes to this output"):
+            Lease(folder).take()
+    with Lease(folder).take() as second:
+        assert second.generation == 2

@@ -7,6 +7,7 @@ replaced as a whole, listings are sorted, and what is shown to people carries no
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -43,6 +44,11 @@ _PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")
 # Protocols in whose URLs a name before the host is a place or a login; elsewhere it may be a token.
 _NAMED_PLACES = ("abfs", "abfss", "az", "adl", "ssh", "sftp", "ftp", "smb", "hdfs")
 
+# A disk without room, or a quota that is used up.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_RESTORE = "restore it from a copy, or start anew with --overwrite"
+
 TEMPORARY_SUFFIX = ".tmp"
 """Of files on local disks that are not whole yet; a process that was killed may leave one."""
 
@@ -66,7 +72,10 @@ class Folder:
         try:
             self.filesystem, path = fsspec.core.url_to_fs(os.fspath(uri))
         except (ValueError, ImportError) as error:
-            raise StorageError(f"{mask_uri(uri)}: no file system serves this URL ({error})") from error
+            raise StorageError(
+                f"{mask_uri(uri)}: no file system serves this URL ({error_reason(error)}); takes a path or a URL that "
+                "fsspec knows"
+            ) from error
         self.path = path.rstrip("/") or "/"
 
     def __truediv__(self, name: str) -> Folder:
@@ -228,7 +237,11 @@ class Folder:
         except client_errors() as error:
             attempts = attempts_of(error)
             tries = f" in {attempts} attempts" if attempts > 1 else ""
-            raise StorageError(f"{shown}: cannot be {done}{tries} ({error_reason(error)})") from error
+            is_full = isinstance(error, OSError) and error.errno in _FULL
+            remedy = "make room there" if is_full else "check its store and the right to it"
+            raise StorageError(
+                f"{shown}: cannot be {done}{tries} ({error_reason(error)}); {remedy}, then run the same command again"
+            ) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object.
@@ -239,9 +252,9 @@ class Folder:
         try:
             value = json.loads(self.read(name))
         except ValueError as error:
-            raise StorageError(f"{mask_uri(self.uri(name))}: is not JSON ({error})") from error
+            raise StorageError(f"{mask_uri(self.uri(name))}: is not JSON ({error}); {_RESTORE}") from error
         if not isinstance(value, dict):
-            raise StorageError(f"{mask_uri(self.uri(name))}: holds no JSON object")
+            raise StorageError(f"{mask_uri(self.uri(name))}: holds no JSON object; {_RESTORE}")
         return value
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:

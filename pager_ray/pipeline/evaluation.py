@@ -130,7 +130,10 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
 
     # 2. The predictions: a run of ours, or a folder in the released layout.
     if carries_secret(config.predictions):
-        raise ConfigError(f"predictions: {mask_uri(config.predictions)} carries credentials in its URL")
+        raise ConfigError(
+            f"predictions: {mask_uri(config.predictions)} carries credentials in its URL; give them through the "
+            "environment or a profile"
+        )
     config = config.model_copy(update={"predictions": _absolute(config.predictions)})
     stored = open_predictions(config.predictions)
     subject = standing_predictions(config, stored)
@@ -313,7 +316,7 @@ def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:
     if not dataset.is_benchmark:
         raise ConfigError(
             f"evaluation.dataset: {dataset.name} is what the released weights were trained on: a score on it says "
-            "nothing about other panoramas; pager_ray.datasets.open_dataset reads it"
+            "nothing about other panoramas; choose another dataset (pager_ray.datasets.open_dataset reads this one)"
         )
     samples = dataset.samples()[: config.limit]
     return dataset, [Listed(item.uri, item.id, item.scene, sample=sample_json(item)) for item in samples]

@@ -94,8 +94,9 @@ class Board:
         done = self.counts.done - self._before
         if self._internal_errors >= MAX_INTERNAL_ERRORS and self._internal_errors > done // 2:
             self.fatal = (
-                f"{self._internal_errors} rows met errors that nobody foresaw, the last one {message}; this is a fault "
-                "of the program or of its installation, not of the inputs"
+                f"{self._internal_errors} rows met errors that nobody foresaw, the last one {message}: a fault of the "
+                "program or of its installation, not of the inputs; check the installation, or report it, then run "
+                "the same command again"
             )
 
     def worker_starting(self) -> int:

@@ -105,7 +105,9 @@ def to_table(rows: list[Row], schema: pa.Schema, received: int, stage: str) -> p
         PagerError: the stage returned another number of rows than it got.
     """
     if len(rows) != received:
-        raise PagerError(f"stage {stage} got {received} rows and returned {len(rows)}; every row must come out once")
+        raise PagerError(
+            f"stage {stage} got {received} rows and returned {len(rows)}, but every row comes out once; please report it"
+        )
     arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -90,7 +90,13 @@ class ShardSink(Datasink[None]):
 
 def _why_stop(reason: str, layout: RunLayout) -> PagerError:
     if reason == "lost":
-        return OutputInUseError(f"output.uri: another job has taken over {layout.root}; it goes on there")
+        return OutputInUseError(
+            f"output.uri: another job has taken over {layout.root} and goes on there; wait for it, or choose another "
+            "output"
+        )
     if reason == "budget":
-        return ErrorBudgetExceeded("more inputs were rejected than errors.max_rejects allows")
+        return ErrorBudgetExceeded(
+            f"more inputs were rejected than errors.max_rejects allows; look at {layout.rejects}, then run again with "
+            "a larger errors.max_rejects"
+        )
     return PagerError(reason)

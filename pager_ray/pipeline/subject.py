@@ -103,12 +103,13 @@ def score_settings(config: EvaluationConfig, dataset: Dataset, subject: Subject)
         refused = ", ".join(name for name in wanted if name not in families)
         raise ConfigError(
             f"evaluation.families: {refused} cannot be scored: {dataset.name} has {', '.join(dataset.modalities)}, "
-            f"{subject.description['name']} predicts {', '.join(subject.maps)}"
+            f"{subject.description['name']} predicts {', '.join(subject.maps)}; leave it out of evaluation.families"
         )
     if not families:
         raise ConfigError(
             f"evaluation.dataset: {dataset.name} has {', '.join(dataset.modalities)}, but "
-            f"{subject.description['name']} predicts {', '.join(subject.maps) or 'neither'}: nothing can be scored"
+            f"{subject.description['name']} predicts {', '.join(subject.maps) or 'neither'}: nothing can be scored; "
+            "choose another dataset or checkpoint"
         )
     return ScoreSettings(
         families=families,

@@ -6,10 +6,12 @@ import fsspec
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
-from pager_ray.storage import client_errors, mask_uri
+from pager_ray.storage import client_errors, error_reason, mask_uri
 
 PATIENT = Retry()
 """For how long reads are repeated where nobody says."""
+
+_TAKES = "takes a path or a URL that fsspec knows"
 
 
 def fetch(uri: str, retry: Retry | None = None) -> bytes:
@@ -33,16 +35,18 @@ def fetch(uri: str, retry: Retry | None = None) -> bytes:
         content, _ = (retry or PATIENT).call(lambda: filesystem.cat_file(path), f"reading {shown}")
         return bytes(content)
     except FileNotFoundError as error:
-        raise InputError("missing", f"{shown}: does not exist") from error
+        raise _missing(shown) from error
     except IsADirectoryError as error:
         raise InputError("not_a_file", f"{shown}: is a folder; give a file") from error
     except PermissionError as error:
-        raise InputError("permission_denied", f"{shown}: may not be read ({_reason(error)})") from error
+        raise _denied(shown, _reason(error)) from error
     except ImportError as error:
         # fsspec's own text: which package to install for this protocol.
-        raise InputError("unsupported_uri", f"{shown}: no file system serves this URI ({error})") from error
+        raise InputError(
+            "unsupported_uri", f"{shown}: no file system serves this URI ({error_reason(error)}); {_TAKES}"
+        ) from error
     except ValueError as error:
-        raise InputError("unsupported_uri", f"{shown}: no file system serves this URI") from error
+        raise InputError("unsupported_uri", f"{shown}: no file system serves this URI; {_TAKES}") from error
     except client_errors() as error:
         raise _explain(error, shown) from error
 
@@ -50,21 +54,31 @@ def fetch(uri: str, retry: Retry | None = None) -> bytes:
 def _explain(error: Exception, shown: str) -> InputError | StorageError:
     """What a client's error means for one input, or for all of them."""
     attempts, reason = attempts_of(error), _reason(error)
+    tries = f"{attempts} attempt{'s' if attempts > 1 else ''}"
     if _store_is_unusable(error):
         return StorageError(
-            f"{shown}: its store cannot be used ({type(error).__name__}, {attempts} attempts); check credentials and "
-            "endpoint, then run the same command again"
+            f"{shown}: its store cannot be used ({type(error).__name__}, {tries}); check credentials and endpoint, "
+            "then run the same command again"
         )
     if is_transient(error):
-        message = f"{shown}: could not be read in {attempts} attempts ({reason}); try it again with --retry-rejects"
+        message = f"{shown}: could not be read in {tries} ({reason}); try it again with --retry-rejects"
         return InputError("transient", message, attempts)
     # aiohttp has one class for every status.
     status = http_status(error)
     if status == 404:
-        return InputError("missing", f"{shown}: does not exist")
+        return _missing(shown)
     if status in (401, 403):
-        return InputError("permission_denied", f"{shown}: may not be read (HTTP status {status})")
-    return InputError("read_failed", f"{shown}: cannot be read ({reason})", attempts)
+        return _denied(shown, reason)
+    message = f"{shown}: cannot be read ({reason}); check its store, then --retry-rejects read_failed"
+    return InputError("read_failed", message, attempts)
+
+
+def _missing(shown: str) -> InputError:
+    return InputError("missing", f"{shown}: does not exist; correct the URI or bring the file there")
+
+
+def _denied(shown: str, reason: str) -> InputError:
+    return InputError("permission_denied", f"{shown}: may not be read ({reason}); ask for the right to")
 
 
 def _store_is_unusable(error: Exception) -> bool:
@@ -79,4 +93,7 @@ def _store_is_unusable(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     status = http_status(error)
-    return f"HTTP status {status}" if status else getattr(error, "strerror", None) or type(error).__name__
+    if status:
+        return f"HTTP status {status}"
+    # What a store answered may have several lines.
+    return " ".join((getattr(error, "strerror", None) or type(error).__name__).split())

@@ -10,18 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from xml.etree.ElementTree import ParseError
-
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from xml.parsers import expat
 
 from pager_ray.errors import InputError
 
 NAMESPACE = "http://ns.google.com/photos/1.0/panorama/"
 MAX_XMP_BYTES = 1 << 20  # a GPano packet is a few kB; parsing cost grows with what a stranger puts there
+MAX_QUOTED = 60  # characters of a stranger's text that a message repeats
 MIN_WIDTH = 64  # an ERP this narrow has 16 pixels per face: nothing to predict from
 
-_NUMBER = re.compile(r"\+?(\d{1,9})(\.0*)?")
+_NUMBER = re.compile(r"\+?([0-9]{1,9})(\.0*)?")
 _WIDTHS = ("CroppedAreaLeftPixels", "CroppedAreaImageWidthPixels", "FullPanoWidthPixels")
 _HEIGHTS = ("CroppedAreaTopPixels", "CroppedAreaImageHeightPixels", "FullPanoHeightPixels")
 
@@ -57,19 +55,89 @@ def read_gpano(xmp: bytes | None) -> dict[str, str]:
         return {}
     if len(xmp) > MAX_XMP_BYTES:
         raise InputError("bad_gpano", f"XMP packet of {len(xmp)} bytes; at most {MAX_XMP_BYTES} are read")
+    packet = _Packet()
     try:
-        root = fromstring(xmp.strip(b"\0 \t\r\n"))
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise InputError("bad_gpano", f"XMP packet with GPano properties cannot be parsed: {error}") from error
-    found: dict[str, str] = {}
-    prefix = f"{{{NAMESPACE}}}"
-    for element in root.iter():
-        for name, value in [*element.attrib.items(), (element.tag, element.text)]:
-            if isinstance(name, str) and name.startswith(prefix):
-                key, text = name.removeprefix(prefix), (value or "").strip()
-                if found.setdefault(key, text) != text:
-                    raise InputError("bad_gpano", f"GPano {key} is given twice: {found[key]!r} and {text!r}")
-    return found
+        packet.parser.Parse(xmp.strip(b"\0 \t\r\n"), True)
+    except (expat.ExpatError, ValueError, LookupError) as error:
+        reason = _shortened(str(error))
+        raise InputError("bad_gpano", f"XMP packet with GPano properties cannot be parsed: {reason}") from error
+    return packet.found
+
+
+class _Packet:
+    """Collects GPano properties while a packet is parsed, and builds no tree.
+
+    An XML parser multiplies what a stranger writes: entities, default attributes of a document type and namespaces that
+    are repeated in every element's name make gigabytes of a megabyte. Here there is no document type and thereby no
+    entity, names stay as they are written, and only GPano's own texts are kept.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartDoctypeDeclHandler = self._refuse_doctype
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        # What each prefix means, innermost last: whether it is GPano.
+        self._bound: dict[str, list[bool]] = {"": [False], "xml": [False], "xmlns": [False]}
+        # Per open element: the prefixes that it binds, the property that it is, and that property's text so far.
+        self._open: list[tuple[list[str], str | None, list[str]]] = []
+
+    def _refuse_doctype(self, *_: object) -> None:
+        raise InputError("bad_gpano", "XMP packet has a document type declaration, which no XMP needs; it is not read")
+
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        binds = []
+        for name, value in attributes.items():
+            if name == "xmlns" or name.startswith("xmlns:"):
+                prefix = name.partition(":")[2]
+                self._bound.setdefault(prefix, []).append(value == NAMESPACE)
+                binds.append(prefix)
+        for name, value in attributes.items():
+            # Without a prefix an attribute belongs to no namespace, whatever the default is.
+            if ":" in name and (key := self._property(name)):
+                self._note(key, value)
+        self._open.append((binds, self._property(tag), []))
+
+    def _end(self, _: str) -> None:
+        binds, key, texts = self._open.pop()
+        if key:
+            self._note(key, "".join(texts))
+        for prefix in binds:
+            self._bound[prefix].pop()
+
+    def _text(self, text: str) -> None:
+        if self._open and self._open[-1][1]:
+            self._open[-1][2].append(text)
+
+    def _property(self, name: str) -> str | None:
+        """The name without prefix if it is one of GPano's."""
+        prefix, separator, key = name.partition(":")
+        if not separator:
+            prefix, key = "", name
+        if not self._bound.get(prefix):
+            raise InputError("bad_gpano", f"XMP packet uses the prefix {_quoted(prefix)} and binds it to no namespace")
+        return key if self._bound[prefix][-1] else None
+
+    def _note(self, key: str, value: str) -> None:
+        text = value.strip()
+        if self.found.setdefault(key, text) != text:
+            raise InputError(
+                "bad_gpano", f"GPano {_shortened(key)} is given twice: {_quoted(self.found[key])} and {_quoted(text)}"
+            )
+
+
+def _shortened(text: str) -> str:
+    """The start of a stranger's text, on one line."""
+    line = "".join(character if character.isprintable() else " " for character in text[: 2 * MAX_QUOTED])
+    return line if len(text) <= 2 * MAX_QUOTED else f"{line}…"
+
+
+def _quoted(text: str) -> str:
+    """A stranger's text as a message may repeat it: escaped, and its start only."""
+    return repr(text) if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]!r}…"
 
 
 def place(width: int, height: int, gpano: Mapping[str, str]) -> Placement:
@@ -84,7 +152,7 @@ def place(width: int, height: int, gpano: Mapping[str, str]) -> Placement:
     """
     projection = gpano.get("ProjectionType", "equirectangular")
     if projection.lower() != "equirectangular":
-        raise InputError("bad_gpano", f"GPano ProjectionType is {projection!r}; only equirectangular is read")
+        raise InputError("bad_gpano", f"GPano ProjectionType is {_quoted(projection)}; only equirectangular is read")
     if not any(name in gpano for name in (*_WIDTHS, *_HEIGHTS)):
         if abs(width - 2 * height) > 1:
             raise InputError(
@@ -104,7 +172,11 @@ def place(width: int, height: int, gpano: Mapping[str, str]) -> Placement:
 
 
 def _place_cropped(width: int, height: int, gpano: Mapping[str, str]) -> Placement:
-    said = ", ".join(f"{name} {gpano[name]}" for name in (*_WIDTHS, *_HEIGHTS) if name in gpano)
+    said = ", ".join(
+        f"{name} {gpano[name] if gpano[name].isdecimal() and len(gpano[name]) < MAX_QUOTED else _quoted(gpano[name])}"
+        for name in (*_WIDTHS, *_HEIGHTS)
+        if name in gpano
+    )
 
     def bad(why: str) -> InputError:
         return InputError("bad_gpano", f"GPano {why}; image {width}×{height}, {said}")

@@ -99,7 +99,7 @@ class Lease:
         if self._lost.is_set():
             raise OutputInUseError(
                 f"output.uri: another job has taken over {self._folder}, since this one could not renew its lease for "
-                f"{LEASE_SECONDS:g} s; the other one goes on"
+                f"{LEASE_SECONDS:g} s; wait for the other one, or choose another output"
             )
 
     def give_back(self) -> None:

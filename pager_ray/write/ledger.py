@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
-from pager_ray.storage import Folder, mask_uri
+from pager_ray.storage import Folder, error_reason, mask_uri
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -188,6 +188,6 @@ def _parse(folder: Folder, name: str) -> pa.Table:
     except (pa.ArrowException, OSError, KeyError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(
-            f"{mask_uri(folder.uri(name))}: is no part of a ledger ({error}); without it nobody knows what stands: "
-            "restore it, or run again with --overwrite"
+            f"{mask_uri(folder.uri(name))}: is no part of a ledger ({error_reason(error)}); without it nobody knows "
+            "what stands: restore it from a copy, or start anew with --overwrite"
         ) from error

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
-from pager_ray.storage import Folder, client_errors
+from pager_ray.storage import Folder, client_errors, error_reason
 from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.write.ledger import shards_of
 from pager_ray.write.shards import put_rejects
@@ -58,7 +58,10 @@ def iterate_shards(folder: Folder, shards: set[str], columns: list[str] | None) 
             with folder.filesystem.open(folder.join(name), "rb") as file:
                 table = pq.ParquetFile(file).read(columns=columns)
         except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(f"{folder.uri(name)}: is no readable shard ({error})") from error
+            raise StorageError(
+                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or start "
+                "anew with --overwrite"
+            ) from error
         yield table
 
 

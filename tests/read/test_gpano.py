@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -44,7 +45,9 @@ def test_packets_without_gpano_do_not_matter(xmp: bytes | None) -> None:
     [
         (gpano_xmp(FullPanoWidthPixels=1)[:-40], "cannot be parsed"),
         (gpano_xmp(FullPanoWidthPixels=1) + b"<", "cannot be parsed"),
-        (b'<!DOCTYPE a [<!ENTITY b "c">]>' + gpano_xmp(FullPanoWidthPixels="&b;"), "cannot be parsed"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]>' + gpano_xmp(FullPanoWidthPixels="&b;"), "document type"),
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd">' + gpano_xmp(FullPanoWidthPixels=1), "document type"),
+        (gpano_xmp(FullPanoWidthPixels=1).replace(b"xmlns:GPano", b"xmlns:other"), "prefix 'GPano'"),
         (b'<?xml version="1.0" encoding="nonsense"?>' + gpano_xmp(FullPanoWidthPixels=1), "cannot be parsed"),
         (gpano_xmp(FullPanoWidthPixels=1) + b" " * MAX_XMP_BYTES, "at most"),
         (
@@ -54,13 +57,69 @@ def test_packets_without_gpano_do_not_matter(xmp: bytes | None) -> None:
             "twice",
         ),
     ],
-    ids=["cut", "tail", "entity", "encoding", "oversized", "contradiction"],
+    ids=["cut", "tail", "entity", "dtd", "unbound", "encoding", "oversized", "contradiction"],
 )
 def test_broken_packets_are_refused(xmp: bytes, word: str) -> None:
     """A GPano packet that is cut, forged, oversized or contradictory is bad_gpano: never a guess."""
     with pytest.raises(InputError, match=word) as caught:
         read_gpano(xmp)
     assert caught.value.error_class == "bad_gpano"
+
+
+BINDINGS = " ".join(f'xmlns:p{n}="x"' for n in range(25_000))
+MULTIPLIED = {
+    "long namespace": f'<p:r xmlns:p="{"n" * 400_000}">' + "".join(f"<p:a{n}/>" for n in range(40_000)) + "</p:r>",
+    "deep nesting": "<a>" * 100_000 + "</a>" * 100_000,
+    "many bindings": f"<a {BINDINGS}>" + '<b xmlns:c="x"/>' * 25_000 + "</a>",
+}
+
+
+@pytest.mark.parametrize("inside", MULTIPLIED.values(), ids=MULTIPLIED)
+def test_a_megabyte_of_xml_stays_a_megabyte(inside: str) -> None:
+    """Parsing costs what a packet is long, whatever namespaces and nesting multiply to; the properties are found."""
+    tracemalloc.start()
+    try:
+        packet = gpano_xmp(FullPanoWidthPixels=1).replace(b"></rdf:Desc", b">" + inside.encode() + b"</rdf:Desc")
+        assert len(packet) < MAX_XMP_BYTES
+        assert read_gpano(packet) == {"FullPanoWidthPixels": "1"}
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_default_attributes_are_not_multiplied() -> None:
+    """A document type could give every element half a megabyte of attribute: it is refused before the first."""
+    doctype = f'<!DOCTYPE l [<!ATTLIST b a CDATA "{"x" * 400_000}">]>'.encode()
+    packet = gpano_xmp(FullPanoWidthPixels=1).replace(b"></rdf:Desc", b">" + b"<b/>" * 100_000 + b"</rdf:Desc")
+    with pytest.raises(InputError, match="document type"):
+        read_gpano(doctype + packet)
+
+
+def test_inner_bindings_hide_outer_ones_and_end() -> None:
+    """A prefix means what the innermost element says, and again what it meant once that has ended."""
+    packet = gpano_xmp(A=1).replace(
+        b"></rdf:Desc",
+        b'><n xmlns:GPano="other" GPano:A="2"/><m xmlns="http://ns.google.com/photos/1.0/panorama/" B="3"><A>1</A></m>'
+        b"<GPano:C>4</GPano:C></rdf:Desc",
+    )
+    assert read_gpano(packet) == {"A": "1", "C": "4", "m": ""}
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "1\n2", "\u202e821", "x" * 50_000, "1\u20282", "\x85", "1" + "\n" * 9 + "2"]
+)
+@pytest.mark.parametrize("name", ["CroppedAreaTopPixels", "ProjectionType"])
+def test_messages_are_one_short_line_whatever_strangers_write(name: str, value: str) -> None:
+    """Values are shown escaped and by their start."""
+    fields = texts(cropped(0, 100, 800, 200, 800, 400)) | {name: value}
+    twice = gpano_xmp(**{name: "0"}).replace(
+        b"></rdf:Desc", f"><GPano:{name}>{value}</GPano:{name}></rdf:Desc".encode()
+    )
+    for refuse in (lambda: place(800, 200, fields), lambda: read_gpano(twice)):
+        with pytest.raises(InputError) as caught:
+            refuse()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(("width", "height"), [(4096, 2048), (4097, 2048), (4095, 2048), (64, 32)])

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageFile
 
 from pager_ray.errors import InputError
 from pager_ray.read import DecodedPanorama, decode_panorama
+from pager_ray.read.formats import _READERS
 from tests.read.images import FORMATS, LOSSLESS, cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
 WITH_XMP = [name for name in FORMATS if name != "BMP"]
@@ -121,6 +122,20 @@ def test_small_crop_of_an_absurd_panorama_is_refused_without_a_canvas() -> None:
     with pytest.raises(InputError, match="900000×450000") as caught:
         decode_panorama(with_xmp(picture(64, 32), "JPEG", xmp))
     assert caught.value.error_class == "too_large"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_no_panorama_is_never_decoded(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels stay untouched until their shape is a panorama's: a single column of them costs gigabytes."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("pixels were decoded")
+
+    data = encode(picture(64, 256), format)
+    for reader in _READERS.values():
+        monkeypatch.setattr(reader, "load", refuse)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", refuse)
+    assert error_class(data) == "not_a_panorama"
 
 
 def test_sliver_of_a_large_panorama_stays_visible() -> None:

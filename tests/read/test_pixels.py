@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import warnings
+import zlib
 
 import cv2
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from pager_ray.errors import InputError
-from pager_ray.read.pixels import decode_pixels, open_image
-from tests.read.images import FORMATS, LOSSLESS, encode, picture, png_bomb, png_chunk
+from pager_ray.read.pixels import MAX_PARTS, MAX_SCANS, decode_pixels, open_image
+from tests.harness.mutations import exif_bomb, scans_jpeg, tile_bomb, tiled_tiff
+from tests.read.images import FORMATS, LOSSLESS, encode, picture, png_bomb, png_chunk, with_xmp
 
 
 def decode(data: bytes, width: int = 1 << 20, height: int = 1 << 20) -> np.ndarray:
@@ -235,5 +238,99 @@ def test_limit_is_checked_before_pixels() -> None:
         open_image(bomb, 2**28)
     assert caught.value.error_class == "too_large"
     with pytest.raises(InputError) as caught:
-        open_image(png_bomb(64, 32), 2**28)
+        decode(png_bomb(64, 32))
+    assert caught.value.error_class == "corrupt_image"
+
+
+def test_scans_are_counted() -> None:
+    """A progressive JPEG of hundreds of passes over its blocks is refused before the first; trailers do not count."""
+    few, many = scans_jpeg(128, 64, MAX_SCANS - 1), scans_jpeg(128, 64, MAX_SCANS)
+    trailer = b"\xff\xda\0\x08" * 1000
+    assert decode(few + trailer).shape == (64, 128, 3)
+    assert decode(encode(RGB, "JPEG") + trailer).shape == RGB.shape
+    with pytest.raises(InputError, match=f"more than {MAX_SCANS} scans") as caught:
+        open_image(many, 2**28)
+    assert caught.value.error_class == "corrupt_image"
+
+
+def jpeg_with(*segments: tuple[int, bytes]) -> bytes:
+    """A JPEG with segments of these markers and bodies before its own."""
+    data = encode(RGB, "JPEG")
+    added = [bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body for marker, body in segments]
+    return data[:2] + b"".join(added) + data[2:]
+
+
+def test_a_broken_colour_profile_costs_nothing() -> None:
+    """Profiles are not applied, so one whose parts have wrong numbers is no reason to lose the picture."""
+    data = jpeg_with((0xE2, b"ICC_PROFILE\0\1\2" + bytes(100)), (0xE2, b"ICC_PROFILE\0\1\2" + bytes(100)))
+    assert np.array_equal(decode(data), decode(encode(RGB, "JPEG")))
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        decode(data[:-300])
+
+
+def test_metadata_of_a_jpeg_are_found_among_any_others() -> None:
+    """Of many segments the first EXIF and the XMP count, and none is copied again for each of the others."""
+    exif: Image.Exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    other = [(0xE1, b"Exif\0\0" + bytes(60_000))] * 1000 + [(0xE5, bytes(60_000))] * 1000 + [(0xFE, b"comment")]
+    header = open_image(jpeg_with((0xE1, exif.tobytes()), *other, (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>")), 2**28)
+    assert (header.orientation, header.xmp) == (6, b"<x/>")
+    with pytest.raises(InputError, match=f"more than {MAX_PARTS} segments") as caught:
+        open_image(jpeg_with(*[(0xFE, b"")] * (MAX_PARTS + 1)), 2**28)
+    assert caught.value.error_class == "corrupt_image"
+
+
+def test_tiff_tiles_have_the_picture_s_limit() -> None:
+    """A small picture in a huge tile, which the decoder inflates as a whole, is too_large."""
+    assert decode(tiled_tiff(RGB, 256)).shape == RGB.shape
+    with pytest.raises(InputError, match="tiles of 1024×1024") as caught:
+        open_image(tile_bomb(1024), 2**20 - 1)
+    assert caught.value.error_class == "too_large"
+
+
+def test_chunks_that_make_no_picture_are_not_read() -> None:
+    """Bombs in a PNG's text and profile go off nowhere, and its picture is the same; its second header is refused."""
+    data = encode(RGB, "PNG")
+    zeros = zlib.compress(bytes(8 << 20))
+    chunks = png_chunk(b"iCCP", b"p\0\0" + zeros) + png_chunk(b"zTXt", b"k\0\0" + zeros)
+    assert np.array_equal(decode(data[:33] + chunks + data[33:]), RGB)
+    with pytest.raises(InputError, match="IHDR") as caught:
+        decode(data[:33] + data[8:])
+    assert caught.value.error_class == "corrupt_image"
+
+
+def test_an_animated_png_shows_its_default_image() -> None:
+    """Of several frames the first counts."""
+    frames = [Image.fromarray(np.full((64, 128, 3), level, np.uint8)) for level in (10, 200)]
+    assert (decode(encode(frames[0], "PNG", save_all=True, append_images=frames[1:])) == 10).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "I;16", "CMYK"])
+def test_bands_join_without_a_seam(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converting a few rows at a time gives what converting all at once gives."""
+    image = Image.fromarray((np.arange(66 * 132) * 7 % 65536).astype(np.uint16).reshape(66, 132))
+    data = encode(image if mode == "I;16" else Image.fromarray(RGB).convert(mode), "TIFF")
+    whole = decode(data)
+    monkeypatch.setattr("pager_ray.read.pixels._BAND_PIXELS", 1000)
+    assert np.array_equal(decode(data), whole)
+
+
+def test_decoders_warnings_stay_out_of_the_log() -> None:
+    """A file with a thousand warnings in it causes none, others' warnings come through, and no filter stays behind."""
+    noisy = jpeg_with((0xE1, exif_bomb(1000, 30_000)))
+    before = list(warnings.filters)
+    decode(noisy)
+    assert warnings.filters == before
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decode(noisy)
+        warnings.warn("mine", stacklevel=1)
+    assert [str(item.message) for item in caught] == ["mine"]
+
+
+def test_a_picture_that_turns_out_otherwise_is_refused() -> None:
+    """A TIFF whose XMP turns it where its own tag does not would be stretched into place."""
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:tiff="t" tiff:Orientation="6"/>'
+    with pytest.raises(InputError, match="header says 132×66 pixels, the picture has 66×132") as caught:
+        decode(with_xmp(RGB, "TIFF", packet))
     assert caught.value.error_class == "corrupt_image"

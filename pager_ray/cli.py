@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pager_ray import __version__
 from pager_ray.config import EvaluateConfig, RunConfig, ScoreConfig, describe_keys, load_config
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, StorageError
-from pager_ray.masking import MaskingFilter, mask_text
+from pager_ray.masking import MaskingFilter, plain_text
 
 if TYPE_CHECKING:
     from pager_ray.report.outcome import EvaluationOutcome
@@ -275,5 +275,5 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: PagerError, code: int) -> int:
-    click.echo(f"pager-ray: {mask_text(' '.join(str(error).split()))}", err=True)
+    click.echo(f"pager-ray: {plain_text(' '.join(str(error).split()))}", err=True)
     return code

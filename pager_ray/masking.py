@@ -50,6 +50,14 @@ def mask_text(text: str) -> str:
     return text
 
 
+def plain_text(text: str) -> str:
+    """The text masked and on one line: what would move a terminal's cursor or break a line is written out."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in mask_text(text)
+    )
+
+
 class MaskingFilter(logging.Filter):
     """Masks what a handler writes, tracebacks included."""
 

@@ -112,7 +112,7 @@ def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple
     try:
         return shown, decode_panorama(content)
     except InputError as error:
-        raise InputError(error.error_class, f"{shown or 'image'}: {error}") from error
+        raise InputError(error.error_class, f"{shown or 'image'}: {error}", error.attempts) from error
 
 
 def _plain(image: PIL.Image.Image) -> PIL.Image.Image:

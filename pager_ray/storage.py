@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -322,12 +323,12 @@ def safe_name(name: str) -> str:
     too long for a file system keep their start and end in a digest.
     """
     encoded = "".join(character if _is_plain(character) else quote(character, safe="") for character in name)
-    if encoded.startswith("."):
-        encoded = "%2E" + encoded[1:]
     if len(encoded.encode()) > SAFE_NAME_BYTES:
-        # Cut where it is ASCII: a letter of several bytes cannot be halved.
-        encoded = f"{quote(name, safe='')[: SAFE_NAME_BYTES - 33]}-{uuid.uuid5(uuid.NAMESPACE_URL, name).hex}"
-    return encoded
+        # Cut where it is ASCII: a letter of several bytes cannot be halved. No encoded id has "%-" in it, so a cut name
+        # is never another id's own.
+        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        encoded = f"{quote(name, safe='')[: SAFE_NAME_BYTES - 36]}%-{digest}"
+    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 
 def _is_plain(character: str) -> bool:

@@ -39,3 +39,12 @@ def ray_cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores that tests let fail are asked once, where no test says otherwise: the default waits two minutes."""
+    from pager_ray.read import fetch
+    from pager_ray.retrying import Retry
+
+    monkeypatch.setattr(fetch, "PATIENT", Retry(0))

@@ -141,7 +141,7 @@ def test_unreadable_files_say_why(tmp_path: Path, content: bytes, error_class: s
         (".", "not_a_file"),
         ("nosuch://bucket/a.jpg", "unsupported_uri"),
         ("http://[bad/a.jpg", "unsupported_uri"),
-        ("http://user:hunter2@127.0.0.1:9/a.jpg?sig=hunter2", "read_failed"),
+        ("http://user:hunter2@127.0.0.1:9/a.jpg?sig=hunter2", "transient"),
     ],
 )
 def test_sources_that_cannot_be_read_say_why(source: str, error_class: str) -> None:

@@ -57,7 +57,10 @@ class InputConfig(Section):
         2**28,
         ge=2048,
         description="larger images (width × height, before decoding) are rejected; bounds the memory of a decode "
-        "at about 3 bytes per pixel",
+        "at 3 (JPEG) to 16 (WebP) bytes per pixel",
+    )
+    max_bytes: int = Field(
+        2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )
 
 

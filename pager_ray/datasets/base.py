@@ -209,7 +209,7 @@ class FolderDataset(Dataset):
             data = self.root.read(name)
         except InputError as error:
             if error.error_class in _NOT_THERE:
-                raise InputError(BAD_TRUTH, str(error)) from error
+                raise InputError(BAD_TRUTH, str(error), error.attempts) from error
             raise
         with naming(shown):
             yield data

@@ -126,4 +126,4 @@ def naming(uri: str, error_class: str | None = None) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(error_class or error.error_class, f"{uri}: {error}") from error
+        raise InputError(error_class or error.error_class, f"{uri}: {error}", error.attempts) from error

@@ -107,7 +107,7 @@ class RowDataset(FolderDataset):
             return self.cell(sample, column, BAD_TRUTH)
         except InputError as error:
             if error.error_class == "missing":
-                raise InputError(BAD_TRUTH, str(error)) from error
+                raise InputError(BAD_TRUTH, str(error), error.attempts) from error
             raise
 
     def cell(self, sample: Sample, column: str, error_class: str) -> bytes:

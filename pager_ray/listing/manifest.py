@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -35,8 +36,8 @@ def listing_digest(listed: Sequence[Listed]) -> str:
     """SHA-256 over every row's id, URI, scene and sample, in order."""
     digest = hashlib.sha256()
     for row in listed:
-        sample = f"\0{row.sample}" if row.sample else ""
-        digest.update(f"{row.id}\0{row.uri}\0{row.scene or ''}{sample}\n".encode())
+        # As JSON: whatever characters a name has, they stay in their field.
+        digest.update(json.dumps([row.id, row.uri, row.scene, row.sample]).encode() + b"\n")
     return digest.hexdigest()
 
 

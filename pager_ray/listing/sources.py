@@ -12,6 +12,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -22,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.read import is_image_name
+from pager_ray.retrying import Retry
 from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class _Found:
     scene: str | None = None
 
 
-def list_inputs(uris: Sequence[str]) -> list[Listed]:
+def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> list[Listed]:
     """List every input that the sources name, each with a unique id.
 
     Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
@@ -71,6 +73,7 @@ def list_inputs(uris: Sequence[str]) -> list[Listed]:
     """
     found: list[_Found] = []
     discovered: set[str] = set()
+    retry = retry or Retry()
     for number, source in enumerate(uris):
         key = f"input.uris[{number}]"
         if carries_secret(source):
@@ -78,13 +81,18 @@ def list_inputs(uris: Sequence[str]) -> list[Listed]:
                 f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
                 "profile, where no manifest can store them"
             )
-        for item, is_listed_row in _expand(source, key):
+        expanded, _ = retry.call(partial(_expand_whole, source, key), f"listing {mask_uri(source)}")
+        for item, is_listed_row in expanded:
             if not is_listed_row and item.uri in discovered:
                 log.info("%s is named twice by input.uris; it is processed once", mask_uri(item.uri))
                 continue
             discovered.add(item.uri)
             found.append(item)
     return _settle_ids(found)
+
+
+def _expand_whole(source: str, key: str) -> list[tuple[_Found, bool]]:
+    return list(_expand(source, key))
 
 
 def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:

@@ -184,6 +184,7 @@ def describe_worker(precision: str, device: torch.device) -> dict[str, str | Non
         "process": str(os.getpid()),
         "precision": precision,
         "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU ({torch.get_num_threads()} threads)",
-        "torch": torch.__version__,
+        # A plain string: unpickling torch's own type would import torch wherever it is read.
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda if on_gpu else None,
     }

@@ -77,7 +77,7 @@ def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | 
     checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
 
     # 2. The inputs: every source listed, every row with an id of its own.
-    listed = list_inputs(config.input.uris)
+    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds))
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
@@ -158,6 +158,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
         face_size=checkpoint.architecture.face_size,
         fov=checkpoint.architecture.cube_fov,
         max_pixels=config.input.max_pixels,
+        max_bytes=config.input.max_bytes,
         thumbnail_width=PREVIEW_WIDTH if config.output.previews else None,
         retry=Retry(config.errors.retry_seconds),
     )

@@ -32,6 +32,7 @@ class ReadSettings:
     face_size: int
     fov: float
     max_pixels: int
+    max_bytes: int
     thumbnail_width: int | None
     retry: Retry
 
@@ -44,19 +45,19 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
         cv2.setNumThreads(1)
         received = [carry(scalars, [*IDENTITY, *READ_SCHEMA]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = pool.map(lambda row: _fetch(row, settings.retry), received)
+            fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
         return to_table(rows, READ_SCHEMA, table.num_rows, "read")
 
     return read
 
 
-def _fetch(row: Row, retry: Retry) -> bytes | InputError | None:
+def _fetch(row: Row, settings: ReadSettings) -> bytes | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
     if row["error_class"]:
         return None
     try:
-        return fetch(row["uri"], retry)
+        return fetch(row["uri"], settings.retry, max_bytes=settings.max_bytes)
     except InputError as error:
         return error
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
-from pager_ray.masking import mask_text
+from pager_ray.masking import plain_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
 
@@ -106,7 +106,7 @@ def to_table(rows: list[Row], schema: pa.Schema, received: int, stage: str) -> p
     """
     if len(rows) != received:
         raise PagerError(
-            f"stage {stage} got {received} rows and returned {len(rows)}, but every row comes out once; please report it"
+            f"stage {stage} got {received} rows and returned {len(rows)}, where each comes out once; please report it"
         )
     arrays = [pa.array([row.get(field.name) for row in rows], type=field.type) for field in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -122,7 +122,7 @@ def reject(row: Row, stage: str, error: InputError) -> Row:
     kept = {field.name: row.get(field.name) for field in IDENTITY}
     # What earlier starts tried counts too: rejects that are done again carry it along.
     attempts = (row.get("attempts") or 0) + error.attempts
-    message = mask_text(str(error))
+    message = plain_text(str(error))
     return kept | {"stage": stage, "error_class": error.error_class, "message": message, "attempts": attempts}
 
 

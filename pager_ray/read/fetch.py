@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from typing import Any
+
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
@@ -14,7 +19,11 @@ PATIENT = Retry()
 _TAKES = "takes a path or a URL that fsspec knows"
 
 
-def fetch(uri: str, retry: Retry | None = None) -> bytes:
+MAX_BYTES = 2**31
+"""How much is read of a file where nobody says."""
+
+
+def fetch(uri: str, retry: Retry | None = None, *, max_bytes: int = MAX_BYTES) -> bytes:
     """Read a whole file or object; what fails in passing is tried again.
 
     Messages hold the masked URI and no text of a client's error: aiohttp, yarl and urllib repeat the URL in theirs.
@@ -22,18 +31,23 @@ def fetch(uri: str, retry: Retry | None = None) -> bytes:
     Args:
         uri: a local path or fsspec URL.
         retry: for how long; :data:`PATIENT` by default.
+        max_bytes: larger files are refused, before more than that is read.
 
     Raises:
-        InputError: ``missing``, ``not_a_file``, ``permission_denied``, ``unsupported_uri``, ``transient`` (time-outs,
-            throttling, 5xx and broken connections until the time was up) or ``read_failed``.
+        InputError: ``missing``, ``not_a_file``, ``too_large``, ``permission_denied``, ``unsupported_uri``,
+            ``transient`` (time-outs, throttling, 5xx and broken connections until the time was up) or ``read_failed``.
         StorageError: the client of an object store has no credentials or reaches no endpoint. That is no fault of one
             input: a job that went on would reject all of them.
     """
     shown = mask_uri(uri)
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
-        content, _ = (retry or PATIENT).call(lambda: filesystem.cat_file(path), f"reading {shown}")
-        return bytes(content)
+        filesystem, path = _place(uri)
+        if isinstance(filesystem, LocalFileSystem):
+            _check_is_file(path, shown)
+        content, _ = (retry or PATIENT).call(lambda: _read(filesystem, path, max_bytes), f"reading {shown}")
+        if len(content) > max_bytes:
+            raise InputError("too_large", f"{shown}: has more than {max_bytes} bytes; takes at most that many")
+        return content
     except FileNotFoundError as error:
         raise _missing(shown) from error
     except IsADirectoryError as error:
@@ -49,6 +63,31 @@ def fetch(uri: str, retry: Retry | None = None) -> bytes:
         raise InputError("unsupported_uri", f"{shown}: no file system serves this URI; {_TAKES}") from error
     except client_errors() as error:
         raise _explain(error, shown) from error
+
+
+def _place(uri: str) -> tuple[Any, str]:
+    """The file system of a URI, and the path in it. A plain path may hold ``::``, which fsspec takes for a chain."""
+    if "://" not in uri:
+        return fsspec.filesystem("file"), os.path.abspath(uri)
+    return fsspec.core.url_to_fs(uri)
+
+
+def _check_is_file(path: str, shown: str) -> None:
+    """Refuse what would be read for ever, or never answer."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError("not_a_file", f"{shown}: is a pipe, a socket or a device; give a file")
+
+
+def _read(filesystem: Any, path: str, max_bytes: int) -> bytes:
+    try:
+        # A range that is longer than the file: one request, where reading all would first ask for the size.
+        return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
+    except OSError as error:
+        if any(http_status(one) == 416 for one in (error, error.__cause__) if one is not None):
+            # No byte of an empty object can be in a range.
+            return b""
+        raise
 
 
 def _explain(error: Exception, shown: str) -> InputError | StorageError:

@@ -192,7 +192,7 @@ def test_failing_stores_are_not_bad_ground_truth(
     for read in (dataset.read_rgb, dataset.read_ground_truth):
         with pytest.raises(InputError, match="Connection timed out") as caught:
             read(sample)
-        assert caught.value.error_class == "read_failed"
+        assert caught.value.error_class == "transient"
 
 
 MORE = {

@@ -64,9 +64,9 @@ osd crush chooseleaf type = 0
 osd pool default pg autoscale mode = off
 osd pool default pg num = 2
 
-# A disk that comes back after a kill must not wait until its former self's heartbeats have expired; the monitor publishes
-# each step of that way, by default at most one a second. Read leases stay as they are (0.8 of the grace): on a machine
-# that is busy, shorter ones lapse, and requests of that moment are never answered.
+# A disk that comes back after a kill must not wait until its former self's heartbeats have expired; the monitor
+# publishes each step of that way, by default at most one a second. Read leases stay as they are (0.8 of the grace): on
+# a machine that is busy, shorter ones lapse, and requests of that moment are never answered.
 osd heartbeat interval = 1
 osd heartbeat grace = 2
 paxos propose interval = 0.05

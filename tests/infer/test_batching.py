@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -70,7 +72,7 @@ def test_it_grows_again_ever_more_seldom() -> None:
         before = len(sizes)
         batches.run(2, call)
         tries += [number] * (len(sizes) > before)
-    gaps = [after - earlier for earlier, after in zip(tries, tries[1:], strict=False)]
+    gaps = [after - earlier for earlier, after in pairwise(tries)]
     assert len(tries) < 12
     assert gaps == sorted(gaps)
 

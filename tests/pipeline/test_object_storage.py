@@ -117,8 +117,8 @@ def test_a_store_that_cannot_be_reached_stops_the_job(
     arguments = ["run", f"input.uris={s3_bucket}/in/a.jpg", f"output.uri={s3_bucket}/run", f"checkpoint={tiny_unified}"]
     assert exit_code([*arguments, "compute.gpus_per_worker=0", "errors.retry_seconds=0"]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"pager-ray: {s3_bucket}/run")
-    assert re.search(r"cannot be (read|listed).*Could not connect to the endpoint", line), line
+    assert line.startswith(f"pager-ray: input.uris[0]: {s3_bucket}/in/a.jpg cannot be listed")
+    assert re.search(r"Could not connect to the endpoint.*; check its store, then run the same command again", line)
 
 
 def test_of_several_jobs_one_gets_a_bucket(s3_bucket: str) -> None:

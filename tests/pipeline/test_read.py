@@ -25,10 +25,13 @@ from pager_ray.pipeline.read import ReadSettings, make_read_fn
 from pager_ray.pipeline.rows import READ_SCHEMA
 from pager_ray.preview import panel_size
 from pager_ray.read import decode_panorama
+from pager_ray.retrying import Retry
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
 SIZE = 16
-SETTINGS = ReadSettings(face_size=SIZE, fov=90.0, max_pixels=2**24, thumbnail_width=None)
+SETTINGS = ReadSettings(
+    face_size=SIZE, fov=90.0, max_pixels=2**24, max_bytes=2**24, thumbnail_width=None, retry=Retry(0)
+)
 
 
 def manifest(*rows: dict[str, Any]) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,15 +94,18 @@ def test_local_failures_say_why(tmp_path: Path, name: str, error_class: str, rea
         fetch(f"{tmp_path}/{name}")
 
 
-def test_a_file_without_rights_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_rights_is_denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The right to read that is missing is told from a file that is."""
 
-    def refuse(*_: object) -> bytes:
+    def refuse(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
-    error = refused("/a.jpg")
-    assert (error.error_class, str(error)) == ("permission_denied", "/a.jpg: may not be read (Permission denied)")
+    path = tmp_path / "a.jpg"
+    path.touch()
+    error = refused(str(path))
+    assert error.error_class == "permission_denied"
+    assert str(error).startswith(f"{path}: may not be read (Permission denied); ")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_an_unusable_store_is_no_fault_of_one_input(
     """Without credentials or endpoint the job stops, instead of rejecting every input; a bad name is a reject."""
 
     class Store:
-        def cat_file(self, path: str) -> bytes:
+        def cat_file(self, path: str, start: int, end: int) -> bytes:
             raise raised
 
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
@@ -162,11 +166,11 @@ def test_an_unusable_store_is_no_fault_of_one_input(
 
 
 def test_what_passes_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A read that fails twice in passing gives its bytes; one that goes on failing is a transient reject that says so."""
+    """A read that fails twice in passing gives its bytes; one that goes on failing is a transient reject."""
     failures = [TimeoutError(), ConnectionResetError(104, "Connection reset by peer")]
 
     class Store:
-        def cat_file(self, path: str) -> bytes:
+        def cat_file(self, path: str, start: int, end: int) -> bytes:
             if failures:
                 raise failures.pop()
             return b"bytes"
@@ -181,3 +185,24 @@ def test_what_passes_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch, tm
     assert "--retry-rejects" in str(caught.value)
     assert caught.value.error_class == "transient"
     assert caught.value.attempts == 1000 - len(failures)
+
+
+def test_pipes_devices_and_endless_files_are_refused(tmp_path: Path) -> None:
+    """What would never end is refused before it is read, and so is a file of more than the limit."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(InputError, match=r"is a pipe, a socket or a device; give a file") as caught:
+            fetch(str(path), AT_ONCE)
+        assert caught.value.error_class == "not_a_file"
+    (tmp_path / "large.jpg").write_bytes(bytes(1001))
+    assert len(fetch(str(tmp_path / "large.jpg"), AT_ONCE, max_bytes=1001)) == 1001
+    with pytest.raises(InputError, match=r"large\.jpg: has more than 1000 bytes; takes at most") as caught:
+        fetch(str(tmp_path / "large.jpg"), AT_ONCE, max_bytes=1000)
+    assert caught.value.error_class == "too_large"
+
+
+def test_names_that_look_like_chains_are_names(tmp_path: Path) -> None:
+    """A path with ``::`` in it is that file, and not another one."""
+    (tmp_path / "a").write_bytes(b"another")
+    (tmp_path / "a::b.jpg").write_bytes(b"this")
+    assert fetch(f"{tmp_path}/a::b.jpg", AT_ONCE) == b"this"

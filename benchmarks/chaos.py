@@ -52,6 +52,8 @@ WRITERS = [
 ROUND = [DRIVER, NODE, STORE, *READERS, *MODELS, *STITCHERS, *WRITERS]
 
 NODE_CPUS = 2
+SPREAD = 0.85
+"""The last kill comes when about this share of the rows is predicted."""
 START_SECONDS = 240
 
 
@@ -82,10 +84,15 @@ class Chaos:
         command += [f"output.uri={self.output}", f"checkpoint={self.folder}/checkpoint", "scene_mode=indoor"]
         command += ["compute.gpus_per_worker=0", "compute.gpu_workers=2", "compute.threads_per_worker=1"]
         command += ["compute.cpus_per_task=0.5", "output.rows_per_shard=2", "output.size=64x128", "output.format=npz"]
-        command += ["output.previews=true"]
+        command += ["output.previews=true", "sky.fill=true"]
         environment = os.environ | self.environment | {"RAY_ADDRESS": self.address}
         self.job = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log, cwd=ROOT)
         self.starts += 1
+
+    def stop(self) -> None:
+        """End the job, where it is not over."""
+        if self.job is not None and self.job.poll() is None:
+            self.job.kill()
 
     def ended(self) -> int | None:
         """The job's exit code; None while it runs."""
@@ -101,7 +108,7 @@ class Chaos:
             self.kills[point] += 1
             self.start()
         elif point == NODE:
-            self.cluster.remove_node(self.cluster.worker_nodes.pop(), allow_graceful=False)
+            self.cluster.remove_node(next(iter(self.cluster.worker_nodes)), allow_graceful=False)
             self.kills[point] += 1
             self.cluster.add_node(num_cpus=NODE_CPUS, object_store_memory=200 * 2**20)
         elif point == STORE:
@@ -146,13 +153,16 @@ def upload(listing: Path, server: S3Server | None, folder: Path) -> tuple[str, s
     return "s3://chaos/in/", "s3://chaos/run"
 
 
-def under_fire(chaos: Chaos, kills: int, random_: random.Random) -> None:
+def under_fire(chaos: Chaos, rows: int, kills: int, random_: random.Random) -> None:
     """Start the job, kill as planned, start it again until it ends by itself."""
     chaos.start()
-    for point in schedule(random_, kills):
+    for number, point in enumerate(schedule(random_, kills)):
+        # Spread over the whole run: a kill for every so many rows.
+        while len(set(faults.predicted(chaos.orders))) < SPREAD * rows * number / kills and chaos.ended() is None:
+            time.sleep(0.1)
+        time.sleep(random_.uniform(0.0, 1.0))
         if chaos.ended() is not None:
             break
-        time.sleep(random_.uniform(0.2, 2.0))
         chaos.kill(point)
         print(f"{sum(chaos.kills.values()):3} kills, last {point}", file=sys.stderr, flush=True)
     for _ in range(10):
@@ -222,8 +232,9 @@ def main() -> int:
             cluster.add_node(num_cpus=NODE_CPUS, object_store_memory=200 * 2**20)
         log = stack.enter_context(open(Path(tempfile.gettempdir()) / "chaos.log", "wb"))
         chaos = Chaos(folder, output, inputs, cluster.address, cluster, server, environment, log)
+        stack.callback(chaos.stop)
         began = time.monotonic()
-        under_fire(chaos, options.kills, random_)
+        under_fire(chaos, options.rows, options.kills, random_)
         return report(chaos, options.rows, time.monotonic() - began)
 
 

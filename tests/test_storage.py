@@ -1,5 +1,8 @@
 """Storage: local folders and object stores behave the same, ids never leave the folder, secrets never show."""
 
+import errno
+import subprocess
+
 import fsspec
 import pyarrow as pa
 import pytest
@@ -68,17 +71,77 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert folder.read("run.json") == b"old"
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
-def test_damaged_json_is_named(folder, content):
-    """A JSON file that is none is an error that names it."""
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 64 KiB, where this process may mount one."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no right to mount a tmpfs")
+    yield path
+    subprocess.run(["umount", str(path)], check=True, timeout=30)
+
+
+def test_a_full_disk_is_told(tiny_disk):
+    """On a disk without room a write is one line that says so; the old file stays, and no part of the new one."""
+    folder = Folder(str(tiny_disk))
+    folder.write("run.json", b"old")
+    with pytest.raises(StorageError) as caught:
+        folder.write("run.json", bytes(2**20))
+    assert str(caught.value) == (
+        f"{tiny_disk}/run.json: cannot be written (No space left on device); make room there, then run the same "
+        "command again"
+    )
+    assert folder.names() == ["run.json"]
+    assert folder.read("run.json") == b"old"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "(Disk quota exceeded); make room there, then"),
+        (OSError(errno.EROFS, "Read-only file system"), "(Read-only file system); check its store and the right to it"),
+        (OSError("AccessDenied:\n key, bucket"), "(AccessDenied: key, bucket); check its store and the right to it"),
+        (OSError(), "(OSError); check its store and the right to it, then run the same command again"),
+    ],
+)
+def test_failed_requests_say_what_to_do(monkeypatch, error, message):
+    """What a store refuses for good is one line with the file, the cause and the remedy."""
+    folder = Folder("memory://run")
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(type(folder.filesystem), "pipe_file", refuse)
+    with pytest.raises(StorageError) as caught:
+        folder.write("run.json", b"new")
+    assert str(caught.value).startswith(f"memory:///run/run.json: cannot be written {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [(b"{", r"is not JSON \(.*\)"), (b"[1]", "holds no JSON object"), (b"\xff", r"is not JSON \(.*\)")],
+)
+def test_damaged_json_is_named(folder, content, cause):
+    """A JSON file that is none is an error that names it, with the cause and a way out."""
     folder.write("run.json", content)
-    with pytest.raises(StorageError, match=r"run\.json"):
+    with pytest.raises(
+        StorageError, match=rf"/run\.json: {cause}; restore it from a copy, or start anew with --overwrite$"
+    ):
         folder.read_json("run.json")
 
 
 def test_unknown_protocols_are_named():
-    """A URL that no file system serves is an error, not a folder of that name."""
-    with pytest.raises(StorageError, match="nosuch://bucket"):
+    """A URL that no file system serves is an error with what is taken, not a folder of that name."""
+    with pytest.raises(
+        StorageError, match=r"^nosuch://bucket/run: no file system serves this URL \(.*\); takes a path or a URL"
+    ):
         Folder("nosuch://bucket/run")
 
 

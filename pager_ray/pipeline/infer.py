@@ -30,11 +30,11 @@ from pager_ray.pipeline.rows import (
     blob,
     carry,
     iterate,
+    naming_row,
     reject,
     to_table,
     view,
 )
-from pager_ray.storage import mask_uri
 
 log = logging.getLogger(__name__)
 
@@ -146,14 +146,14 @@ class InferActor:
 
 def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:
     if isinstance(prediction, InputError):
-        return reject(row, "infer", prediction)
+        return reject(row, "infer", naming_row(row, prediction))
     if not prediction.is_finite:
         error = InputError(
             "non_finite_prediction",
-            f"{mask_uri(row['uri'])}: the network's output is not all finite; precision=float32 may help, then "
-            "--retry-rejects non_finite_prediction does it again",
+            "the network's output is not all finite; precision=float32 may help, then --retry-rejects "
+            "non_finite_prediction does it again",
         )
-        return reject(row, "infer", error)
+        return reject(row, "infer", naming_row(row, error))
     arrays = {"depth": prediction.depth, "normals": prediction.normals, "sky": prediction.sky}
     return row | {
         "scene": prediction.scene,

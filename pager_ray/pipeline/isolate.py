@@ -22,7 +22,7 @@ import ray
 
 from pager_ray.errors import InputError, PagerError
 from pager_ray.pipeline.progress import DEATHS_ALONE
-from pager_ray.pipeline.rows import IDENTITY, carry, iterate, reject, to_table
+from pager_ray.pipeline.rows import IDENTITY, carry, iterate, naming_row, reject, to_table
 
 log = logging.getLogger(__name__)
 
@@ -117,4 +117,4 @@ def _try_alone(
 def _rejected(scalars: dict[str, pa.Scalar], stage: str, error: InputError, schema: pa.Schema) -> pa.Table:
     kept = [field for field in schema if field.name in scalars and not pa.types.is_large_binary(field.type)]
     row = carry(scalars, [*IDENTITY, *kept])
-    return to_table([reject(row, stage, error)], schema, 1, stage)
+    return to_table([reject(row, stage, naming_row(row, error))], schema, 1, stage)

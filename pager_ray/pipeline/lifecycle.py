@@ -224,7 +224,8 @@ def _rejects_to_retry(
     if not chosen and wanted != ALL_REJECTS:
         there = ", ".join(f"{name} ({count})" for name, count in before.rejects_by_class.items()) or "no rejects"
         raise ConfigError(
-            f"--retry-rejects: {layout.root} has no reject of class {wanted!r} to try again; it has {there}"
+            f"--retry-rejects: {layout.root} has no reject of class {wanted!r} to try again; it has {there}: name "
+            "another class, or leave the option out"
         )
     return chosen
 
@@ -289,9 +290,13 @@ def _known_cause(error: BaseException) -> PagerError | None:
             return current
         current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
     if isinstance(error, ray.exceptions.RayError):
-        reason = str(error).split(_RAY_ADVICE)[0].strip().splitlines()[-1]
+        # Some of Ray's errors have no text at all.
+        lines = str(error).split(_RAY_ADVICE)[0].split("\n")
+        reason = next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)
         log.debug("the job failed", exc_info=error)
-        return PagerError(f"the job failed on the cluster: {reason} (pager-ray --verbose shows the traceback)")
+        return PagerError(
+            f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
+        )
     return None
 
 
@@ -310,10 +315,18 @@ def _finish(claim: Claim) -> Reconciliation:
     layout = claim.layout
     standing = layout.ledger.read()
     result = reconcile(layout, claim.inputs, standing)
-    if not result.is_whole:
+    if result.duplicated or result.unknown:
+        # A start adds outcomes and takes none away: the same command would end here again.
+        wrong = [*result.duplicated, *result.unknown]
+        raise PagerError(
+            f"{layout.root}: {len(result.duplicated)} of {result.inputs} inputs have several outcomes, "
+            f"{len(result.unknown)} with an outcome were never listed (first: {', '.join(wrong[:3])}); restore "
+            "state/ledger from a copy, or start anew with --overwrite"
+        )
+    if result.missing:
         raise PagerError(
             f"{layout.root}: {len(result.missing)} of {result.inputs} inputs have no outcome (first: "
-            f"{', '.join(result.missing[:3])}), {len(result.duplicated)} have several; run the same command again"
+            f"{', '.join(result.missing[:3])}); run the same command again"
         )
     budget = claim.errors.budget_rows(result.inputs)
     if budget is not None and result.rejects > budget:

@@ -15,7 +15,18 @@ import pyarrow as pa
 
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.pipeline.rows import IDENTITY, READ_SCHEMA, Row, blob, carry, iterate, reject, thumbnail, to_table
+from pager_ray.pipeline.rows import (
+    IDENTITY,
+    READ_SCHEMA,
+    Row,
+    blob,
+    carry,
+    iterate,
+    naming_row,
+    reject,
+    thumbnail,
+    to_table,
+)
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
@@ -70,7 +81,7 @@ def _project(row: Row, content: bytes | InputError | None, settings: ReadSetting
     try:
         panorama = decode_panorama(content, max_pixels=settings.max_pixels)
     except InputError as error:
-        return reject(row, "read", error)
+        return reject(row, "read", naming_row(row, error))
     faces = erp_to_cubemap(panorama.erp, settings.face_size, settings.fov)
     return row | {
         "width": panorama.source_width,

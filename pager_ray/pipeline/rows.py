@@ -18,6 +18,7 @@ from pager_ray.errors import InputError, PagerError
 from pager_ray.masking import plain_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
+from pager_ray.storage import mask_uri
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -115,6 +116,11 @@ def to_table(rows: list[Row], schema: pa.Schema, received: int, stage: str) -> p
 def carry(scalars: Mapping[str, pa.Scalar], fields: list[pa.Field]) -> Row:
     """The row's values in the given columns, as Python objects."""
     return {field.name: scalars[field.name].as_py() for field in fields if field.name in scalars}
+
+
+def naming_row(row: Row, error: InputError) -> InputError:
+    """The error with the row's URI before its message, for errors of functions that know no files."""
+    return InputError(error.error_class, f"{mask_uri(row['uri'])}: {error}", error.attempts)
 
 
 def reject(row: Row, stage: str, error: InputError) -> Row:

@@ -21,7 +21,7 @@ from pager_ray.errors import InputError
 from pager_ray.evaluate import PredictedMaps, ScoreSettings, open_predictions, score_sample, stitch_maps
 from pager_ray.evaluate.predictions import Predictions
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
-from pager_ray.pipeline.rows import IDENTITY, STATUS, Row, carry, iterate, reject, to_table, view
+from pager_ray.pipeline.rows import IDENTITY, STATUS, Row, carry, iterate, naming_row, reject, to_table, view
 from pager_ray.pipeline.samples import row_sample, thumbnail_array, worker_dataset
 from pager_ray.preview import panel_size
 
@@ -178,7 +178,10 @@ def _score(
     rgb = None
     if settings.scoring.pictures and "thumbnail" in scalars:
         rgb = thumbnail_array(scalars["thumbnail"], *panel_size(PICTURE_WIDTH))
-    scores = score_sample(maps, truth, settings.scoring, rgb=rgb, title=row["id"])
+    try:
+        scores = score_sample(maps, truth, settings.scoring, rgb=rgb, title=row["id"])
+    except InputError as error:
+        raise naming_row(row, error) from error
     scores |= carry(scalars, _CARRIED)
     scores["labels"] = json.dumps(sample.labels, sort_keys=True, ensure_ascii=False)
     if settings.keep_predictions:

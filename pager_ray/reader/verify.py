@@ -75,7 +75,10 @@ class Verification:
         lines += [f"PROBLEM {item.where}: {item.what}" for item in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:
             lines.append(f"… and {len(self.problems) - SHOWN:,} more")
-        lines.append(f"{len(self.problems):,} problems" if self.problems else "verified: nothing lost, nothing twice")
+        count = len(self.problems)
+        problems = f"{count:,} problem{'s' if count > 1 else ''}"
+        remedy = "restore damaged files from a copy, or run again with --overwrite"
+        lines.append(f"{problems}; {remedy}" if count else "verified: nothing lost, nothing twice")
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -219,7 +222,16 @@ def _reconciliation_problems(found: Reconciliation) -> Iterator[Problem]:
 def _score_problems(layout: RunLayout, standing: pa.Table) -> tuple[int, list[Problem]]:
     """Every score of an evaluation is a number."""
     rows, problems = 0, []
-    for table in iterate_shards(layout.results, shards_of(standing), None):
+    for shard in sorted(shards_of(standing)):
+        try:
+            tables = list(iterate_shards(layout.results, {shard}, None))
+        except StorageError as error:
+            # The others are looked at all the same.
+            problems.append(Problem(layout.results.uri(f"{shard}{SHARD_SUFFIX}"), str(error)))
+            continue
+        if not tables:
+            continue
+        (table,) = tables
         rows += table.num_rows
         ids = table.column("id").to_pylist()
         for field in table.schema:

@@ -107,5 +107,5 @@ def test_naming() -> None:
         raise InputError("old", "why")
     assert caught.value.error_class == "old"
     with pytest.raises(InputError, match=r"^file: why$") as caught, naming("file", "new"):
-        raise InputError("old", "why")
-    assert caught.value.error_class == "new"
+        raise InputError("old", "why", 7)
+    assert (caught.value.error_class, caught.value.attempts) == ("new", 7)

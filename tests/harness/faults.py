@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
 import os
 import re
 import signal
@@ -133,25 +135,52 @@ def _pass(folder: Path, point: str) -> None:
 
 
 def install(folder: Path) -> None:
-    """Wrap the package's functions in this process."""
-    from pager_ray.storage import Folder
-
-    for name in ("write", "create"):
-        _wrap(Folder, name, functools.partial(_put, folder, getattr(Folder, name)))
-    _wrap(Folder, "delete", functools.partial(_delete, folder, Folder.delete))
+    """Wrap the package's functions in this process, those of modules that are not imported yet as soon as they are."""
     storage = importlib.import_module("pager_ray.storage")
+    for name in ("write", "create"):
+        _wrap(storage.Folder, name, functools.partial(_put, folder, getattr(storage.Folder, name)))
+    _wrap(storage.Folder, "delete", functools.partial(_delete, folder, storage.Folder.delete))
     _wrap(storage, "_write_temporary", functools.partial(_half, folder, storage._write_temporary))
-    for point, (module, owner, name) in STAGES.items():
-        if module == "pager_ray.pipeline.lifecycle" and module not in sys.modules:
-            # A worker's process has no driver in it, and is not to import one.
-            continue
-        place: Any = importlib.import_module(module)
-        place = getattr(place, owner) if owner else place
-        _wrap(place, name, functools.partial(_call, folder, point, getattr(place, name)))
-    for place, name in ((importlib.import_module("pager_ray.pipeline.read"), "decode_panorama"),):
-        _wrap(place, name, functools.partial(_poisoned, getattr(place, name)))
-    actor = importlib.import_module("pager_ray.pipeline.infer").InferActor
-    _wrap(actor, "__call__", functools.partial(_note, folder, actor.__call__))
+    sys.meta_path.insert(
+        0, _AfterImport({module for module, _, _ in STAGES.values()}, functools.partial(_wrap_stages, folder))
+    )
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls something with a module once it is imported: no worker imports torch for wrappers that it never calls."""
+
+    def __init__(self, names: set[str], call: Callable[[Any], None]) -> None:
+        self.names, self.call = names, call
+        for name in names & set(sys.modules):
+            self.names.discard(name)
+            call(sys.modules[name])
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """The module's own spec, whose loader calls back."""
+        if name not in self.names:
+            return None
+        self.names.discard(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_call(module: Any) -> None:
+                execute(module)
+                self.call(module)
+
+            spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
+        return spec
+
+
+def _wrap_stages(folder: Path, module: Any) -> None:
+    for point, (name, owner, function) in STAGES.items():
+        if name == module.__name__:
+            place = getattr(module, owner) if owner else module
+            _wrap(place, function, functools.partial(_call, folder, point, getattr(place, function)))
+    if module.__name__ == "pager_ray.pipeline.read":
+        _wrap(module, "decode_panorama", functools.partial(_poisoned, module.decode_panorama))
+    if module.__name__ == "pager_ray.pipeline.infer":
+        _wrap(module.InferActor, "__call__", functools.partial(_note, folder, module.InferActor.__call__))
 
 
 def install_from_environment() -> None:
@@ -224,7 +253,6 @@ def main() -> None:
     import ray
 
     from pager_ray import cli
-    from pager_ray.pipeline import lifecycle  # noqa: F401 - wrapped below
 
     folder = Path(os.environ[FOLDER])
     install(folder)

@@ -26,6 +26,7 @@ from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from pager_ray.pipeline.evaluation import run_evaluation, run_scoring
 from pager_ray.storage import Folder
 from pager_ray.write import EvaluationLayout
+from tests.datasets.folders import write_dataset
 
 ALL = ("depth", "normals", "seams")
 ALIGNMENTS = ("metric", "scale", "scale_and_shift")
@@ -279,6 +280,30 @@ def test_wrong_datasets_are_told_before_any_work(
     with pytest.raises(ConfigError, match=message) as caught:
         evaluate(scenes, tiny_unified, tmp_path / "run", override)
     assert "secret" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_weights_were_trained_on_is_no_benchmark(tmp_path: Path, tiny_unified: Path) -> None:
+    """A dataset of the released weights' training is refused by name, with what to do and what reads it."""
+    name = "PanoInfinigen/nature"
+    data = write_dataset(name, str(tmp_path / "data"))
+    with pytest.raises(ConfigError) as caught:
+        evaluate(data, tiny_unified, tmp_path / "run", f"evaluation.dataset={name}")
+    message = str(caught.value)
+    assert message.startswith(f"evaluation.dataset: {name} is what the released weights were trained on")
+    assert "; choose another dataset (pager_ray.datasets.open_dataset reads this one)" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_predictions_with_credentials_are_refused(scenes: Path, tmp_path: Path) -> None:
+    """A password in the predictions' URL is told without itself, before anything is read or written."""
+    arguments = ["predictions=s3://key:secret@bucket/run", "evaluation.dataset=synthetic",
+                 f"evaluation.data_path={scenes}", f"output.uri={tmp_path / 'run'}"]  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        run_scoring(load_config(None, arguments, ScoreConfig))
+    assert str(caught.value) == (
+        "predictions: s3://bucket/run carries credentials in its URL; give them through the environment or a profile"
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -222,6 +222,7 @@ def test_a_panorama_that_does_not_fit_alone_is_rejected(monkeypatch: pytest.Monk
     large[0, 0, 0, 0] = 255
     rows = infer(actor, good("a", pixels[0]), good("large", large), good("b", pixels[1]))
     assert [row["error_class"] for row in rows] == [None, "out_of_memory", None]
+    assert rows[1]["message"].startswith("/in/large.jpg: does not fit the memory of the model's device alone (")
     assert "Tried to allocate 2.00 GiB" in rows[1]["message"]
     assert "--retry-rejects out_of_memory" in rows[1]["message"]
 

@@ -11,6 +11,7 @@ import pytest
 
 from pager_ray.errors import CheckpointError, InputError, PagerError
 from pager_ray.pipeline.isolate import isolated
+from pager_ray.pipeline.progress import MAX_MODEL_DEATHS
 from pager_ray.pipeline.rows import IDENTITY, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
@@ -69,7 +70,7 @@ def test_killers_are_rejected_and_their_neighbours_are_not(killers: str) -> None
         assert row["doubled"] == (None if row["id"] in killers else 2 * row["id"])
         if row["id"] in killers:
             assert (row["stage"], row["attempts"]) == ("read", 3)
-            assert "killed its worker 3 times in stage read" in row["message"]
+            assert row["message"].startswith(f"/in/{row['id']}.jpg: killed its worker 3 times in stage read, ")
             assert "--retry-rejects worker_death" in row["message"]
     assert board.board._open == board.board._alone == {}
 
@@ -99,7 +100,7 @@ def test_an_unforeseen_error_rejects_its_row() -> None:
     result = isolated("stitch", doubling(fail), SCHEMA, board)(table_of(*"abc"))
     assert outcomes(result) == {"a": None, "b": "internal_error", "c": None}
     message = result.to_pylist()[1]["message"]
-    assert "stage stitch failed with KeyError" in message
+    assert message.startswith("/in/b.jpg: stage stitch failed with KeyError")
     assert "please report it" in message
     assert "\n" not in message
 
@@ -118,8 +119,11 @@ def test_foreseen_errors_end_the_job(error: PagerError) -> None:
 def test_a_job_that_must_stop_begins_nothing() -> None:
     """Once the board knows why the job is broken, stages fail with its reason instead of working."""
     board = LocalBoard()
-    board.board.fatal = "model actors died 24 times in a row"
-    with pytest.raises(PagerError, match="24 times in a row"):
+    for _ in range(MAX_MODEL_DEATHS + 1):
+        board.board.begin("infer", "t")
+    with pytest.raises(
+        PagerError, match=r"^model actors died 24 times in a row .*; look at the logs .* run the same command again$"
+    ):
         isolated("read", doubling(lambda _: pytest.fail("it worked")), SCHEMA, board)(table_of("a"))
 
 

@@ -118,6 +118,7 @@ def test_every_failure_is_a_reject_in_its_place(tmp_path: Path) -> None:
         assert fine["error_class"] is None
         assert fine["faces"] == erp_to_cubemap(picture(64, 32) // (number + 1), SIZE).tobytes()
         assert (bad["stage"], bad["error_class"], bad["attempts"]) == ("read", error_class, 1)
+        assert bad["message"].startswith(f"{bad['uri']}: ")
         assert reason in bad["message"]
         assert "\n" not in bad["message"]
         assert [bad[name] for name in ("width", "height", "coverage", "digest", "faces", "thumbnail")] == [None] * 6
@@ -133,13 +134,13 @@ def test_the_pixel_limit_is_the_settings(tmp_path: Path) -> None:
 def test_what_may_not_be_read_is_a_reject(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A file without the right to read it is a reject that says so."""
 
-    def refuse(*_: object) -> bytes:
+    def refuse(*_: object, **__: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
-    row = read(tmp_path / "secret.jpg")[0]
+    row = read(put(tmp_path, "secret.jpg", b"x"))[0]
     assert row["error_class"] == "permission_denied"
-    assert row["message"] == f"{tmp_path}/secret.jpg: may not be read (Permission denied)"
+    assert row["message"] == f"{tmp_path}/secret.jpg: may not be read (Permission denied); ask for the right to"
 
 
 def test_rows_that_the_listing_rejected_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,10 @@ def test_object_urls_are_read() -> None:
         memory.pipe_file("/bucket/room.png", encode(picture(64, 32)))
         rows = read("memory://bucket/room.png", "memory://bucket/gone.png")
         assert rows[0]["faces"] == erp_to_cubemap(picture(64, 32), SIZE).tobytes()
-        assert (rows[1]["error_class"], rows[1]["message"]) == ("missing", "memory://bucket/gone.png: does not exist")
+        assert rows[1]["error_class"] == "missing"
+        assert rows[1]["message"] == (
+            "memory://bucket/gone.png: does not exist; correct the URI or bring the file there"
+        )
     finally:
         memory.store.clear()
 
@@ -218,7 +222,7 @@ def test_no_secret_reaches_a_message(server: str) -> None:
         f"http://user:{secret}@127.0.0.1:9/a.jpg?signature={secret}",
         f"nosuch://{secret}@host/a.jpg",
     )
-    assert [row["error_class"] for row in rows] == ["missing", "missing", "read_failed", "unsupported_uri"]
+    assert [row["error_class"] for row in rows] == ["missing", "missing", "transient", "unsupported_uri"]
     for row in rows:
         assert secret not in row["message"]
         assert row["message"].split(": ")[0].endswith("a.jpg")

@@ -69,6 +69,8 @@ def test_rejects_pass_through(stage: ScoreStageSettings, inferred: pa.Table) -> 
     assert [row["error_class"] for row in result[:4]] == ["missing", None, "non_finite_prediction", None]
     assert [row["stage"] for row in result[:4]] == ["read", None, "score", None]
     assert result[2]["depth_metric_rmse_linear"] is None
+    assert result[2]["message"].startswith(f"{result[2]['uri']}: the predicted depth is NaN or infinite at ")
+    assert result[2]["message"].endswith("; predict again")
 
 
 def test_half_precision_normals_are_understood(stage: ScoreStageSettings, inferred: pa.Table) -> None:

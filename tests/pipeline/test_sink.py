@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
+from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
 from pager_ray.pipeline import sink as sink_module
+from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.pipeline.sink import MAX_DEATHS, ShardSink
 from pager_ray.report.progress import Counts
@@ -119,8 +122,12 @@ def test_a_shard_that_only_kills_stops_the_job(layout: RunLayout, monkeypatch: p
 def test_beyond_the_budget_nothing_is_written(layout: RunLayout) -> None:
     """Once a run has more rejects than it may, the next task fails before it is written or counted."""
     board = LocalBoard(Counts(100, rejected=3), max_rejects=2)
-    with pytest.raises(ErrorBudgetExceeded, match=r"errors\.max_rejects"):
+    with pytest.raises(ErrorBudgetExceeded) as caught:
         write(sink_of(layout, board))
+    assert str(caught.value) == (
+        f"more inputs were rejected than errors.max_rejects allows; look at {layout.rejects}, then run again with a "
+        "larger errors.max_rejects"
+    )
     assert layout.results.names() == layout.rejects.names() == []
     assert board.board.counts.done == 3
 
@@ -129,17 +136,48 @@ def test_a_lost_output_is_not_written_to(layout: RunLayout) -> None:
     """Once another job has the output, a writer of this one fails before it writes or counts anything."""
     board = LocalBoard()
     board.board.lose_output()
-    with pytest.raises(OutputInUseError, match="another job has taken over"):
+    with pytest.raises(OutputInUseError) as caught:
         write(sink_of(layout, board))
+    assert str(caught.value) == (
+        f"output.uri: another job has taken over {layout.root} and goes on there; wait for it, or choose another output"
+    )
     assert layout.results.names() == layout.rejects.names() == []
 
 
 def test_what_the_board_found_out_stops_writers(layout: RunLayout) -> None:
     """A reason to stop that the board has reaches the user as it is."""
     board = LocalBoard()
-    board.board.fatal = "model actors died 24 times in a row"
-    with pytest.raises(PagerError, match=r"^model actors died 24 times in a row$"):
+    for _ in range(MAX_INTERNAL_ERRORS):
+        board.board.internal_error("KeyError: 'x' (stage stitch)")
+    with pytest.raises(PagerError) as caught:
         write(sink_of(layout, board))
+    assert str(caught.value) == (
+        "32 rows met errors that nobody foresaw, the last one KeyError: 'x' (stage stitch): a fault of the program or "
+        "of its installation, not of the inputs; check the installation, or report it, then run the same command again"
+    )
+    assert layout.results.names() == layout.rejects.names() == []
+
+
+def test_a_full_disk_stops_the_writer(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for a shard the job stops with one line that says so; nothing is committed or counted."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    board = LocalBoard()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError) as caught:
+        write(sink_of(layout, board))
+    message = str(caught.value)
+    assert message.startswith(f"{layout.results}/")
+    assert message.endswith(
+        ": cannot be written (No space left on device); make room there, then run the same command again"
+    )
+    assert "\n" not in message
+    monkeypatch.undo()
+    assert layout.ledger.read().num_rows == 0
+    assert layout.results.names() == layout.rejects.names() == []
+    assert board.board.counts.done == 0
 
 
 def test_the_writer_asks_for_whole_shards(layout: RunLayout) -> None:

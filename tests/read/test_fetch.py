@@ -7,7 +7,9 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
+import aiohttp
 import fsspec
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ParamValidationError
@@ -79,10 +81,14 @@ def test_bytes_come_from_every_file_system(tmp_path: Path, server: str) -> None:
 @pytest.mark.parametrize(
     ("name", "error_class", "reason"),
     [
-        ("gone.jpg", "missing", "does not exist"),
-        (".", "not_a_file", "is a folder; give a file"),
-        ("x" * 300, "read_failed", r"cannot be read \(File name too long\)"),
-        ("a\0b", "unsupported_uri", "no file system serves this URI"),
+        ("gone.jpg", "missing", "does not exist; correct the URI or bring the file there$"),
+        (".", "not_a_file", "is a folder; give a file$"),
+        (
+            "x" * 300,
+            "read_failed",
+            r"cannot be read \(File name too long\); check its store, then --retry-rejects read_failed$",
+        ),
+        ("a\0b", "unsupported_uri", "no file system serves this URI; takes a path or a URL that fsspec knows$"),
     ],
 )
 def test_local_failures_say_why(tmp_path: Path, name: str, error_class: str, reason: str) -> None:
@@ -163,6 +169,45 @@ def test_an_unusable_store_is_no_fault_of_one_input(
     monkeypatch.setattr("fsspec.core.url_to_fs", lambda uri: (Store(), uri))
     with pytest.raises(StorageError if stops else InputError, match=r"s3://bucket/a\.jpg"):
         fetch("s3://bucket/a.jpg", AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error_class", "message"),
+    [
+        # The HTTP file system itself makes a FileNotFoundError of it; other clients hand it on.
+        (
+            aiohttp.ClientResponseError(Mock(), (), status=404),
+            "missing",
+            "does not exist; correct the URI or bring the file there",
+        ),
+        (
+            ImportError("Install s3fs to access S3"),
+            "unsupported_uri",
+            "no file system serves this URI (Install s3fs to access S3); takes a path or a URL that fsspec knows",
+        ),
+        (
+            OSError(5, "What the store said:\n  not now"),
+            "read_failed",
+            "cannot be read (What the store said: not now); check its store, then --retry-rejects read_failed",
+        ),
+        (
+            TimeoutError(),
+            "transient",
+            "could not be read in 1 attempt (TimeoutError); try it again with --retry-rejects",
+        ),
+    ],
+)
+def test_what_clients_say_becomes_one_line(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, error_class: str, message: str
+) -> None:
+    """An error of a store's client is an input error with the URI, the cause and the remedy in one line."""
+
+    def fail(_: str) -> None:
+        raise raised
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    error = refused("s3://bucket/a.jpg")
+    assert (error.error_class, str(error)) == (error_class, f"s3://bucket/a.jpg: {message}")
 
 
 def test_what_passes_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.cli import exit_code
@@ -16,6 +21,11 @@ from pager_ray.errors import RunNotFoundError
 from pager_ray.listing import listing_digest, write_manifest
 from pager_ray.listing.sources import Listed
 from pager_ray.reader.verify import verify_output
+from pager_ray.storage import Folder
+from pager_ray.write import EvaluationLayout
+from pager_ray.write.layout import RUN_FILE
+from pager_ray.write.ledger import record_of
+from pager_ray.write.runfile import begin_start, end_start, new_run_file
 from tests.reader.runs import SmallRun, maps_of
 
 IDS = ["a", "b/room 1", "c", "bad"]
@@ -108,6 +118,42 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     problems = dict(problems_of(small))
     assert "s2.parquet: is no readable shard" in problems[str(path)]
     assert "s2.parquet: is no readable shard" in problems["'c'"]
+    lines = verify_output(small.folder).lines()
+    assert lines[-1] == f"{len(lines) - 3} problems; restore damaged files from a copy, or run again with --overwrite"
+    assert all(line.startswith("PROBLEM ") and "\n" not in line for line in lines[2:-1])
+
+
+def test_damaged_scores_are_named(tmp_path: Path) -> None:
+    """A shard of an evaluation that cannot be read is a problem like others; the other shards are looked at."""
+    layout = EvaluationLayout(Folder(str(tmp_path / "run")))
+    layout.make()
+    listed = [Listed(f"/in/{name}.jpg", name) for name in "abc"]
+    write_manifest(layout.manifest, listed)
+    manifest = new_run_file({}, {"job": "evaluate"}, listing={"rows": 3, "sha256": listing_digest(listed)})
+    begin_start(manifest)
+    end_start(manifest, "complete", "complete", None)
+    layout.root.write_json(RUN_FILE, manifest)
+    layout.ledger.begin(1)
+    for shard, scores in (("s1", {"a": 0.5}), ("s2", {"b": 0.5}), ("s3", {"c": math.nan})):
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"id": list(scores), "error": list(scores.values())}), sink, use_dictionary=False)
+        content = sink.getvalue()
+        if shard == "s2":
+            # The column alone: the footer and the ids stay as they were.
+            column = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0).column(1)
+            start = column.data_page_offset
+            content = content[:start] + bytes([255]) * 8 + content[start + 8 :]
+        layout.results.write(f"{shard}.parquet", content)
+        record = record_of(shard, scores, [None], hashlib.sha256(content).hexdigest())
+        assert layout.ledger.commit(1, shard, record)
+    found = verify_output(tmp_path / "run")
+    where = str(tmp_path / "run" / "metrics" / "samples" / "s2.parquet")
+    problems = {item.where: item.what for item in found.problems}
+    assert problems.keys() == {where, "'c'"}
+    assert problems[where].startswith(f"{where}: is no readable shard (")
+    assert problems["'c'"] == "its error is no number"
+    assert found.decoded == 2
+    assert found.lines()[-1] == "2 problems; restore damaged files from a copy, or run again with --overwrite"
 
 
 def test_exchanged_and_lost_shards_are_named(tmp_path: Path) -> None:

@@ -148,6 +148,21 @@ def test_a_slow_racer_does_not_pass_a_later_one(folder: Folder, monkeypatch: pyt
     assert list(states(folder)) == ["00000001.json", "00000003.json"]
 
 
+def test_who_comes_second_is_refused(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that want the same generation at once, the one whose put came second is told who has the output."""
+    working = Folder.create
+
+    def overtaken(self: Folder, name: str, data: bytes) -> bool:
+        leave(self, 1)
+        return working(self, name, data)
+
+    monkeypatch.setattr(Folder, "create", overtaken)
+    with pytest.raises(OutputInUseError, match=r"a job on elsewhere .* was faster by a moment; wait for it or stop it"):
+        Lease(folder).take()
+    assert list(states(folder)) == ["00000001.json"]
+    assert states(folder)["00000001.json"]["id"] == "x"
+
+
 def test_the_holder_renews(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a job lives its lease does not age, also when the store fails for a moment."""
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.02)
@@ -180,7 +195,9 @@ def test_who_was_followed_stops(folder: Folder, monkeypatch: pytest.MonkeyPatch)
     lease.when_lost(told.set)
     leave(folder, 2)
     assert told.wait(20)
-    with pytest.raises(OutputInUseError, match="taken over"):
+    with pytest.raises(
+        OutputInUseError, match=r"^output\.uri: another job has taken over .*; wait for the other one, or choose"
+    ):
         lease.check()
     lease.give_back()
     assert not states(folder)["00000002.json"]["given_back"]

@@ -119,5 +119,6 @@ def test_damage_is_named(ledger: Ledger) -> None:
     ledger.begin(1)
     ledger.commit(1, "t0", record("t0-a", "a"))
     (ledger.folder / "00000001").write("t0.parquet", b"PAR1 no PAR1")
-    with pytest.raises(StorageError, match=r"00000001/t0\.parquet: is no part of a ledger .*--overwrite"):
+    with pytest.raises(StorageError, match=r"00000001/t0\.parquet: is no part of a ledger .*--overwrite$") as caught:
         ledger.read()
+    assert "\n" not in str(caught.value)

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.encode import codec_from_metadata, get_codec
+from pager_ray.errors import StorageError
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 from pager_ray.write import RunLayout, predictions_schema, reconcile, write_shard
-from pager_ray.write.reconcile import drop_superseded, standing_rejects
+from pager_ray.write.reconcile import drop_superseded, read_columns, standing_rejects
 
 
 @pytest.fixture
@@ -116,6 +117,18 @@ def test_npz_format_keeps_arrays_out_of_the_shards(layout):
     assert "depth" not in pq.read_schema(layout.results.join("s0.parquet")).names
     assert layout.npz("depth").read("a.npz") == b"npz bytes"
     assert layout.npz("sky").read("a.npz") == b"more"
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no PAR1", b"words, not columns"])
+def test_damaged_shards_are_named(layout, content):
+    """A shard that is no Parquet file is one line with its path, the cause and what to do."""
+    layout.rejects.write("s0.parquet", content)
+    with pytest.raises(StorageError) as caught:
+        read_columns(layout.rejects, {"s0"}, ["id"])
+    message = str(caught.value)
+    assert message.startswith(f"{layout.rejects}/s0.parquet: is no readable shard (")
+    assert message.endswith("); restore it from a copy, or start anew with --overwrite")
+    assert "\n" not in message
 
 
 def test_reconciliation_finds_every_difference(layout):

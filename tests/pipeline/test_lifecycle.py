@@ -1,0 +1,190 @@
+"""How a job ends: one line says what is wrong and what to do, the run file says it too, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from pager_ray.config.schema import ErrorsConfig
+from pager_ray.errors import CheckpointError, ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError
+from pager_ray.listing.sources import Listed
+from pager_ray.pipeline import lifecycle
+from pager_ray.pipeline.lifecycle import Claim, claim_output, run_to_end
+from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.storage import Folder
+from pager_ray.write import Reconciliation, RunLayout, predictions_schema, write_shard
+from pager_ray.write.runfile import read_run_file
+
+SCHEMA = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp", face_size=8, fov=90.0)
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pipelines of these tests write their shards themselves."""
+    monkeypatch.setattr(lifecycle, "connected", lambda _: nullcontext())
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "run"))
+
+
+def claim(output: Folder, retry_rejects: str | None = None, max_rejects: int | str | None = None) -> Claim:
+    """The output of a job on the inputs a, b, c and d."""
+    return claim_output(
+        RunLayout(output),
+        [Listed(f"/in/{name}.jpg", name) for name in "abcd"],
+        config={},
+        identity={},
+        sections={},
+        errors=ErrorsConfig(max_rejects=max_rejects),
+        overwrite=False,
+        retry_rejects=retry_rejects,
+    )
+
+
+def commit(job: Claim, task: str, good: str = "", **bad: str) -> None:
+    """Write and commit one shard: results of the named inputs, and rejects with their classes."""
+    rows: list[dict[str, Any]] = [{"id": name, "uri": f"/in/{name}.jpg"} for name in good]
+    for name, error_class in bad.items():
+        status = {"stage": "read", "error_class": error_class, "message": f"/in/{name}.jpg: why", "attempts": 1}
+        rows.append({"id": name, "uri": f"/in/{name}.jpg"} | status)
+    shard = f"0123456789ab-{ord(task):08}-abcdef"
+    record = write_shard(job.layout, shard, to_table(rows, ENCODE_SCHEMA, len(rows), "test"), SCHEMA)
+    assert job.layout.ledger.commit(job.generation, task, record)
+
+
+def finish(job: Claim, pipeline: Callable[[], None]) -> Reconciliation:
+    return run_to_end(job, None, pipeline)
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def outcome(output: Folder) -> tuple[str, str | None]:
+    """State and last outcome of the run file."""
+    manifest = read_run_file(output)
+    assert manifest is not None
+    return manifest["state"], manifest["starts"][-1]["outcome"]
+
+
+def test_a_whole_job_is_complete(output: Folder) -> None:
+    """Every input with one outcome, rejects within the budget: complete, and counted in the run file."""
+    job = claim(output, max_rejects=1)
+    result = finish(job, lambda: commit(job, "t", "abc", d="missing"))
+    assert (result.predictions, result.rejects, result.rejects_by_class) == (3, 1, {"missing": 1})
+    assert outcome(output) == ("complete", "complete")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_our_own_errors_arrive_as_they_are(output: Folder, wrapped: bool) -> None:
+    """What a stage raised on purpose reaches the user as it was, whatever Ray puts around it."""
+    raised = CheckpointError("/w/model.pth: is damaged; fetch it again")
+    task = ray.exceptions.RayTaskError("infer", "Traceback:\n  …", raised)
+    with pytest.raises(CheckpointError) as caught:
+        finish(claim(output), failing(task.as_instanceof_cause() if wrapped else raised))
+    assert str(caught.value) == "/w/model.pth: is damaged; fetch it again"
+    assert outcome(output) == ("failed", "CheckpointError: /w/model.pth: is damaged; fetch it again")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ray.exceptions.RaySystemError("no node has 512 MiB"), "System error: no node has 512 MiB"),
+        (
+            ray.exceptions.OutOfMemoryError("Task was killed:\n  the node ran low on memory\n"),
+            "the node ran low on memory",
+        ),
+        (ray.exceptions.GetTimeoutError(), "GetTimeoutError"),
+    ],
+)
+def test_errors_of_the_cluster_are_one_line(output: Folder, error: Exception, reason: str) -> None:
+    """What Ray itself fails with is one line with its reason and where to look, even where it says nothing."""
+    with pytest.raises(PagerError) as caught:
+        finish(claim(output), failing(error))
+    message = f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
+    assert str(caught.value) == message
+    assert outcome(output) == ("failed", f"PagerError: {message}")
+
+
+def test_inputs_without_an_outcome_are_named(output: Folder) -> None:
+    """A pipeline that left inputs out is no complete run: the first of them are named, the same command does them."""
+    job = claim(output)
+    with pytest.raises(PagerError) as caught:
+        finish(job, lambda: commit(job, "t", "b"))
+    assert str(caught.value) == f"{output}: 3 of 4 inputs have no outcome (first: a, c, d); run the same command again"
+    assert outcome(output)[0] == "failed"
+    again = claim(output)
+    assert again.pending == ["a", "c", "d"]
+    assert finish(again, lambda: commit(again, "t", "acd")).is_whole
+
+
+def test_inputs_with_several_outcomes_are_named(output: Folder) -> None:
+    """Two results of one input, and one of an input that nobody listed, do not go away by running again."""
+    job = claim(output)
+
+    def pipeline() -> None:
+        commit(job, "t", "abcd")
+        commit(job, "u", "bx")
+
+    with pytest.raises(PagerError) as caught:
+        finish(job, pipeline)
+    assert str(caught.value) == (
+        f"{output}: 1 of 4 inputs have several outcomes, 1 with an outcome were never listed (first: b, x); restore "
+        "state/ledger from a copy, or start anew with --overwrite"
+    )
+    with pytest.raises(PagerError, match="start anew with --overwrite"):
+        finish(claim(output), lambda: None)
+
+
+@pytest.mark.parametrize("noticed", ["while writing", "at the end"])
+def test_a_budget_that_is_used_up_is_told(output: Folder, noticed: str) -> None:
+    """More rejects than allowed stop the job with their classes, their folder and the key; a larger budget goes on."""
+    job = claim(output, max_rejects="25%")
+
+    def pipeline() -> None:
+        commit(job, "t", "a", b="missing", c="missing", d="too_small")
+        if noticed == "while writing":
+            raise ErrorBudgetExceeded("more inputs were rejected")
+
+    with pytest.raises(ErrorBudgetExceeded) as caught:
+        finish(job, pipeline)
+    assert str(caught.value) == (
+        f"3 inputs were rejected (missing 2, too_small 1), errors.max_rejects allows 25%; see {output}/rejects, then "
+        "run the same command with a larger budget to go on"
+    )
+    assert outcome(output)[0] == "failed"
+    assert finish(claim(output, max_rejects="75%"), lambda: None).rejects == 3
+
+
+def test_a_job_that_lost_its_output_leaves_the_run_file_alone(output: Folder) -> None:
+    """Once another job has the output, this one says so and writes nothing more there."""
+    before = claim(output)
+    with pytest.raises(OutputInUseError, match="wait for it"):
+        finish(before, failing(OutputInUseError("output.uri: another job has taken over; wait for it")))
+    assert outcome(output) == ("running", None)
+
+
+def test_a_class_without_rejects_is_told(output: Folder) -> None:
+    """--retry-rejects of a class that is not there names the option, the output and the classes that are."""
+    job = claim(output)
+    finish(job, lambda: commit(job, "t", "a", b="missing", c="missing", d="too_small"))
+    with pytest.raises(ConfigError) as caught:
+        claim(output, retry_rejects="transient")
+    assert str(caught.value) == (
+        f"--retry-rejects: {output} has no reject of class 'transient' to try again; it has missing (2), "
+        "too_small (1): name another class, or leave the option out"
+    )
+    # What was refused does not hold the output.
+    again = claim(output, retry_rejects="missing")
+    assert again.pending == ["b", "c"]
+    finish(again, lambda: commit(again, "t", "b", c="missing"))

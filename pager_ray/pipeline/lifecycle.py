@@ -279,6 +279,9 @@ def rows_per_shard(wanted: int | str, rows: int) -> int:
 
 def _known_cause(error: BaseException) -> PagerError | None:
     """Our own error inside what Ray wrapped around it; one line about Ray's otherwise; None for what is neither."""
+    if not isinstance(error, Exception):
+        # An interrupt, whatever was being handled when it came.
+        return None
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

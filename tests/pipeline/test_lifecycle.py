@@ -14,7 +14,7 @@ from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import CheckpointError, ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.listing.sources import Listed
 from pager_ray.pipeline import lifecycle
-from pager_ray.pipeline.lifecycle import Claim, claim_output, run_to_end
+from pager_ray.pipeline.lifecycle import Claim, _known_cause, claim_output, run_to_end
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema, write_shard
@@ -188,3 +188,10 @@ def test_a_class_without_rejects_is_told(output: Folder) -> None:
     again = claim(output, retry_rejects="missing")
     assert again.pending == ["b", "c"]
     finish(again, lambda: commit(again, "t", "b", c="missing"))
+
+
+def test_an_interrupt_is_no_other_error() -> None:
+    """Ctrl-C that comes while an error is handled is an interrupt, and not that error."""
+    interrupt = KeyboardInterrupt()
+    interrupt.__context__ = PagerError("the disk is full")
+    assert _known_cause(interrupt) is None

@@ -86,26 +86,6 @@ def test_a_failing_network_loses_nothing(
     assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
 
 
-def test_a_store_that_restarts_is_waited_for(
-    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path
-) -> None:
-    """The store is killed in mid-run and back after seconds: the job does not notice but for the time it takes."""
-    upload(panoramas, s3_bucket)
-    job = start(s3_bucket, tiny_unified, {})
-    deadline = time.monotonic() + 240
-    while len(committed(s3_bucket)) < 4:
-        assert job.poll() is None, job.communicate()[1]
-        assert time.monotonic() < deadline, "the job did not get anywhere"
-        time.sleep(0.1)
-    s3_server.kill()
-    time.sleep(4)
-    s3_server.restart()
-    _, errors = job.communicate(timeout=400)
-    assert job.returncode == 0, errors
-    assert sorted(committed(s3_bucket)) == sorted(path.stem for path in panoramas.parent.glob("*.jpg"))
-    assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
-
-
 def test_a_store_that_cannot_be_reached_stops_the_job(
     s3_bucket: str, tiny_unified: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from pager_ray.storage import safe_name
 from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
 from pager_ray.write.ledger import record_of
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 LARGE_COLUMNS = (*ARRAY_NAMES, "picture")
 """Columns of compressed bytes, of which a reader wants one row at a time."""

@@ -100,7 +100,7 @@ class Retry:
     def call(self, function: Callable[[], Result], what: str) -> tuple[Result, int]:
         """Call until it succeeds, fails for good, or time is up; gives the result and the number of attempts.
 
-        The last error is raised as it is, with the attempts as a note ``attempts``.
+        The last error is raised as it is; :func:`attempts_of` tells how many attempts it took.
 
         Args:
             function: safe to repeat.
@@ -121,6 +121,7 @@ class Retry:
         try:
             result = retrying(function)
         except Exception as error:
+            # Only marked, whatever it is.
             error.__dict__["pager_ray_attempts"] = retrying.statistics.get("attempt_number", 1)
             raise
         return result, retrying.statistics.get("attempt_number", 1)

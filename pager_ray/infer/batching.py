@@ -72,7 +72,7 @@ class FittingBatches(Generic[Result]):
             stop = min(start + self.size, rows)
             try:
                 results += call(start, stop)
-            except Exception as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if stop - start == 1:

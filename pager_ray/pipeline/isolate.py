@@ -7,7 +7,8 @@ once in company, becomes a reject. Deaths that are nobody's fault seldom meet th
 do, the row can be tried again: ``--retry-rejects worker_death``.
 
 An error that nobody foresaw is treated alike: the rows of its block run one by one, and the one that meets it again is
-the reject. Errors of this package's own family are foreseen: they end the job.
+the reject. Errors of this package's own family are foreseen: they end the job, except for an array that does not have
+the shape or type that a function takes, which is its row's trouble.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from pager_ray.errors import InputError, PagerError
+from pager_ray.errors import InputError, PagerError, ShapeError
 from pager_ray.pipeline.progress import DEATHS_ALONE
 from pager_ray.pipeline.rows import IDENTITY, carry, iterate, naming_row, reject, to_table
 
@@ -58,13 +59,18 @@ def call_isolated(stage: str, function: TableFunction, table: pa.Table, schema: 
     else:
         try:
             result = function(table)
-        except PagerError:
-            raise
-        except Exception:
+        except Exception as error:
+            # Whatever it is, it is met again below, by its row alone, and named there.
+            if _ends_the_job(error):
+                raise
             log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
             result = _one_by_one(stage, task, function, table, schema, board)
     board.end.remote(stage, task)
     return result
+
+
+def _ends_the_job(error: Exception) -> bool:
+    return isinstance(error, PagerError) and not isinstance(error, ShapeError)
 
 
 def _task(table: pa.Table) -> str:
@@ -102,9 +108,10 @@ def _try_alone(
 ) -> pa.Table:
     try:
         return function(single)
-    except PagerError:
-        raise
     except Exception as error:
+        # Nothing is lost: the row is a reject that says what was raised.
+        if _ends_the_job(error):
+            raise
         log.exception("stage %s: %s", stage, scalars["id"].as_py())
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         board.internal_error.remote(f"{what} (stage {stage})")

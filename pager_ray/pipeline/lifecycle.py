@@ -151,6 +151,7 @@ def claim_output(
     try:
         return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects)
     except BaseException:
+        # Whatever it is, it goes on to the caller; the output is free again at once.
         lease.give_back()
         raise
 
@@ -189,6 +190,9 @@ def _claim(
         write_manifest(layout.manifest, listed)
         listing = {"rows": len(listed), "sha256": identity["listing.sha256"]}
         manifest = new_run_file(config, identity, **sections, listing=listing)
+    if retry_rejects is not None:
+        # Before anything is written: what is refused stays as it was.
+        _check_has_rejects(layout, read_manifest(layout.manifest), retry_rejects)
     begin_start(manifest)
     layout.root.write_json(RUN_FILE, manifest)
     # From here on nothing counts that a worker of an earlier start may still be writing.
@@ -200,15 +204,26 @@ def _claim(
     before = reconcile(layout, inputs, standing)
     again: dict[str, int] = {}
     if retry_rejects is not None:
-        again = _rejects_to_retry(layout, standing, inputs, retry_rejects, before)
+        again = _rejects_to_retry(layout, standing, inputs, retry_rejects)
         manifest["starts"][-1]["retried"] = {"class": retry_rejects, "rows": len(again)}
         log.info("%d rejects are tried again", len(again))
     return Claim(layout, manifest, inputs, before, [*before.missing, *again], again, generation, errors, lease)
 
 
-def _rejects_to_retry(
-    layout: RunLayout, standing: pa.Table, inputs: pa.Table, wanted: str, before: Reconciliation
-) -> dict[str, int]:
+def _check_has_rejects(layout: RunLayout, inputs: pa.Table, wanted: str) -> None:
+    """Refuse a class that has no reject to do again, most likely a misspelt one."""
+    standing = layout.ledger.read()
+    if wanted == ALL_REJECTS or _rejects_to_retry(layout, standing, inputs, wanted):
+        return
+    classes = reconcile(layout, inputs, standing).rejects_by_class
+    there = ", ".join(f"{name} ({count})" for name, count in classes.items()) or "no rejects"
+    raise ConfigError(
+        f"--retry-rejects: {layout.root} has no reject of class {wanted!r} to try again; it has {there}: name "
+        "another class, or leave the option out"
+    )
+
+
+def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: pa.Table, wanted: str) -> dict[str, int]:
     """Ids of the rejects that may turn out otherwise, with the attempts they have had.
 
     Those of the listing are left out: what it says of a row has not changed.
@@ -216,18 +231,11 @@ def _rejects_to_retry(
     rejects = standing_rejects(layout, standing, ["id", "error_class", "attempts"])
     listed = set(inputs.filter(pc.is_valid(inputs.column("error_class"))).column("id").to_pylist())
     rows = rejects.to_pylist() if rejects is not None else []
-    chosen = {
+    return {
         row["id"]: row["attempts"] or 1
         for row in rows
         if row["id"] not in listed and wanted in (ALL_REJECTS, row["error_class"])
     }
-    if not chosen and wanted != ALL_REJECTS:
-        there = ", ".join(f"{name} ({count})" for name, count in before.rejects_by_class.items()) or "no rejects"
-        raise ConfigError(
-            f"--retry-rejects: {layout.root} has no reject of class {wanted!r} to try again; it has {there}: name "
-            "another class, or leave the option out"
-        )
-    return chosen
 
 
 def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
@@ -336,8 +344,9 @@ def _finish(claim: Claim) -> Reconciliation:
         raise ErrorBudgetExceeded(_budget_message(claim, result))
     # For readers that look at folders and know no ledger: what does not count goes away.
     layout.drop_uncommitted(shards_of(standing))
-    drop_superseded(layout, standing)
-    layout.ledger.finish(claim.generation)
+    if any("retried" in start for start in claim.manifest["starts"]):
+        drop_superseded(layout, standing)
+    layout.ledger.finish(claim.generation, standing)
     claim.manifest["rejects_by_class"] = result.rejects_by_class
     end_start(claim.manifest, COMPLETE, "complete", result.counts())
     layout.root.write_json(RUN_FILE, claim.manifest)

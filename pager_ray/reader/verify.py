@@ -23,7 +23,7 @@ from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
 from pager_ray.storage import Folder, safe_name
 from pager_ray.write.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
-from pager_ray.write.ledger import shards_of
+from pager_ray.write.ledger import rows_by_shard, shards_of
 from pager_ray.write.reconcile import Reconciliation, iterate_shards, read_columns, reconcile
 from pager_ray.write.runfile import COMPLETE, read_run_file
 from pager_ray.write.shards import REJECT_COLUMNS
@@ -161,18 +161,10 @@ def _shard_problems(layout: RunLayout, standing: pa.Table, sample: float) -> lis
     """Every shard is there, undamaged, and holds the rows that the ledger says, each reject with its reason."""
     is_result = pc.is_null(standing.column("error_class"))
     results, rejects = standing.filter(is_result), standing.filter(pc.invert(is_result))
-    checks = [partial(_result_shard_problems, layout, *shard, sample) for shard in _by_shard(results)]
-    checks += [partial(_reject_shard_problems, layout, *shard) for shard in _by_shard(rejects)]
+    checks = [partial(_result_shard_problems, layout, *shard, sample) for shard in rows_by_shard(results).items()]
+    checks += [partial(_reject_shard_problems, layout, *shard) for shard in rows_by_shard(rejects).items()]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return [problem for found in pool.map(lambda check: list(check()), checks) for problem in found]
-
-
-def _by_shard(rows: pa.Table) -> list[tuple[str, pa.Table]]:
-    """The ledger's rows, shard by shard."""
-    places: dict[str, list[int]] = {}
-    for number, shard in enumerate(rows.column("shard").to_pylist()):
-        places.setdefault(shard, []).append(number)
-    return [(shard, rows.take(numbers)) for shard, numbers in sorted(places.items())]
 
 
 def _result_shard_problems(layout: RunLayout, shard: str, told: pa.Table, sample: float) -> Iterator[Problem]:

@@ -117,13 +117,11 @@ class Ledger:
             # A start or an end went by while we read, and took away what the snapshot has now.
             seen = now
 
-    def finish(self, generation: int) -> pa.Table:
-        """Put all that stands into one file, after a generation's last record; returns it."""
-        standing = self.read()
+    def finish(self, generation: int, standing: pa.Table) -> None:
+        """Put all that stands, as it was read after the generation's last record, into one file."""
         self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
         self._records(generation).remove()
         self.folder.delete([_snapshot(generation)])
-        return standing
 
     def _read(self, generation: int, final: bool) -> pa.Table:
         if not generation:
@@ -153,6 +151,14 @@ def record_of(shard: str, ids: Iterable[str], error_classes: Iterable[str | None
 def shards_of(standing: pa.Table) -> set[str]:
     """The shards in which something that stands is found."""
     return set(pc.unique(standing.column("shard")).to_pylist())
+
+
+def rows_by_shard(rows: pa.Table) -> dict[str, pa.Table]:
+    """The ledger's rows, shard by shard in order of their names."""
+    places: dict[str, list[int]] = {}
+    for number, shard in enumerate(rows.column("shard").to_pylist()):
+        places.setdefault(shard, []).append(number)
+    return {shard: rows.take(numbers) for shard, numbers in sorted(places.items())}
 
 
 def _merge(snapshot: pa.Table, records: list[pa.Table]) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pager_ray.errors import StorageError
 from pager_ray.storage import Folder, client_errors, error_reason
 from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
-from pager_ray.write.ledger import shards_of
+from pager_ray.write.ledger import rows_by_shard
 from pager_ray.write.shards import put_rejects
 
 
@@ -111,8 +111,8 @@ def standing_rejects(layout: RunLayout, standing: pa.Table, columns: list[str]) 
     """
     rejected = standing.filter(pc.is_valid(standing.column("error_class")))
     tables = []
-    for shard in sorted(shards_of(rejected)):
-        ids = rejected.filter(pc.equal(rejected.column("shard"), shard)).column("id").combine_chunks()
+    for shard, rows in rows_by_shard(rejected).items():
+        ids = rows.column("id").combine_chunks()
         for table in iterate_shards(layout.rejects, {shard}, columns):
             tables.append(table.filter(pc.is_in(table.column("id"), value_set=ids)))
     return pa.concat_tables(tables) if tables else None
@@ -124,10 +124,11 @@ def drop_superseded(layout: RunLayout, standing: pa.Table) -> None:
     Raises:
         StorageError: a shard cannot be read or written.
     """
-    rejected = standing.filter(pc.is_valid(standing.column("error_class")))
+    rejected = rows_by_shard(standing.filter(pc.is_valid(standing.column("error_class"))))
+    nothing = standing.slice(0, 0)
     for name in layout.rejects.names(SHARD_SUFFIX):
         shard = name.removesuffix(SHARD_SUFFIX)
-        ids = rejected.filter(pc.equal(rejected.column("shard"), shard)).column("id").combine_chunks()
+        ids = rejected.get(shard, nothing).column("id").combine_chunks()
         for table in iterate_shards(layout.rejects, {shard}, None):
             kept = table.filter(pc.is_in(table.column("id"), value_set=ids))
             if kept.num_rows < table.num_rows:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pager_ray.errors import CheckpointError, InputError, PagerError
+from pager_ray.errors import CheckpointError, InputError, PagerError, ShapeError
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.progress import MAX_MODEL_DEATHS
 from pager_ray.pipeline.rows import IDENTITY, STATUS, carry, iterate, to_table
@@ -103,6 +103,18 @@ def test_an_unforeseen_error_rejects_its_row() -> None:
     assert message.startswith("/in/b.jpg: stage stitch failed with KeyError")
     assert "please report it" in message
     assert "\n" not in message
+
+
+def test_a_row_of_the_wrong_shape_is_its_own_fault() -> None:
+    """An array that does not fit is a row's trouble, though its error is one of the family: the job goes on."""
+
+    def fail(name: str) -> None:
+        if name == "b":
+            raise ShapeError("faces: got float32 (6, 3), takes uint8 (6, S, S, 3)")
+
+    result = isolated("infer", doubling(fail), SCHEMA, LocalBoard())(table_of(*"abc"))
+    assert outcomes(result) == {"a": None, "b": "internal_error", "c": None}
+    assert "ShapeError: faces: got float32 (6, 3)" in result.to_pylist()[1]["message"]
 
 
 @pytest.mark.parametrize("error", [CheckpointError("weights.pth: damaged"), PagerError("no space")])

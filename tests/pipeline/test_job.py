@@ -241,6 +241,8 @@ def test_rejects_are_done_again_on_request(tmp_path, samples, tiny_unified, caps
     message = capsys.readouterr().err.splitlines()[-1]
     assert "--retry-rejects: " in message
     assert "has no reject of class 'transient' to try again; it has duplicate_id (1)" in message
+    # What is refused stays as it was.
+    assert pager_ray.open_run(tmp_path / "run").manifest["state"] == "complete"
     assert exit_code([*command, "--retry-rejects", "--overwrite"]) == 2
     assert "give one of them" in capsys.readouterr().err
 

@@ -184,7 +184,10 @@ def test_a_class_without_rejects_is_told(output: Folder) -> None:
         f"--retry-rejects: {output} has no reject of class 'transient' to try again; it has missing (2), "
         "too_small (1): name another class, or leave the option out"
     )
-    # What was refused does not hold the output.
+    # What was refused does not hold the output, and left it as it was.
+    manifest = read_run_file(Folder(str(output)))
+    assert manifest is not None
+    assert (manifest["state"], len(manifest["starts"])) == ("complete", 1)
     again = claim(output, retry_rejects="missing")
     assert again.pending == ["b", "c"]
     finish(again, lambda: commit(again, "t", "b", c="missing"))

@@ -95,7 +95,7 @@ def test_what_stands_is_the_same_however_it_is_stored(ledger: Ledger, step: str)
     ledger.commit(1, "t0", record("t0-a", "a"))
     ledger.commit(1, "t1", record("t1-a", "b", error_class="missing"))
     before = ledger.read()
-    ledger.finish(1)
+    ledger.finish(1, before)
     assert ledger.folder.names() == ["00000001.final.parquet"]
     if step != "finished":
         old = ledger.folder.read("00000001.final.parquet")

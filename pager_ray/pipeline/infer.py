@@ -62,7 +62,10 @@ class InferSettings:
 
 
 MAX_FAILED_STARTS = 6
-"""Model actors that died while loading, in a row, before the job says so instead of starting more of them."""
+"""How often one model actor may die while loading before the job says so instead of starting it again."""
+
+HERE = "here"
+"""What an actor is called that runs in the caller's own process."""
 
 
 class InferActor:
@@ -78,11 +81,12 @@ class InferActor:
             self._failure = error
 
     def _load(self, settings: InferSettings) -> None:
-        failed = ray.get(self.board.worker_starting.remote())
+        actor = ray.get_runtime_context().get_actor_id() or HERE
+        failed = ray.get(self.board.worker_starting.remote(actor))
         if failed >= MAX_FAILED_STARTS:
             raise PagerError(
-                f"{failed} model actors in a row died while loading the checkpoint, most likely for want of memory; "
-                "give them more (compute.gpu_workers lower, larger nodes), then run the same command again"
+                f"a model actor died {failed} times in a row while loading the checkpoint, most likely for want of "
+                "memory; give it more (compute.gpu_workers lower, larger nodes), then run the same command again"
             )
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -103,7 +107,7 @@ class InferActor:
             settings.fitting.get(device),
             tell=lambda size: self.board.fits.remote(device, name, size),
         )
-        self.board.worker_started.remote(worker)
+        self.board.worker_started.remote(actor, worker)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Predict the rows that have faces; rejects pass through.

@@ -46,7 +46,7 @@ class Board:
         self.fatal: str | None = None
         self._open: dict[tuple[str, str], int] = {}
         self._alone: dict[tuple[str, str], dict[str, int]] = {}
-        self._starts = 0
+        self._starts: dict[str, int] = {}
         self._model_deaths = 0
         self._internal_errors = 0
         self._before = counts.done
@@ -99,14 +99,18 @@ class Board:
                 "the same command again"
             )
 
-    def worker_starting(self) -> int:
-        """A model actor begins to load; returns how many before it began and never were ready."""
-        self._starts += 1
-        return self._starts - 1
+    def worker_starting(self, actor: str) -> int:
+        """A model actor begins to load; returns how often this one began before and never was ready.
 
-    def worker_started(self, worker: dict[str, Any]) -> None:
+        Ray restarts an actor that died under its old name, so a whole pool that loads at once is no failure.
+        """
+        failed = self._starts.get(actor, 0)
+        self._starts[actor] = failed + 1
+        return failed
+
+    def worker_started(self, actor: str, worker: dict[str, Any]) -> None:
         """A model actor is ready; it describes its hardware and versions."""
-        self._starts = 0
+        self._starts.pop(actor, None)
         self.workers.append(worker)
 
     def fits(self, device: str, worker: str, batch_size: int) -> None:

@@ -16,7 +16,14 @@ from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.model.router import SceneRouter
-from pager_ray.pipeline.infer import EXIT_DEVICE_LOST, MAX_FAILED_STARTS, InferActor, InferSettings, describe_worker
+from pager_ray.pipeline.infer import (
+    EXIT_DEVICE_LOST,
+    HERE,
+    MAX_FAILED_STARTS,
+    InferActor,
+    InferSettings,
+    describe_worker,
+)
 from pager_ray.pipeline.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table
 from tests.geometry.reference import GOLDEN
 from tests.infer.golden import FACE, assert_near, assert_near_numbers, faces, model
@@ -271,15 +278,21 @@ def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None
         infer(actor, good("a", faces(count=1)[0]))
 
 
-def test_actors_that_die_while_loading_are_not_started_for_ever() -> None:
-    """After several actors in a row that never were ready, the next one says so instead of loading."""
+def test_an_actor_that_dies_while_loading_is_not_started_for_ever() -> None:
+    """After several starts of one actor that never was ready, the next one says so instead of loading."""
     board = LocalBoard()
     for _ in range(MAX_FAILED_STARTS):
-        board.board.worker_starting()
+        board.board.worker_starting(HERE)
     table = to_table([good("a", faces(count=1)[0])], READ_SCHEMA, 1, "test")
-    with pytest.raises(PagerError, match=r"6 model actors in a row died while loading .* give them more"):
+    with pytest.raises(PagerError, match=r"died 6 times in a row while loading .* give it more"):
         InferActor(settings_of(), board)(table)
+
+
+def test_actors_that_load_at_once_are_no_failures() -> None:
+    """A pool of any size may load together, and an actor that was ready may start again and again."""
     board = LocalBoard()
+    for number in range(3 * MAX_FAILED_STARTS):
+        board.board.worker_starting(f"another {number}")
     for _ in range(3 * MAX_FAILED_STARTS):
         InferActor(settings_of(), board)
     assert len(board.board.workers) == 3 * MAX_FAILED_STARTS

@@ -28,8 +28,8 @@ def test_the_board_adds_up_shards() -> None:
 def test_the_board_remembers_workers() -> None:
     """Every model actor that starts is described, in order."""
     board = Board(Counts(1), None)
-    board.worker_started({"device": "a"})
-    board.worker_started({"device": "b"})
+    board.worker_started("1", {"device": "a"})
+    board.worker_started("2", {"device": "b"})
     assert board.state()[1] == [{"device": "a"}, {"device": "b"}]
 
 

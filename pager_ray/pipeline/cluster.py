@@ -33,13 +33,14 @@ READ_TASK_MEMORY = 512 * 2**20
 class Reservation:
     """CPUs and GPUs that Ray reserves per read or stitch task and per model actor.
 
-    ``model_threads`` bounds torch in an actor on CPUs; None leaves it alone.
+    ``model_threads`` bounds torch in an actor on CPUs; None leaves it alone. ``model_workers`` is the largest pool.
     """
 
     task_cpus: float
     actor_cpus: float
     actor_gpus: float
     model_threads: int | None
+    model_workers: int
 
 
 @contextmanager
@@ -94,4 +95,5 @@ def reserve(compute: ComputeConfig) -> Reservation:
     threads = int(min(largest, max(1.0, cpus // workers)))
     if compute.threads_per_worker != "auto":
         threads = compute.threads_per_worker
-    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, None if compute.gpus_per_worker else threads)
+    model_threads = None if compute.gpus_per_worker else threads
+    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, model_threads, workers)

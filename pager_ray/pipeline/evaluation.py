@@ -216,7 +216,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
         half_normals=subject.checkpoint is not None and normals_arrive_half(config.precision, reservation),
         keep_predictions=config.output.predictions == "npz",
     )
-    with DataContext.current(job_context()), claim.progress(board):
+    with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
         rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
         if subject.checkpoint is None:
@@ -277,7 +277,7 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
         scoring=scoring,
         predictions=config.predictions,
     )
-    with DataContext.current(job_context()), claim.progress(board):
+    with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
         rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
         # 2. score, CPU: standing prediction and ground truth → one row of metrics.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,6 +75,9 @@ class InferActor:
 
     def __init__(self, settings: InferSettings, board: Any) -> None:
         self.board = board
+        # Calls overlap where Ray makes several at once; the device serves one after the other.
+        self._turn = threading.RLock()
+        self._spent = threading.local()
         self._failure: PagerError | None = None
         try:
             self._load(settings)
@@ -117,7 +122,16 @@ class InferActor:
         """
         if self._failure is not None:
             raise self._failure
-        return call_isolated("infer", self._predict, table, INFER_SCHEMA, self.board)
+        self._spent.seconds = 0.0
+        return call_isolated(
+            "infer",
+            self._predict,
+            table,
+            INFER_SCHEMA,
+            self.board,
+            turn=self._turn,
+            busy_seconds=lambda: self._spent.seconds,
+        )
 
     def _predict(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = []
@@ -136,7 +150,10 @@ class InferActor:
             )
 
         try:
-            predictions = self.batches.run(len(waiting), predict)
+            with self._turn:
+                began = time.perf_counter()
+                predictions = self.batches.run(len(waiting), predict)
+                self._spent.seconds += time.perf_counter() - began
         except RuntimeError as error:
             if is_device_lost(error):
                 # Nothing in this process will use the device again: another process, on another device perhaps, does.

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
-from pager_ray.pipeline.progress import DEATHS_ALONE
+from pager_ray.pipeline.progress import DEATHS_ALONE, Work
 from pager_ray.pipeline.rows import IDENTITY, carry, iterate, naming_row, reject, to_table
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,32 @@ def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any)
     return call
 
 
-def call_isolated(stage: str, function: TableFunction, table: pa.Table, schema: pa.Schema, board: Any) -> pa.Table:
-    """Call a block function once; see :func:`isolated`."""
+def call_isolated(
+    stage: str,
+    function: TableFunction,
+    table: pa.Table,
+    schema: pa.Schema,
+    board: Any,
+    *,
+    turn: AbstractContextManager[Any] | None = None,
+    busy_seconds: Callable[[], float] | None = None,
+) -> pa.Table:
+    """Call a block function once; see :func:`isolated`.
+
+    Args:
+        turn: held while a row is tried by itself, where several calls share a process: no other row may be charged with
+            the death that this one causes.
+        busy_seconds: how long the call kept the stage's device busy; by default, as long as it took.
+    """
     if not table.num_rows:
         return function(table)
-    task = _task(table)
+    task, turn = _task(table), turn or nullcontext()
+    began, cpu_began = time.perf_counter(), time.process_time()
     deaths, fatal = ray.get(board.begin.remote(stage, task))
     if fatal is not None:
         raise PagerError(fatal)
     if deaths:
-        result = _one_by_one(stage, task, function, table, schema, board)
+        result = _one_by_one(stage, task, function, table, schema, board, turn)
     else:
         try:
             result = function(table)
@@ -64,8 +82,10 @@ def call_isolated(stage: str, function: TableFunction, table: pa.Table, schema: 
             if _ends_the_job(error):
                 raise
             log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
-            result = _one_by_one(stage, task, function, table, schema, board)
-    board.end.remote(stage, task)
+            result = _one_by_one(stage, task, function, table, schema, board, turn)
+    seconds = busy_seconds() if busy_seconds is not None else time.perf_counter() - began
+    work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes)
+    board.end.remote(stage, task, work)
     return result
 
 
@@ -82,25 +102,44 @@ def _task(table: pa.Table) -> str:
 
 
 def _one_by_one(
-    stage: str, task: str, function: TableFunction, table: pa.Table, schema: pa.Schema, board: Any
+    stage: str,
+    task: str,
+    function: TableFunction,
+    table: pa.Table,
+    schema: pa.Schema,
+    board: Any,
+    turn: AbstractContextManager[Any],
 ) -> pa.Table:
     results = []
     for number, scalars in enumerate(iterate(table)):
-        id, single = scalars["id"].as_py(), table.slice(number, 1)
-        # To be known after a death, it must have been heard before.
-        deaths = ray.get(board.try_alone.remote(stage, task, id))
-        if deaths >= DEATHS_ALONE:
-            error = InputError(
-                "worker_death",
-                f"killed its worker {deaths + 1} times in stage {stage}, alone the last times: a crash in a library or "
-                "want of memory; look at the file, give workers more memory, then --retry-rejects worker_death",
-                attempts=deaths + 1,
-            )
-            results.append(_rejected(scalars, stage, error, schema))
-        else:
-            results.append(_try_alone(stage, function, single, scalars, schema, board))
-            ray.get(board.survived.remote(stage, task, id))
+        with turn:
+            results.append(_try_unless_deadly(stage, task, function, table.slice(number, 1), scalars, schema, board))
     return pa.concat_tables(results)
+
+
+def _try_unless_deadly(
+    stage: str,
+    task: str,
+    function: TableFunction,
+    single: pa.Table,
+    scalars: dict[str, pa.Scalar],
+    schema: pa.Schema,
+    board: Any,
+) -> pa.Table:
+    id = scalars["id"].as_py()
+    # To be known after a death, it must have been heard before.
+    deaths = ray.get(board.try_alone.remote(stage, task, id))
+    if deaths >= DEATHS_ALONE:
+        error = InputError(
+            "worker_death",
+            f"killed its worker {deaths + 1} times in stage {stage}, alone the last times: a crash in a library or "
+            "want of memory; look at the file, give workers more memory, then --retry-rejects worker_death",
+            attempts=deaths + 1,
+        )
+        return _rejected(scalars, stage, error, schema)
+    result = _try_alone(stage, function, single, scalars, schema, board)
+    ray.get(board.survived.remote(stage, task, id))
+    return result
 
 
 def _try_alone(

@@ -57,13 +57,20 @@ class RunSummary:
         return 3 if self.reconciliation.rejects else 0
 
 
-def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> RunSummary:
+def run_job(
+    config: RunConfig,
+    *,
+    overwrite: bool = False,
+    retry_rejects: str | None = None,
+    model_stage: type[InferActor] = InferActor,
+) -> RunSummary:
     """Run, or resume, one inference job to its end.
 
     Args:
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete a run of other settings that stands at the same output.
         retry_rejects: a class of rejects to do again, or ``all``.
+        model_stage: what stands in for the model, where the job around it is measured.
 
     Raises:
         ConfigError: before any work, when the inputs, the output or the configuration cannot be used.
@@ -93,12 +100,14 @@ def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | 
     )
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.
-    result = run_to_end(claim, config.compute.address, lambda: _run_pipeline(config, checkpoint, claim))
+    result = run_to_end(claim, config.compute.address, lambda: _run_pipeline(config, checkpoint, claim, model_stage))
     fresh = len(claim.pending)
     return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews)
 
 
-def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Claim) -> None:
+def _run_pipeline(
+    config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Claim, model_stage: type[InferActor]
+) -> None:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     architecture, output = checkpoint.architecture, config.output
     reservation = reserve(config.compute)
@@ -113,7 +122,7 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
         fov=architecture.cube_fov,
     )
     board = claim.board()
-    with DataContext.current(job_context()), claim.progress(board):
+    with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the manifest's rows without those that earlier starts committed.
         rows = claim.rows_to_do()
         # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
@@ -129,7 +138,7 @@ def _run_pipeline(config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Clai
         )
         # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
         rows = rows.map_batches(
-            InferActor,
+            model_stage,
             fn_constructor_args=(infer_settings(config, checkpoint, claim, reservation, batch_size), board),
             compute=actor_pool(config.compute),
             batch_format="pyarrow",

@@ -7,7 +7,8 @@ the pipeline, the run file says so and the same command goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +22,10 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError,
 from pager_ray.listing import listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.listing.sources import Listed
 from pager_ray.masking import mask_text
-from pager_ray.pipeline.cluster import connected
+from pager_ray.pipeline.cluster import Reservation, connected
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.report.progress import Counts
+from pager_ray.report.stages import stage_lines, summarise_stages
 from pager_ray.write import Reconciliation, RunLayout, reconcile
 from pager_ray.write.layout import RUN_FILE
 from pager_ray.write.lease import Lease
@@ -91,9 +93,23 @@ class Claim:
         self.lease.when_lost(lambda: board.lose_output.remote())
         return board
 
-    def progress(self, board: Any) -> ProgressLog:
-        """Tells of the job while it runs, and notes in the run file what its model actors say of themselves."""
-        return ProgressLog(board, workers=self.manifest["starts"][-1]["workers"], batch_sizes=self.batch_sizes)
+    @contextmanager
+    def progress(self, board: Any, reservation: Reservation) -> Iterator[None]:
+        """Tell of the job while a ``with`` block runs; note in the run file what workers and stages did."""
+        start = self.manifest["starts"][-1]
+        told = ProgressLog(board, workers=start["workers"], batch_sizes=self.batch_sizes)
+        try:
+            with told:
+                yield
+        finally:
+            start["stages"] = summarise_stages(
+                {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
+                model_workers=min(len(start["workers"]), reservation.model_workers),
+                workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
+                cores=ray.cluster_resources().get("CPU", 0.0),
+            )
+            for line in stage_lines(start["stages"]) if start["stages"] else []:
+                log.info("%s", line)
 
     @property
     def batch_sizes(self) -> dict[str, int]:

@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.report.progress import Counts, progress_line
+from pager_ray.report.stages import StageWork
 
 log = logging.getLogger("pager_ray.progress")
 
@@ -30,6 +31,15 @@ QUIET_SECONDS = 60.0
 """Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
 
 
+class Work(NamedTuple):
+    """One block's share in :class:`~pager_ray.report.stages.StageWork`."""
+
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    bytes_out: int
+
+
 class Board:
     """One small actor that writers and model actors report to: what is done, what is being tried, why to stop.
 
@@ -42,6 +52,7 @@ class Board:
         self.max_rejects = max_rejects
         self.workers: list[dict[str, Any]] = []
         self.batch_sizes: dict[tuple[str, str], int] = {}
+        self.work: dict[str, StageWork] = {}
         self.output_is_lost = False
         self.fatal: str | None = None
         self._open: dict[tuple[str, str], int] = {}
@@ -57,6 +68,9 @@ class Board:
         Returns:
             How many earlier attempts at them died, and why nobody should try, if so.
         """
+        work = self.work.setdefault(stage, StageWork())
+        if work.began is None:
+            work.began = time.monotonic()
         deaths = self._open.get((stage, task), 0)
         self._open[stage, task] = deaths + 1
         if stage == "infer" and deaths:
@@ -68,10 +82,14 @@ class Board:
                 )
         return deaths, self.fatal
 
-    def end(self, stage: str, task: str, predicted: int = 0, rejected: int = 0) -> None:
-        """They are done; writers say with how many predictions and rejects."""
+    def end(self, stage: str, task: str, work: Work | None = None, predicted: int = 0, rejected: int = 0) -> None:
+        """They are done: with how much work, and writers say with how many predictions and rejects."""
         self._open.pop((stage, task), None)
         self._alone.pop((stage, task), None)
+        if work is not None:
+            done = self.work.setdefault(stage, StageWork())
+            done.add(*work)
+            done.ended = time.monotonic()
         self.counts.predicted += predicted
         self.counts.rejected += rejected
         if stage == "infer":
@@ -131,12 +149,12 @@ class Board:
             return "lost"
         return "budget" if self.over_budget() else self.fatal
 
-    def state(self) -> tuple[Counts, list[dict[str, Any]], dict[str, int]]:
-        """Counts so far, the model actors seen, and the batch sizes that fit, by kind of device."""
+    def state(self) -> tuple[Counts, list[dict[str, Any]], dict[str, int], dict[str, StageWork]]:
+        """Counts so far, the model actors seen, the batch sizes that fit, by kind of device, and each stage's work."""
         sizes: dict[str, int] = {}
         for (device, _), size in self.batch_sizes.items():
             sizes[device] = min(size, sizes.get(device, size))
-        return self.counts, self.workers, sizes
+        return self.counts, self.workers, sizes, self.work
 
 
 def start_board(counts: Counts, max_rejects: int | None) -> Any:
@@ -150,14 +168,15 @@ def start_board(counts: Counts, max_rejects: int | None) -> Any:
 class ProgressLog:
     """Logs rows, rate and time left every few seconds while a ``with`` block runs.
 
-    ``workers`` is filled with what the model actors say of themselves, ``batch_sizes`` with what fitted them, also when
-    the block fails.
+    ``workers`` is filled with what the model actors say of themselves, ``batch_sizes`` with what fitted them, ``work``
+    with what each stage did, also when the block fails.
     """
 
     board: Any
     interval: float = REPORT_SECONDS
     workers: list[dict[str, Any]] = field(default_factory=list)
     batch_sizes: dict[str, int] = field(default_factory=dict)
+    work: dict[str, StageWork] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -177,8 +196,9 @@ class ProgressLog:
     def _look(self) -> Counts | None:
         """Counts so far, or None while the board cannot answer; workers are noted on the way."""
         try:
-            counts, self.workers[:], fitting = ray.get(self.board.state.remote(), timeout=self.interval)
+            counts, self.workers[:], fitting, work = ray.get(self.board.state.remote(), timeout=self.interval)
             self.batch_sizes.update(fitting)
+            self.work.update(work)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             # The board is restarting or the cluster is going down: the next look, or the job itself, will say.
             return None

@@ -16,6 +16,8 @@ from pager_ray.pipeline.infer import InferSettings
 from pager_ray.pipeline.lifecycle import Claim
 from pager_ray.postprocess import DepthRange, SkySettings
 
+CALLS_PER_GPU_ACTOR = 2
+
 
 def infer_settings(
     config: JobConfig, checkpoint: ResolvedCheckpoint, claim: Claim, reservation: Reservation, batch_size: int
@@ -56,11 +58,18 @@ def sky_settings(config: JobConfig) -> tuple[SkySettings, DepthRange]:
 
 
 def actor_pool(compute: ComputeConfig) -> ActorPoolStrategy:
-    """The pool of model actors that the configuration asks for."""
+    """The pool of model actors that the configuration asks for.
+
+    An actor on a GPU takes two calls at once: one is on the device while the other's results are on their way out and
+    the next blocks on their way in. On CPUs the model has the cores that this would need.
+    """
     workers = compute.gpu_workers
-    if isinstance(workers, int):
-        return ActorPoolStrategy(size=workers)
-    return ActorPoolStrategy(min_size=workers[0], max_size=workers[1])
+    size = {"size": workers} if isinstance(workers, int) else {"min_size": workers[0], "max_size": workers[1]}
+    if not compute.gpus_per_worker:
+        return ActorPoolStrategy(**size)
+    return ActorPoolStrategy(
+        **size, max_concurrent_calls_per_actor=CALLS_PER_GPU_ACTOR, enable_true_multi_threading=True
+    )
 
 
 def checkpoint_identity(checkpoint: ResolvedCheckpoint) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ray.data import Datasink
 from ray.data.block import Block, BlockAccessor
 
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
+from pager_ray.pipeline.progress import Work
 from pager_ray.write import RunLayout, write_shard
 
 # Ray keeps the write operation's id among the task's arguments under this name.
@@ -64,6 +66,7 @@ class ShardSink(Datasink[None]):
         if not rows.num_rows:
             return
         task = f"{ctx.kwargs[_WRITE_ID][:12]}-{ctx.task_idx:08}"
+        began, cpu_began = time.perf_counter(), time.process_time()
         (deaths, _), reason = ray.get([self.board.begin.remote("write", task), self.board.why_stop.remote()])
         if reason is not None:
             raise _why_stop(reason, self.layout)
@@ -85,7 +88,8 @@ class ShardSink(Datasink[None]):
                 self.layout.drop(shard)
         rejected = pc.sum(pc.is_valid(record.column("error_class"))).as_py() if counts else 0
         predicted = record.num_rows - rejected if counts else 0
-        ray.get(self.board.end.remote("write", task, predicted, rejected))
+        work = Work(rows.num_rows, time.perf_counter() - began, time.process_time() - cpu_began, rows.nbytes)
+        ray.get(self.board.end.remote("write", task, work, predicted, rejected))
 
 
 def _why_stop(reason: str, layout: RunLayout) -> PagerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -82,7 +83,8 @@ def test_model_actors_on_cpus_share_the_machine(
     """On CPUs the actors split the machine between them, less room for the other stages, at the pool's full size."""
     cluster({"CPU": float(cpus)})
     asked = reserve(config_of("compute.gpus_per_worker=0", f"compute.gpu_workers={workers}"))
-    assert asked == Reservation(1.0, actor_cpus, 0, threads)
+    assert (asked.task_cpus, asked.actor_cpus, asked.actor_gpus, asked.model_threads) == (1.0, actor_cpus, 0, threads)
+    assert asked.model_workers == max(json.loads(f"[{workers}]") if workers.isdigit() else json.loads(workers))
 
 
 def test_a_given_number_of_threads_is_taken(cluster: Any) -> None:
@@ -95,7 +97,7 @@ def test_a_given_number_of_threads_is_taken(cluster: Any) -> None:
 def test_model_actors_on_gpus_take_one_cpu(cluster: Any) -> None:
     """With GPUs an actor reserves the configured share of one and a CPU; torch's threads are left alone."""
     cluster({"CPU": 16.0, "GPU": 2.0})
-    assert reserve(config_of()) == Reservation(1.0, 1.0, 1.0, None)
+    assert reserve(config_of()) == Reservation(1.0, 1.0, 1.0, None, 1)
     assert reserve(config_of("compute.gpus_per_worker=0.5")).actor_gpus == 0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,19 @@ def test_rows_are_the_predictions_of_their_faces(actor: InferActor) -> None:
         assert (row["scene"], row["p_outdoor"]) == (prediction.scene, None)
         assert_near_numbers({column: row[column] for column in prediction.quality}, prediction.quality)
         assert (row["width"], row["height"], row["coverage"], row["digest"]) == (256, 128, 0.5, "sha256:00")
+
+
+def test_calls_at_once_do_not_mix() -> None:
+    """Two calls at once give each its own rows, and the device's time is counted for both."""
+    board = LocalBoard()
+    shared, pixels = InferActor(settings_of(), board), faces()
+    blocks = [[good(f"{n}{i}", pixels[(n + i) % 2], scene="indoor") for i in range(2)] for n in range(6)]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda block: infer(shared, *block), blocks))
+    work = board.board.work["infer"]
+    assert (work.rows, work.bytes_out > 0, work.seconds > 0) == (12, True, True)
+    for block, rows in zip(blocks, results, strict=True):
+        assert_same_rows(rows, infer(shared, *block))
 
 
 def test_rejects_pass_through(actor: InferActor) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from pager_ray.errors import CheckpointError, InputError, PagerError, ShapeError
-from pager_ray.pipeline.isolate import isolated
+from pager_ray.pipeline.isolate import _task, call_isolated, isolated
 from pager_ray.pipeline.progress import MAX_MODEL_DEATHS
 from pager_ray.pipeline.rows import IDENTITY, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once
@@ -162,3 +165,38 @@ def test_errors_of_rows_keep_their_attempts() -> None:
     """An input error carries the number of attempts when it is rebuilt, as between workers."""
     error: Any = copy.copy(InputError("transient", "s3://b/a.jpg: timed out", 7))
     assert (error.error_class, str(error), error.attempts) == ("transient", "s3://b/a.jpg: timed out", 7)
+
+
+def test_rows_are_tried_alone_though_calls_share_a_process() -> None:
+    """Where several calls run at once in a process, only one of them tries a row alone: a death is nobody else's."""
+    board, turn = LocalBoard(), threading.RLock()
+    at_work: list[str] = []
+    crowds: list[list[str]] = []
+
+    def harm(name: str) -> None:
+        at_work.append(name)
+        time.sleep(0.005)
+        crowds.append(list(at_work))
+        at_work.remove(name)
+
+    def call(names: str) -> pa.Table:
+        return call_isolated("infer", doubling(harm), table_of(*names), SCHEMA, board, turn=turn)
+
+    blocks = ["abcd", "efgh"]
+    for names in blocks:
+        board.board.begin("infer", _task(table_of(*names)))
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(call, blocks))
+    assert [outcomes(result) for result in results] == [dict.fromkeys(names) for names in blocks]
+    assert sorted(map(tuple, crowds)) == [(name,) for name in "abcdefgh"]
+
+
+def test_work_is_counted() -> None:
+    """A block's rows, time and bytes reach the board; a stage that knows its device's time says that instead."""
+    board = LocalBoard()
+    isolated("read", doubling(lambda _: time.sleep(0.01)), SCHEMA, board)(table_of(*"abc"))
+    result = call_isolated("infer", doubling(lambda _: None), table_of(*"ab"), SCHEMA, board, busy_seconds=lambda: 7.5)
+    read, infer = board.board.work["read"], board.board.work["infer"]
+    assert (read.rows, infer.rows, infer.seconds, infer.bytes_out) == (3, 2, 7.5, result.nbytes)
+    assert read.seconds >= 0.03
+    assert read.cpu_seconds < read.seconds

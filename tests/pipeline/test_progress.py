@@ -10,16 +10,16 @@ import pytest
 import ray
 
 from pager_ray.pipeline import progress
-from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS, MAX_MODEL_DEATHS, QUIET_SECONDS, Board, ProgressLog
+from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS, MAX_MODEL_DEATHS, QUIET_SECONDS, Board, ProgressLog, Work
 from pager_ray.report.progress import Counts
 
 
 def test_the_board_adds_up_shards() -> None:
     """Rows of every shard count on top of what earlier starts finished."""
     board = Board(Counts(100, predicted=10, rejected=1), None)
-    board.end("write", "t0", 4, 0)
-    board.end("write", "t1", 3, 2)
-    counts, workers, _ = board.state()
+    board.end("write", "t0", None, 4, 0)
+    board.end("write", "t1", None, 3, 2)
+    counts, workers, *_ = board.state()
     assert counts == Counts(100, predicted=17, rejected=3)
     assert counts.done == 20
     assert workers == []
@@ -39,7 +39,7 @@ def test_the_board_remembers_workers() -> None:
 def test_the_budget_is_what_may_be_rejected(limit: int | None, rejected: int, over: bool) -> None:
     """A run may have as many rejects as its budget says, and not one more; without one, any number."""
     board = Board(Counts(10, rejected=1 if rejected else 0), limit)
-    board.end("write", "t0", 5, max(rejected - 1, 0))
+    board.end("write", "t0", None, 5, max(rejected - 1, 0))
     assert board.over_budget() == over
 
 
@@ -75,7 +75,7 @@ def test_models_that_only_die_stop_the_job() -> None:
 def test_errors_of_most_rows_stop_the_job() -> None:
     """Unforeseen errors of a few rows among many are theirs; when most rows meet them, the job is broken."""
     board = Board(Counts(10_000, predicted=5_000), None)
-    board.end("write", "t", 100, 0)
+    board.end("write", "t", None, 100, 0)
     for _ in range(2 * MAX_INTERNAL_ERRORS - 14):
         board.internal_error("KeyError: 'x' (stage stitch)")
     assert board.why_stop() is None
@@ -107,11 +107,11 @@ class Clock:
         self.now += self.step
         return not self.states
 
-    def get(self, *_: object, **__: object) -> tuple[Counts, list[object], dict[str, int]]:
+    def get(self, *_: object, **__: object) -> tuple[Counts, list[object], dict[str, int], dict[str, Any]]:
         state = self.states.pop(0)
         if isinstance(state, Exception):
             raise state
-        return Counts(100, predicted=state), [], {}
+        return Counts(100, predicted=state), [], {}, {}
 
 
 def told(
@@ -151,7 +151,7 @@ def test_a_board_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch, ca
 
 def test_the_log_stops_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the block ends the thread, also when the job fails."""
-    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), [], {}))
+    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), [], {}, {}))
     log = ProgressLog(SimpleNamespace(state=SimpleNamespace(remote=lambda: None)), interval=3600)
 
     def fail() -> None:
@@ -170,3 +170,26 @@ def test_the_rate_starts_where_the_first_rows_come(monkeypatch: pytest.MonkeyPat
     """The time before the first new row, when workers start and the model loads, is no part of the rate."""
     lines = told(monkeypatch, caplog, [5, 5, 5, 15], step=10)
     assert lines[-1] == "15/100 panoramas (15%), 0 rejected, 1.0 panoramas/s, 1 min 25 s left"
+
+
+def test_the_board_adds_up_work() -> None:
+    """Every stage's work is summed over its blocks, from when it first had some to when it last finished some."""
+    board = Board(Counts(10), None)
+    board.begin("read", "t0")
+    began = board.state()[3]["read"].began
+    board.begin("read", "t1")
+    board.end("read", "t0", Work(4, 2.0, 1.0, 100))
+    board.end("read", "t1", Work(2, 1.0, 0.5, 50))
+    board.begin("infer", "t0")
+    work = board.state()[3]
+    assert (work["read"].rows, work["read"].seconds, work["read"].cpu_seconds, work["read"].bytes_out) == (
+        6,
+        3,
+        1.5,
+        150,
+    )
+    assert work["read"].began == began
+    assert began is not None
+    assert work["read"].ended is not None
+    assert work["read"].ended >= began
+    assert (work["infer"].rows, work["infer"].ended) == (0, None)

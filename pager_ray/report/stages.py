@@ -1,0 +1,123 @@
+"""Where a job's time went: how busy each stage was, which one held the others up, what would have balanced them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INFER = "infer"
+
+# A stage that is idle for more of its own time than this waits for something else than a core: files, mostly.
+WAITING_SHARE = 0.5
+
+
+@dataclass
+class StageWork:
+    """What one stage did so far.
+
+    Attributes:
+        rows: panoramas that went through.
+        seconds: time that its workers, or for *infer* its devices, were at work; the sum over workers.
+        cpu_seconds: processor time of the workers meanwhile.
+        bytes_out: what it handed on.
+        began: when it first had work, on one clock for all stages.
+        ended: when it last finished some.
+    """
+
+    rows: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    bytes_out: int = 0
+    began: float | None = None
+    ended: float | None = None
+
+    def add(self, rows: int, seconds: float, cpu_seconds: float, bytes_out: int) -> None:
+        """Count one block."""
+        self.rows += rows
+        self.seconds += seconds
+        self.cpu_seconds += cpu_seconds
+        self.bytes_out += bytes_out
+
+
+def summarise_stages(
+    work: Mapping[str, StageWork], *, model_workers: int, workers_per_gpu: float | None, cores: float
+) -> dict[str, Any] | None:
+    """Turn what stages did into what it means, for ``run.json``.
+
+    Stages on CPUs share the cluster's cores, *infer* has its workers: a stage's ``busy_share`` is its working time over
+    all the time that its cores or workers had. The window runs from the first panorama in *infer* (the first in any
+    stage, without a model) to the last. The bottleneck is whichever of the two kinds was busier; among the stages on
+    CPUs, the one with most work.
+
+    Args:
+        work: by stage, in order of the pipeline.
+        model_workers: model actors that were at work.
+        workers_per_gpu: how many of them share a GPU; None on CPUs.
+        cores: CPUs of the cluster.
+
+    Returns:
+        None where nothing was done; else ``window_seconds``, ``stages`` (each with ``rows``, ``seconds_per_panorama``,
+        ``cpu_seconds_per_panorama``, ``busy_share``, ``waiting_share``, ``bytes_per_panorama``), ``bottleneck``,
+        ``cores``, ``model_workers`` and, with a model, ``cores_per_worker`` and ``cores_per_gpu``: how many cores keep
+        one model worker, or one GPU, fed and cleared.
+    """
+    done = {name: stage for name, stage in work.items() if stage.rows}
+    clock = done.get(INFER) or next(iter(done.values()), None)
+    if clock is None or clock.began is None or clock.ended is None:
+        return None
+    window = max(clock.ended - clock.began, 1e-6)
+    stages = {}
+    for name, stage in done.items():
+        room = model_workers if name == INFER else cores
+        stages[name] = {
+            "rows": stage.rows,
+            "seconds_per_panorama": _rounded(stage.seconds / stage.rows),
+            "cpu_seconds_per_panorama": _rounded(stage.cpu_seconds / stage.rows),
+            "busy_share": _rounded(min(stage.seconds / (window * max(room, 1e-6)), 1.0)),
+            "waiting_share": _rounded(max(0.0, 1 - stage.cpu_seconds / max(stage.seconds, 1e-9))),
+            "bytes_per_panorama": stage.bytes_out // stage.rows,
+        }
+    on_cpus = {name: facts["busy_share"] for name, facts in stages.items() if name != INFER}
+    bottleneck = max(on_cpus, key=lambda name: on_cpus[name]) if on_cpus else INFER
+    if INFER in stages and stages[INFER]["busy_share"] >= sum(on_cpus.values()):
+        bottleneck = INFER
+    summary: dict[str, Any] = {
+        "window_seconds": _rounded(window),
+        "cores": cores,
+        "model_workers": model_workers,
+        "stages": stages,
+        "bottleneck": bottleneck,
+    }
+    if INFER in done:
+        # Whatever the stages waited for, a core was reserved for them while they did.
+        per_panorama = sum(done[name].seconds / done[name].rows for name in on_cpus)
+        cores_per_worker = per_panorama / max(done[INFER].seconds / done[INFER].rows, 1e-9)
+        summary["cores_per_worker"] = _rounded(cores_per_worker)
+        summary["cores_per_gpu"] = _rounded(cores_per_worker * workers_per_gpu) if workers_per_gpu else None
+    return summary
+
+
+def stage_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The same in words, one line per fact."""
+    stages = summary["stages"]
+    shares = ", ".join(f"{name} {facts['busy_share']:.0%}" for name, facts in stages.items())
+    where = f"{summary['cores']:g} CPUs"
+    if INFER in stages:
+        count = summary["model_workers"]
+        where = f"{count} model worker{'s' if count != 1 else ''} and {where}"
+    lines = [f"busy shares of {where}: {shares}"]
+    bottleneck = summary["bottleneck"]
+    line = f"bottleneck: {bottleneck}, {stages[bottleneck]['seconds_per_panorama']:.3g} s per panorama"
+    if bottleneck != INFER and stages[bottleneck]["waiting_share"] > WAITING_SHARE:
+        line += f", {stages[bottleneck]['waiting_share']:.0%} of it waiting for storage"
+    lines.append(line)
+    if per_gpu := summary.get("cores_per_gpu"):
+        lines.append(f"balanced: {per_gpu:.1f} CPUs per GPU")
+    elif per_worker := summary.get("cores_per_worker"):
+        lines.append(f"balanced: {per_worker:.1f} CPUs beside each model worker")
+    return lines
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,29 @@ class SimulatedDevice:
         self.trace = trace
         self.depth, self.normals, self.sky = template(face_size)
 
-    def __call__(self, faces: np.ndarray, scenes: list[str | None]) -> list[FacePrediction]:
+    def submit(self, faces: np.ndarray, scenes: list[str | None]) -> FinishedBatch:
         """Take as long as a GPU and give the same maps for every row."""
         began = time.time()
         time.sleep(self.seconds * len(faces))
         with self.trace.open("a") as file:
             file.write(f"{began} {time.time()} {len(faces)}\n")
-        return [
+        predictions = [
             FacePrediction(self.depth, self.normals, self.sky, scene or "indoor", None, 0.1, {}, True)
             for scene in scenes
         ]
+        return FinishedBatch(predictions, self.seconds * len(faces))
+
+
+@dataclass(frozen=True)
+class FinishedBatch:
+    """What a simulated device gives at once."""
+
+    predictions: list[FacePrediction]
+    seconds: float
+
+    def result(self) -> list[FacePrediction]:
+        """The predictions."""
+        return self.predictions
 
 
 def template(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,62 +17,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
+from released_model import WholeVolumePadding
 from torch import nn
 
 from pager_ray.model.architecture import FACES, PRESETS, Architecture, HeadSpec
 from pager_ray.model.dense_head import DenseHead
-from pager_ray.model.spherical_padding import Borders, SphericalPadding, border_taps
+from pager_ray.model.spherical_padding import Borders, SphericalPadding
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LIMIT = 0.10
-
-
-class WholeVolumePadding(nn.Module):
-    """Padding as a first version would write it: every pixel of the padded map is sampled, interior included."""
-
-    def __init__(self, border: SphericalPadding) -> None:
-        super().__init__()
-        size, pad, outer = border.size, border.pad, border.outer
-        self.size, self.pad, self.outer = size, pad, outer
-        indices, weights = border_taps(size, pad, border.fov_degrees)
-        rows = (torch.from_numpy(indices // size) * torch.from_numpy(weights)).sum(1)
-        columns = (torch.from_numpy(indices % size) * torch.from_numpy(weights)).sum(1)
-        steps = torch.arange(size, dtype=torch.float32)
-        # Faces lie below each other in one tall image; positions never leave their face, so nothing bleeds.
-        image = torch.empty(FACES, outer, outer, 2)
-        inner = slice(pad, pad + size)
-        image[:, inner, inner, 0] = steps
-        image[:, inner, inner, 1] = steps[:, None] + size * torch.arange(FACES)[:, None, None]
-        strips = [pad * outer, pad * outer, size * pad, size * pad]
-        areas = (
-            (slice(0, pad), slice(None)),
-            (slice(pad + size, None), slice(None)),
-            (inner, slice(0, pad)),
-            (inner, slice(pad + size, None)),
-        )
-        for axis, values in enumerate((columns, rows)):
-            for area, part in zip(areas, values.view(FACES, -1).split(strips, dim=1), strict=True):
-                target = image[:, area[0], area[1], axis]
-                target.copy_(part.reshape(target.shape))
-        sides = torch.tensor([size, FACES * size], dtype=torch.float32)
-        self.grid = ((2 * image + 1) / sides - 1).view(1, FACES * outer, outer, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Sample the padded faces from one tall image of all six."""
-        rows, channels = x.shape[:2]
-        tall = x.float().unflatten(0, (-1, FACES)).transpose(1, 2).reshape(-1, channels, FACES * self.size, self.size)
-        grid = self.grid.expand(len(tall), -1, -1, -1)
-        padded = F.grid_sample(tall, grid, padding_mode="border", align_corners=False)
-        faces = padded.unflatten(2, (FACES, self.outer)).transpose(1, 2)
-        return faces.reshape(rows, channels, self.outer, self.outer).to(x.dtype)
-
-    def refresh(self, padded: Tensor) -> Tensor:
-        """Sample all of a map that has room for its border anew."""
-        inner = slice(self.pad, self.pad + self.size)
-        return self(padded[..., inner, inner])
 
 
 class Stopwatch:

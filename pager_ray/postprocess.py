@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from pager_ray.errors import ConfigError, ShapeError
-from pager_ray.geometry import ray_length_factor
+from pager_ray.geometry.faces import ray_length_factor
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pager_ray import geometry
 from pager_ray.errors import ConfigError
-from pager_ray.geometry import cubemap_to_erp, normalise_normals
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -23,8 +23,13 @@ QUALITY_COLUMNS = (
     "depth_p99",
     "range_limit_fraction",
     "median_confidence",
+    "scale_disagreement",
 )
-"""Numbers per panorama that a run is filtered by without opening a pixel; None where the heads for one are missing."""
+"""Numbers per panorama that a run is filtered by without opening a pixel; None where the heads for one are missing.
+
+``scale_disagreement`` is how far the two scale heads' log scales are apart: on GPUs, for panoramas whose scene the
+router decides, where both heads run.
+"""
 
 _MAPS = ("depth", "normals", "sky")
 
@@ -94,8 +99,8 @@ class Prediction:
         stored = self._load("normals")
         if stored is None or stored.ndim == 3:
             return stored
-        stitched = cubemap_to_erp(np.asarray(stored, dtype=np.float32), self.height, self.width, self.fov)
-        return normalise_normals(stitched)
+        stitched = geometry.cubemap_to_erp(np.asarray(stored, dtype=np.float32), self.height, self.width, self.fov)
+        return geometry.normalise_normals(stitched)
 
     @cached_property
     def sky(self) -> Float[np.ndarray, "h w"] | None:
@@ -123,4 +128,4 @@ class Prediction:
         if stored is None or stored.ndim == 2:
             return stored
         faces = np.asarray(stored, dtype=np.float32)[..., None]
-        return cubemap_to_erp(faces, self.height, self.width, self.fov)[..., 0]
+        return geometry.cubemap_to_erp(faces, self.height, self.width, self.fov)[..., 0]

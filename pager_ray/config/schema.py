@@ -178,8 +178,8 @@ class ComputeConfig(TaskConfig):
     gpus_per_worker: float = Field(1.0, ge=0, description="GPUs per model actor; 0 runs on CPUs")
     batch_size: int | Literal["auto"] = Field(
         "auto",
-        description="panoramas per forward; auto: 4 on a GPU, 1 on CPUs and in evaluations (in larger batches the last "
-        "bits of a prediction depend on its neighbours). More costs memory",
+        description="panoramas per forward; auto: as many as fit the GPU's memory, at most 16 and a shard's rows; 1 on "
+        "CPUs and in evaluations (in larger batches the last bits of a prediction depend on its neighbours)",
     )
     threads_per_worker: int | Literal["auto"] = Field(
         "auto",
@@ -243,8 +243,10 @@ class JobConfig(Section):
         "pager", description="alias (pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL"
     )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="of matrix products and convolutions; auto: float16 on a GPU, float32 on CPUs"
+    precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(
+        "auto",
+        description="of matrix products and convolutions; auto: float16 on a GPU, float32 on CPUs. int8, fp8: the "
+        "backbone's matrix products in 8 bits, less exact, all else as auto",
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",

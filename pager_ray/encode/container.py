@@ -64,6 +64,7 @@ class Container(ABC):
 _TRAILER = struct.Struct("<4s20s4I")
 _CHECKSUM = struct.Struct("<I")
 _MAGIC = b"PGR1"
+_BLOSC_BLOCK = 1 << 18  # in bytes; blosc2's own choice, an eighth of it, takes a sixth more time and 2 % more space
 _BLOSC_LIMIT = 2**31 - 1 - blosc2.MAX_OVERHEAD
 
 
@@ -93,6 +94,7 @@ class BloscPlanes(Container):
             clevel=1,
             filters=filters,
             typesize=self.typesize,
+            blocksize=_BLOSC_BLOCK,
             nthreads=1,
         )
         dimensions = label.shape + (0,) * (4 - len(label.shape))

@@ -35,6 +35,15 @@ def _taxicab(
     return total, (total >= MIN_LENGTH) & (total < np.inf)
 
 
+def _with_sign_of(
+    magnitude: Float32[np.ndarray, "r w"], signed: Float32[np.ndarray, "r w"]
+) -> Float32[np.ndarray, "r w"]:
+    """``np.copysign`` of magnitudes that are not negative, on the bits themselves: a third of its time."""
+    bits = signed.view(np.uint32) & np.uint32(0x80000000)
+    bits |= magnitude.view(np.uint32)
+    return bits.view(np.float32)
+
+
 def _normalise(x: Float32[np.ndarray, "r w"], y: Float32[np.ndarray, "r w"], z: Float32[np.ndarray, "r w"]) -> None:
     length = x * x
     length += y * y
@@ -72,18 +81,22 @@ class Octahedral(Quantiser):
         for rows in row_blocks(*array.shape[:2]):
             x, y, z = cv2.split(array[rows])
             inverse, valid = _taxicab(x, y, z)
-            if not valid.all():
+            has_holes = not valid.all()
+            if has_holes:
                 for component in (x, y, z):
                     component[~valid] = 0
                 inverse[~valid] = 1
             np.divide(levels, inverse, out=inverse)
-            np.negative(z, out=z)
-            np.maximum(z, np.float32(0), out=z)
+            # max(−z, 0), in half the time; halved first, because 2·|z| may be infinite.
+            z *= np.float32(0.5)
+            fold = np.abs(z)
+            fold -= z
             for component, plane in zip((x, y), codes, strict=True):
-                component += np.copysign(z, component)
+                component += _with_sign_of(fold, component)
                 component *= inverse
                 component += levels + np.float32(1.5)
-                component *= valid
+                if has_holes:
+                    component *= valid
                 plane[rows] = component
         return codes
 
@@ -98,10 +111,11 @@ class Octahedral(Quantiser):
                 component /= levels
             z = 1 - np.abs(x)
             z -= np.abs(y)
-            fold = np.negative(z)
-            np.maximum(fold, np.float32(0), out=fold)
+            fold = np.abs(z)
+            fold -= z
+            fold *= np.float32(0.5)
             for component in (x, y):
-                component -= np.copysign(fold, component)
+                component -= _with_sign_of(fold, component)
             _normalise(x, y, z)
             block = out[rows]
             cv2.merge((x, y, z), block)

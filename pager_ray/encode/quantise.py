@@ -70,6 +70,7 @@ class UnsignedMinifloat(Quantiser):
 
     _BASE = (127 - 14) << 11  # code 0 would be 2⁻¹⁴ itself
     _DROPPED = 12  # of float32's 23 mantissa bits
+    _SMALLEST, _LARGEST = np.float32(2.0**-13), np.float32(2.0**17)  # well inside the range of codes
 
     def to_codes(self, array: Float32[np.ndarray, "r w"]) -> UInt[np.ndarray, "1 r w"]:
         """Quantise one map."""
@@ -80,8 +81,10 @@ class UnsignedMinifloat(Quantiser):
             # Bits of negative numbers and of some NaNs wrap around here; the mask below clears them.
             bits = values.view(np.int32) + offset
             bits >>= self._DROPPED
-            np.clip(bits, np.int32(1), np.int32(65535), out=bits)
-            bits *= (values > 0) & (values < np.inf)
+            # Two passes for the extremes take less time than clipping and masking. NaN is neither above nor below.
+            if not (values.min() >= self._SMALLEST and values.max() <= self._LARGEST):
+                np.clip(bits, np.int32(1), np.int32(65535), out=bits)
+                bits *= (values > 0) & (values < np.inf)
             codes[0, rows] = bits
         return codes
 
@@ -157,10 +160,13 @@ class UnitByte(Quantiser):
         """Quantise one map."""
         codes = np.empty((1, *array.shape), dtype=self.dtype)
         for rows in row_blocks(*array.shape):
-            values = np.fmin(np.fmax(array[rows], np.float32(0)), np.float32(1))
-            values *= 255
-            values += 0.5
-            codes[0, rows] = values
+            values = array[rows]
+            # Two passes for the extremes take less time than two clamps. NaN is neither above nor below.
+            if not (values.min() >= 0 and values.max() <= 1):
+                values = np.fmin(np.fmax(values, np.float32(0)), np.float32(1))
+            scaled = values * np.float32(255)
+            scaled += np.float32(0.5)
+            codes[0, rows] = scaled
         return codes
 
     def from_codes(self, codes: UInt[np.ndarray, "1 r w"]) -> Float32[np.ndarray, "r w"]:

@@ -42,11 +42,9 @@ def predict(codes: UInt[np.ndarray, "p r w"]) -> UInt[np.ndarray, "p r w"]:
     sign_shift = codes.dtype.itemsize * 8 - 1
     for plane, target in zip(codes, out, strict=True):
         for rows in row_blocks(*plane.shape):
-            vertical = plane[rows].copy()
-            vertical[1:] -= plane[rows][:-1]
-            if rows.start:
-                vertical[0] -= plane[rows.start - 1]
-            block = target[rows]
+            block, vertical = target[rows], np.empty_like(plane[rows])
+            np.subtract(plane[rows][1:], plane[rows][:-1], out=vertical[1:])
+            np.subtract(plane[rows.start], plane[rows.start - 1] if rows.start else 0, out=vertical[0])
             block[:, 0] = vertical[:, 0]
             np.subtract(vertical[:, 1:], vertical[:, :-1], out=block[:, 1:])
             sign = block.view(signed) >> sign_shift

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, UInt8
+
+# A whole row of a face crosses so many rows of a 4K panorama that they leave the cache before the next one needs them.
+_STRIP_COLUMNS: Final = 64
 
 
 def erp_to_cubemap(
@@ -52,7 +55,8 @@ def erp_to_cubemap(
     size, fov = check_face_size(face_size), check_fov(fov)
     if 6 * size > MAX_SIDE:
         raise ShapeError(f"face_size must not exceed {MAX_SIDE // 6} pixels, got {size}")
-    faces = sample_bilinear(erp, *built_once(_face_positions, height, width, size, fov))
+    positions = built_once(_face_positions, height, width, size, fov)
+    faces = sample_bilinear(erp, *positions, tile=(size, _STRIP_COLUMNS))
     return faces.reshape(6, size, size, erp.shape[2])
 
 

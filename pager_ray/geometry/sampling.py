@@ -31,6 +31,9 @@ def sample_bilinear(
     image: Float32[np.ndarray, "h w c"] | UInt8[np.ndarray, "h w c"],
     map_x: Float32[np.ndarray, "rows cols"],
     map_y: Float32[np.ndarray, "rows cols"],
+    out: Float32[np.ndarray, "rows cols c"] | UInt8[np.ndarray, "rows cols c"] | None = None,
+    *,
+    tile: tuple[int, int] | None = None,
 ) -> Float32[np.ndarray, "rows cols c"] | UInt8[np.ndarray, "rows cols c"]:
     """Sample an image at fractional pixel positions; integer positions are pixel centres.
 
@@ -38,9 +41,12 @@ def sample_bilinear(
         image: (H, W, C) uint8 or float32, finite, at least 2×2 pixels.
         map_x: float32 (rows, cols), columns in [0, W − 1].
         map_y: float32 (rows, cols), rows in [0, H − 1].
+        out: where the samples go, C-contiguous, in the dtype of ``image``; by default a new array.
+        tile: rows and columns of the result that are sampled together; by default all. The samples are the same. It
+            helps where a row of the result crosses more of the image than a core's cache holds.
 
     Returns:
-        (rows, cols, C) in the dtype of ``image``; uint8 is rounded to the nearest level.
+        (rows, cols, C) in the dtype of ``image``, ``out`` if given; uint8 is rounded to the nearest level.
 
     Raises:
         ShapeError: a side of the image or of the maps exceeds 32766.
@@ -50,12 +56,22 @@ def sample_bilinear(
             raise ShapeError(f"{name} of {rows}x{cols} is too large to sample: no side may exceed {MAX_SIDE} pixels")
     sample = _remap if opencv_is_exact() else _gather
     channels = image.shape[2]
-    if channels in _EXACT_CHANNELS:
-        return sample(np.ascontiguousarray(image), map_x, map_y)
-    result = np.empty((*map_x.shape, channels), image.dtype)
+    result = np.empty((*map_x.shape, channels), image.dtype) if out is None else out
     for part in _channel_slices(channels):
-        result[..., part] = sample(np.ascontiguousarray(image[..., part]), map_x, map_y)
+        source = np.ascontiguousarray(image[..., part])
+        whole = source.shape[2] == channels
+        target = result if whole else np.empty((*map_x.shape, source.shape[2]), image.dtype)
+        for area in _tiles(map_x.shape, tile or map_x.shape):
+            sample(source, map_x[area], map_y[area], target[area])
+        if not whole:
+            result[..., part] = target
     return result
+
+
+def _tiles(shape: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    for top in range(0, shape[0], tile[0]):
+        for left in range(0, shape[1], tile[1]):
+            yield slice(top, top + tile[0]), slice(left, left + tile[1])
 
 
 _EXACT_CHANNELS: Final = (1, 3, 4)
@@ -81,18 +97,18 @@ def opencv_is_exact() -> bool:
         scale = 1 if dtype is np.float32 else 10
         for channels in _EXACT_CHANNELS:
             image = np.repeat((ramp * scale)[..., None], channels, axis=2).astype(dtype)
-            sampled = _remap(image, map_x, map_y).astype(np.float32)
+            sampled = np.empty((rows, cols, channels), dtype)
+            _remap(image, map_x, map_y, sampled)
             if np.abs(sampled - scale * expected[..., None]).max() > bound:
                 return False
     return True
 
 
-def _remap(image: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
-    sampled = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return sampled.reshape(*map_x.shape, image.shape[2])
+def _remap(image: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, out: np.ndarray) -> None:
+    cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _gather(image: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
+def _gather(image: np.ndarray, map_x: np.ndarray, map_y: np.ndarray, out: np.ndarray) -> None:
     height, width, channels = image.shape
     pixels = image.reshape(height * width, channels)
     rows, cols = map_x.shape
@@ -110,4 +126,4 @@ def _gather(image: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarr
         lower = taps[2] + weight_x * (taps[3] - taps[2])
         upper += weight_y * (lower - upper)
         result[band] = upper if image.dtype == np.float32 else np.rint(upper)
-    return result.reshape(rows, cols, channels)
+    out[...] = result.reshape(rows, cols, channels)

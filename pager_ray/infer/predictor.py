@@ -6,6 +6,7 @@ what the stitch needs and a few numbers per panorama.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.model.serving import flags_on
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
 from pager_ray.prediction import QUALITY_COLUMNS
 
@@ -31,6 +33,11 @@ QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 # a sixteenth of the sort.
 _SAMPLE_STEP = 4
 
+_FINITE = "is_finite"
+
+OUTDOOR_FROM = 0.5
+"""Probability of outdoor from which a panorama takes the outdoor scale head."""
+
 _SCENE_MODES = ("auto", "indoor", "outdoor")
 
 
@@ -39,9 +46,6 @@ class Router(Protocol):
 
     def p_outdoor(self, faces: Tensor) -> Tensor:
         """Probability of outdoor, (B,), from faces (B, 6, 3, S, S)."""
-
-    def scenes(self, p: Tensor) -> list[str]:
-        """``indoor`` or ``outdoor`` per row."""
 
 
 @dataclass(frozen=True)
@@ -107,91 +111,125 @@ class Predictor:
         mean = torch.tensor(IMAGENET_MEAN, device=model.device).view(1, 1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD, device=model.device).view(1, 1, 3, 1, 1)
         self._gain, self._offset = 1 / (255 * std), -mean / std
+        self._quantiles = torch.tensor(QUANTILES, device=model.device)
+        self._copies: torch.cuda.Stream | None = None
+        # On a CPU there is nothing to wait for, and one scale head per panorama is less work than two.
+        self._routes_on_device = model.device.type != "cpu"
 
-    @torch.inference_mode()
     def __call__(self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None]) -> list[FacePrediction]:
         """Predict a batch; ``scenes`` holds what is known of each row.
 
         Raises:
             ShapeError: the faces are not uint8 (B, 6, S, S, 3) with the model's face size, or the scenes not B.
         """
+        return self.submit(faces, scenes).result()
+
+    @torch.inference_mode()
+    def submit(self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None]) -> Pending:
+        """Put a batch on the device and return at once, while it is at work; ``faces`` may be reused then.
+
+        On a GPU the results travel to the host beside the next batch's work. On a CPU the work is done on return.
+
+        Raises:
+            ShapeError: as for a call.
+        """
         size = self.model.architecture.face_size
         if faces.dtype != np.uint8 or faces.ndim != 5 or faces.shape[1:] != (6, size, size, 3):
             raise ShapeError(f"faces: got {faces.dtype} {faces.shape}, takes uint8 (B, 6, {size}, {size}, 3)")
         if len(scenes) != len(faces):
             raise ShapeError(f"scenes: got {len(scenes)} for {len(faces)} rows of faces; give one, or None, per row")
-        pixels = torch.from_numpy(faces).to(self.model.device).permute(0, 1, 4, 2, 3)
-        chosen, p_outdoor = self._route(pixels, scenes)
+        watch = _Watch(self.model.device)
+        pixels = self._upload(faces).permute(0, 1, 4, 2, 3)
+        route = self._route(pixels, scenes)
         normalised = torch.addcmul(self._offset, pixels.float(), self._gain)
-        raw = self.model(normalised, scene=chosen if self.model.has_two_scales else None)
-        return self._collect(raw, chosen, p_outdoor)
+        raw = self.model(normalised, scene=route.scenes, outdoor=route.outdoor)
+        maps, columns = self._collect(raw, route)
+        watch.stop()
+        names = list(columns)
+        maps["numbers"] = torch.stack([columns[name].float() for name in names], dim=1)
+        return Pending(self._download(maps), names, list(route.known), watch)
 
-    def _route(self, pixels: Tensor, scenes: Sequence[str | None]) -> tuple[list[str | None], list[float | None]]:
-        unasked: list[float | None] = [None] * len(scenes)
+    def _upload(self, faces: UInt8[np.ndarray, "b 6 s s 3"]) -> UInt8[Tensor, "b 6 s s 3"]:
+        pixels = torch.from_numpy(faces)
+        if self.model.device.type != "cuda":
+            return pixels.to(self.model.device)
+        # Only from pinned memory does a copy leave this thread free; torch keeps such memory for the next batch.
+        return pixels.pin_memory().to(self.model.device, non_blocking=True)
+
+    def _download(self, maps: dict[str, Tensor]) -> _Arriving:
+        if self.model.device.type != "cuda":
+            return _Arriving(maps, None)
+        if self._copies is None:
+            self._copies = torch.cuda.Stream(self.model.device)
+        self._copies.wait_stream(torch.cuda.current_stream(self.model.device))
+        arriving = {}
+        with torch.cuda.stream(self._copies):
+            for name, values in maps.items():
+                host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+                arriving[name] = host.copy_(values, non_blocking=True)
+                # Until the copy is done nobody else may get this memory.
+                values.record_stream(self._copies)
+            done = torch.cuda.Event()
+            done.record(self._copies)
+        return _Arriving(arriving, done)
+
+    def _route(self, pixels: Tensor, scenes: Sequence[str | None]) -> _Route:
+        known: list[str | None] = list(scenes)
         if not self.model.has_two_scales:
-            return list(scenes), unasked
+            return _Route(known, None, None, None)
         if self.settings.scene_mode != "auto":
-            return [self.settings.scene_mode] * len(scenes), unasked
-        if all(scenes):
-            return list(scenes), unasked
+            known = [self.settings.scene_mode] * len(scenes)
+        if all(known):
+            return _Route(known, known, None, None)
         if self.router is None:
             raise ShapeError("rows without a scene need a router; force scene_mode or give every row a scene")
         probability = self.router.p_outdoor(pixels)
-        routed = self.router.scenes(probability)
-        asked: list[float | None] = [
-            None if known else float(p) for known, p in zip(scenes, probability.tolist(), strict=True)
-        ]
-        return [known or found for known, found in zip(scenes, routed, strict=True)], asked
+        if not self._routes_on_device:
+            found = [_scene(p) for p in probability.tolist()]
+            return _Route(known, [a or b for a, b in zip(known, found, strict=True)], None, probability)
+        says = flags_on(probability.device, [scene == "outdoor" for scene in known])
+        is_known = flags_on(probability.device, [scene is not None for scene in known])
+        return _Route(known, None, torch.where(is_known, says, probability >= OUTDOOR_FROM), probability)
 
-    def _collect(
-        self, raw: dict[str, Tensor], scenes: Sequence[str | None], p_outdoor: Sequence[float | None]
-    ) -> list[FacePrediction]:
+    def _collect(self, raw: dict[str, Tensor], route: _Route) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The maps as they leave the device, and the numbers, one column each."""
         architecture, settings = self.model.architecture, self.settings
         log_scale = raw.get("log_scale")
         logits, normals, depth = raw.get("sky"), raw.get("normals"), None
         if "depth" in raw:
             log_z = raw["depth"].float() if architecture.log_depth else raw["depth"].float().log()
             depth = euclidean_depth(log_z, log_scale, architecture.cube_fov, settings.depth_range)
-        quality, finite = self._quality(raw, depth)
+        columns = self._quality(raw, depth)
+        if log_scale is not None:
+            columns["log_scale"] = log_scale[:, 0]
+        if route.p_outdoor is not None:
+            columns["p_outdoor"] = route.p_outdoor
         if settings.fill and logits is not None and depth is not None:
             depth, normals = fill_sky(depth, normals, logits, log_scale, settings.sky, settings.depth_range)
 
         half = self.model.precision != "float32"
-        depth_rows = depth[:, :, 0].cpu().numpy() if depth is not None else None
-        normal_rows = None
+        maps = {}
+        if depth is not None:
+            maps["depth"] = depth[:, :, 0]
         if normals is not None:
             channels_last = normals.permute(0, 1, 3, 4, 2)
-            normal_rows = (channels_last.half() if half else channels_last.float()).contiguous().cpu().numpy()
-        sky_rows = logits[:, :, 0].float().sigmoid().cpu().numpy() if logits is not None else None
-        scale_rows = log_scale[:, 0].tolist() if log_scale is not None else [None] * len(scenes)
-        return [
-            FacePrediction(
-                depth=depth_rows[row] if depth_rows is not None else None,
-                normals=normal_rows[row] if normal_rows is not None else None,
-                sky=sky_rows[row] if sky_rows is not None else None,
-                scene=scenes[row],
-                p_outdoor=p_outdoor[row],
-                log_scale=scale_rows[row],
-                quality=quality[row],
-                is_finite=finite[row],
-            )
-            for row in range(len(scenes))
-        ]
+            maps["normals"] = (channels_last.half() if half else channels_last.float()).contiguous()
+        if logits is not None:
+            maps["sky"] = logits[:, :, 0].float().sigmoid()
+        return maps, columns
 
-    def _quality(
-        self, raw: dict[str, Tensor], depth: Tensor | None
-    ) -> tuple[list[dict[str, float | None]], list[bool]]:
-        """Numbers to filter runs by, over the pixels of the six faces, and whether all is finite; one transfer."""
+    def _quality(self, raw: dict[str, Tensor], depth: Tensor | None) -> dict[str, Tensor]:
+        """Numbers to filter runs by, over the pixels of the six faces, and whether all is finite; one row each."""
         # From the raw output: the range of depth would hide infinity.
         finite = torch.stack([values.flatten(1).isfinite().all(1) for values in raw.values()]).all(0)
-        columns: dict[str, Tensor] = {}
+        columns: dict[str, Tensor] = {_FINITE: finite}
         sampled = (..., slice(None, None, _SAMPLE_STEP), slice(None, None, _SAMPLE_STEP))
         if "sky" in raw:
             above = raw["sky"].float().sigmoid() > self.settings.sky.threshold
             columns["sky_fraction"] = above.flatten(1).float().mean(1)
         if depth is not None:
-            quantiles = torch.tensor(QUANTILES, device=depth.device)
-            for value, row in zip(QUANTILES, depth[sampled].flatten(1).quantile(quantiles, dim=1), strict=True):
+            quantiles = depth[sampled].flatten(1).quantile(self._quantiles, dim=1)
+            for value, row in zip(QUANTILES, quantiles, strict=True):
                 columns[f"depth_p{round(value * 100):02d}"] = row
             z = raw["depth"].float()
             z = z.exp() if self.model.architecture.log_depth else z
@@ -199,6 +237,89 @@ class Predictor:
             columns["range_limit_fraction"] = ((z <= limits.min) | (z >= limits.max)).flatten(1).float().mean(1)
         if "depth_conf" in raw:
             columns["median_confidence"] = raw["depth_conf"][sampled].float().flatten(1).median(1).values
-        numbers = torch.stack([*columns.values(), finite.float()], dim=1).tolist()
-        quality = [dict.fromkeys(QUALITY_COLUMNS) | dict(zip(columns, row, strict=False)) for row in numbers]
-        return quality, [bool(row[-1]) for row in numbers]
+        if "scale_disagreement" in raw:
+            columns["scale_disagreement"] = raw["scale_disagreement"][:, 0]
+        return columns
+
+
+@dataclass(frozen=True)
+class _Route:
+    """``known``: what is known of each row's scene; ``scenes`` or ``outdoor``: what the model is told."""
+
+    known: list[str | None]
+    scenes: list[str | None] | None
+    outdoor: Tensor | None
+    p_outdoor: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Arriving:
+    """Tensors on the host, whole once ``done`` has come to pass."""
+
+    tensors: dict[str, Tensor]
+    done: torch.cuda.Event | None
+
+
+class _Watch:
+    """How long the device works, from here to :meth:`stop`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
+        if device.type == "cuda":
+            self._events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            self._events[0].record()
+        self._began = self._ended = time.perf_counter()
+
+    def stop(self) -> None:
+        if self._events is not None:
+            self._events[1].record()
+        self._ended = time.perf_counter()
+
+    def seconds(self) -> float:
+        if self._events is not None:
+            return self._events[0].elapsed_time(self._events[1]) / 1e3
+        return self._ended - self._began
+
+
+class Pending:
+    """A batch that is on the device; from :meth:`Predictor.submit`."""
+
+    def __init__(self, arriving: _Arriving, names: list[str], known: list[str | None], watch: _Watch) -> None:
+        self._arriving = arriving
+        self._names = names
+        self._known = known
+        self._watch = watch
+
+    def result(self) -> list[FacePrediction]:
+        """Wait until it is done and give one prediction per row; any thread may."""
+        if self._arriving.done is not None:
+            self._arriving.done.synchronize()
+        arrays = {name: tensor.numpy() for name, tensor in self._arriving.tensors.items()}
+        numbers = [dict(zip(self._names, row, strict=True)) for row in arrays.pop("numbers").tolist()]
+        return [_prediction(arrays, row, known, numbers[row]) for row, known in enumerate(self._known)]
+
+    @property
+    def seconds(self) -> float:
+        """How long the device was at work; once the result is there."""
+        return self._watch.seconds()
+
+
+def _prediction(
+    arrays: dict[str, np.ndarray], row: int, known: str | None, numbers: dict[str, float]
+) -> FacePrediction:
+    p_outdoor = numbers.get("p_outdoor") if known is None else None
+    if p_outdoor is None:
+        # Both heads ran for its neighbours' sake: what a row gets does not depend on them.
+        numbers.pop("scale_disagreement", None)
+    return FacePrediction(
+        **{name: arrays[name][row] if name in arrays else None for name in ("depth", "normals", "sky")},
+        scene=known if p_outdoor is None else _scene(p_outdoor),
+        p_outdoor=p_outdoor,
+        log_scale=numbers.get("log_scale"),
+        quality={name: numbers.get(name) for name in QUALITY_COLUMNS},
+        is_finite=bool(numbers[_FINITE]),
+    )
+
+
+def _scene(p_outdoor: float) -> str:
+    return "outdoor" if p_outdoor >= OUTDOOR_FROM else "indoor"

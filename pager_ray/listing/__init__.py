@@ -1,11 +1,14 @@
 """From ``input.uris`` to the manifest: one row per input, with a unique id."""
 
-from pager_ray.listing.manifest import MANIFEST_SCHEMA, listing_digest, read_manifest, rows_to_do, write_manifest
-from pager_ray.listing.sources import Listed, list_inputs
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts
+from pager_ray.listing.manifest import listing_digest, read_manifest, rows_to_do, write_manifest
+from pager_ray.listing.sources import list_inputs
 
 __all__ = [
     "MANIFEST_SCHEMA",
     "Listed",
+    "Listing",
+    "Texts",
     "list_inputs",
     "listing_digest",
     "read_manifest",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -15,40 +14,40 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
-from pager_ray.listing.sources import Listed
+from pager_ray.listing.listed import Listed, Listing, Texts
 from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
 
-MANIFEST_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("scene", pa.string()),
-        pa.field("error_class", pa.string()),
-        pa.field("message", pa.string()),
-        pa.field("sample", pa.string()),
-    ]
-)
+# Rows that are digested together; part of what the digest is of.
+_DIGESTED_ROWS = 65_536
 
 
-def listing_digest(listed: Sequence[Listed]) -> str:
-    """SHA-256 over every row's id, URI, scene and sample, in order."""
+def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
+    """SHA-256 over every row's id, URI, scene and sample, in order.
+
+    Column by column for 65,536 rows at a time: each text's length in bytes as a little-endian int32 (−1 for none), then
+    the texts themselves. Whatever characters a text has, it stays in its field.
+    """
+    table = Listing.of(listed).table.select(["id", "uri", "scene", "sample"])
     digest = hashlib.sha256()
-    for row in listed:
-        # As JSON: whatever characters a name has, they stay in their field.
-        digest.update(json.dumps([row.id, row.uri, row.scene, row.sample]).encode() + b"\n")
+    for start in range(0, table.num_rows, _DIGESTED_ROWS):
+        for column in table.slice(start, _DIGESTED_ROWS).columns:
+            # Copied together: a slice's buffers may begin anywhere.
+            texts = pa.concat_arrays(column.chunks).cast(pa.large_binary())
+            lengths = pc.fill_null(pc.binary_length(texts), -1)
+            digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+            digest.update(b"".join(texts.drop_null().to_pylist()))
     return digest.hexdigest()
 
 
 def write_manifest(folder: Folder, listed: Sequence[Listed]) -> None:
     """Put the listing as one Parquet file, whole or not at all."""
-    columns = {name: [getattr(row, name) for row in listed] for name in MANIFEST_SCHEMA.names}
     folder.make()
-    _put(folder, MANIFEST_NAME, pa.table(columns, schema=MANIFEST_SCHEMA))
+    _put(folder, MANIFEST_NAME, Listing.of(listed).table)
 
 
-def rows_to_do(manifest: pa.Table, ids: Sequence[str], attempts: Mapping[str, int]) -> pa.Table:
+def rows_to_do(manifest: pa.Table, ids: Texts | Sequence[str], attempts: Mapping[str, int]) -> pa.Table:
     """The manifest's rows that one start of a job has to do, with how often each was tried before.
 
     Args:
@@ -56,8 +55,11 @@ def rows_to_do(manifest: pa.Table, ids: Sequence[str], attempts: Mapping[str, in
         ids: of the rows to do.
         attempts: how often some of them were tried before.
     """
-    rows = manifest.filter(pc.is_in(manifest.column("id"), value_set=pa.array(ids, pa.string())))
-    tried = pa.array([attempts.get(id) for id in rows.column("id").to_pylist()], pa.int32())
+    wanted = ids.column if isinstance(ids, Texts) else pa.array(ids, pa.string())
+    rows = manifest.filter(pc.is_in(manifest.column("id"), value_set=wanted))
+    if not attempts:
+        return rows.append_column("attempts", pa.nulls(rows.num_rows, pa.int32()))
+    tried = pa.array([attempts.get(id) for id in Texts(rows.column("id"))], pa.int32())
     return rows.append_column("attempts", tried)
 
 

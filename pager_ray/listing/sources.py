@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
 from pager_ray.read import is_image_name
 from pager_ray.retrying import Retry
 from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
@@ -31,37 +32,28 @@ log = logging.getLogger(__name__)
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
 MAX_ID_LENGTH = 1024
+# Files named by several sources that are told one by one.
+_NAMED_TWICE = 10
 _COLUMNS = ("uri", "id", "scene")
+# Only URIs with one of these can have anything to mask.
+_MAY_BE_SECRET = "[@?]"
 _TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One input as listed: where it is, what to call it and what is known of it.
-
-    ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
-    what a dataset needs to find the ground truth; None for inputs without one.
-    """
-
-    uri: str
-    id: str
-    scene: str | None = None
-    error_class: str | None = None
-    message: str | None = None
-    sample: str | None = None
+# What sources are expanded to, before ids are settled. An input has an id that was given, or a path that one is derived
+# from. Names that are no UTF-8 come with their bad bytes written out, and without ``is_utf8``.
+_FOUND = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("given", pa.string()),
+        pa.field("relative", pa.string()),
+        pa.field("scene", pa.string()),
+        pa.field("is_utf8", pa.bool_(), nullable=False),
+    ]
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An input before ids are settled; ``candidates`` are its possible ids, shortest first."""
-
-    uri: str
-    candidates: tuple[str, ...]
-    given: bool = False
-    scene: str | None = None
-
-
-def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> list[Listed]:
+def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> Listing:
     """List every input that the sources name, each with a unique id.
 
     Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
@@ -71,8 +63,7 @@ def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> list[Listed]
     Raises:
         ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
     """
-    found: list[_Found] = []
-    discovered: set[str] = set()
+    found: list[pa.Table] = []
     retry = retry or Retry()
     for number, source in enumerate(uris):
         key = f"input.uris[{number}]"
@@ -81,22 +72,30 @@ def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> list[Listed]
                 f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
                 "profile, where no manifest can store them"
             )
-        expanded, _ = retry.call(partial(_expand_whole, source, key), f"listing {mask_uri(source)}")
-        for item, is_listed_row in expanded:
-            if not is_listed_row and item.uri in discovered:
-                log.info("%s is named twice by input.uris; it is processed once", mask_uri(item.uri))
-                continue
-            discovered.add(item.uri)
-            found.append(item)
-    return _settle_ids(found)
+        (table, is_listing), _ = retry.call(partial(_expand, source, key), f"listing {mask_uri(source)}")
+        found.append(table if is_listing or not found else _without(table, found))
+    return _settle_ids(pa.concat_tables(found) if found else _FOUND.empty_table())
 
 
-def _expand_whole(source: str, key: str) -> list[tuple[_Found, bool]]:
-    return list(_expand(source, key))
+def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
+    """A folder's or glob's files that no source before it named."""
+
+    def names(files: pa.Table) -> pa.ChunkedArray:
+        # A name whose bad bytes are written out is not the file that is really called so.
+        uri = files.column("uri")
+        return pc.if_else(files.column("is_utf8"), uri, pc.binary_join_element_wise("\0", uri, ""))
+
+    again = pc.is_in(names(table), value_set=names(pa.concat_tables(earlier)))
+    twice = Texts(table.column("uri").filter(again))
+    for uri in twice[:_NAMED_TWICE]:
+        log.info("%s is named twice by input.uris; it is processed once", mask_uri(uri))
+    if len(twice) > _NAMED_TWICE:
+        log.info("%d more are named twice", len(twice) - _NAMED_TWICE)
+    return table.filter(pc.invert(again))
 
 
-def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
-    """Yield what one source names, with whether it is a listing's row."""
+def _expand(source: str, key: str) -> tuple[pa.Table, bool]:
+    """What one source names, with whether it is a listing."""
     try:
         filesystem, path = fsspec.core.url_to_fs(source)
     except (ValueError, ImportError) as error:
@@ -106,17 +105,16 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
     try:
         if _is_glob(filesystem, path):
             prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
-            yield from ((item, False) for item in _discover(filesystem, filesystem.glob(path), prefix, key, source))
-        elif filesystem.isdir(path):
-            yield from ((item, False) for item in _discover(filesystem, filesystem.find(path), path, key, source))
-        elif path.lower().endswith(LISTING_SUFFIXES):
-            yield from ((item, True) for item in _read_listing(filesystem, path, key, source))
-        elif is_image_name(path):
+            return _discover(filesystem, filesystem.glob(path), prefix, key, source), False
+        if filesystem.isdir(path):
+            return _discover(filesystem, filesystem.find(path), path, key, source), False
+        if path.lower().endswith(LISTING_SUFFIXES):
+            return _read_listing(filesystem, path, key, source), True
+        if is_image_name(path):
             # A file that is not there becomes a reject when it is read, like any other row.
-            yield _derive(_uri(filesystem, path), posixpath.basename(path)), False
-        else:
-            problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
-            raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
+            return _files([_uri(filesystem, path)], [posixpath.basename(path)]), False
+        problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
+        raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
     except FileNotFoundError as error:
         raise ConfigError(f"{key}: {mask_uri(source)} does not exist; {_TAKES}") from error
     except PermissionError as error:
@@ -133,6 +131,9 @@ def _expand(source: str, key: str) -> Iterator[tuple[_Found, bool]]:
             f"{key}: {mask_uri(source)} cannot be listed ({error_reason(error)}); check its store, then run the same "
             "command again"
         ) from error
+    finally:
+        # What a client remembers of every object is many times what is kept of it here.
+        filesystem.invalidate_cache()
 
 
 def _is_glob(filesystem: Any, path: str) -> bool:
@@ -146,20 +147,30 @@ def _is_glob(filesystem: Any, path: str) -> bool:
         return True
 
 
-def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> Iterator[_Found]:
-    images = [path for path in sorted(paths) if is_image_name(path)]
+def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> pa.Table:
+    images = sorted(path for path in paths if is_image_name(path))
     if not images:
         raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({len(paths)} other files); {_TAKES}")
     if len(images) < len(paths):
         log.info("%s: %d files that are no images are left out", mask_uri(source), len(paths) - len(images))
-    for path in images:
-        yield _derive(_uri(filesystem, path), posixpath.relpath(path, root or "/"))
+    inside = f"{root.rstrip('/')}/"
+    relatives = [
+        path[len(inside) :] if path.startswith(inside) else posixpath.relpath(path, root or "/") for path in images
+    ]
+    return _files([_uri(filesystem, path) for path in images], relatives)
 
 
-def _derive(uri: str, relative: str, scene: str | None = None) -> _Found:
-    whole = mask_uri(uri).split("://", 1)[-1].lstrip("/")
-    candidates = (posixpath.splitext(relative)[0], relative, whole)
-    return _Found(uri, tuple(_escaped(candidate) for candidate in candidates), scene=scene)
+def _files(uris: Sequence[str], relatives: Sequence[str]) -> pa.Table:
+    """Inputs that get their ids from their paths."""
+    escaped = [_escaped(uri) for uri in uris]
+    columns = {
+        "uri": escaped,
+        "given": pa.nulls(len(uris), pa.string()),
+        "relative": [_escaped(relative) for relative in relatives],
+        "scene": pa.nulls(len(uris), pa.string()),
+        "is_utf8": [uri == text for uri, text in zip(uris, escaped, strict=True)],
+    }
+    return pa.table(columns, schema=_FOUND)
 
 
 def _escaped(text: str) -> str:
@@ -171,33 +182,87 @@ def _uri(filesystem: Any, path: str) -> str:
     return path if isinstance(filesystem, LocalFileSystem) else filesystem.unstrip_protocol(path)
 
 
-def _read_listing(filesystem: Any, path: str, key: str, source: str) -> Iterator[_Found]:
-    columns = _listing_columns(filesystem, path, key, source)
+def _read_listing(filesystem: Any, path: str, key: str, source: str) -> pa.Table:
+    uri, given, scene = _listing_columns(filesystem, path, key, source)
     scheme, separator, place = _uri(filesystem, path).rpartition("://")
-    folder = posixpath.dirname(place)
-    for number, (uri, given, scene) in enumerate(zip(*columns, strict=True), start=1):
-        where = f"{key}: {mask_uri(source)} row {number}"
-        if not uri:
-            raise ConfigError(f"{where} has no uri; give every row one")
-        if scene not in (None, "", *SCENES):
-            raise ConfigError(f"{where}: scene is {scene!r}; takes indoor, outdoor or nothing")
-        if carries_secret(uri):
-            raise ConfigError(
-                f"{where}: the URI carries credentials; give them through the environment or a profile, where no "
-                "manifest can store them"
-            )
-        is_absolute = "://" in uri or uri.startswith("/")
-        full = uri if is_absolute else scheme + separator + posixpath.normpath(posixpath.join(folder, uri))
-        scene = scene or None
-        if given:
-            if len(given) > MAX_ID_LENGTH or not given.isprintable():
-                raise ConfigError(f"{where}: id takes up to {MAX_ID_LENGTH} printable characters, got {given[:40]!r}")
-            yield _Found(full, (given,), given=True, scene=scene)
-        else:
-            yield _derive(full, posixpath.basename(uri) if is_absolute else posixpath.normpath(uri), scene)
+    _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
+    given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
+    is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))
+    inside = _normal_paths(uri, is_absolute)
+    folder = posixpath.normpath(posixpath.dirname(place)) if posixpath.dirname(place) else ""
+    prefix = scheme + separator + (folder if not folder or folder.endswith("/") else f"{folder}/")
+    full = pc.if_else(is_absolute, uri, pc.binary_join_element_wise(prefix, inside, ""))
+    # Only these still have to be joined with the folder's own name: ".", ".." and what begins with it.
+    climbs = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(inside, r"^\.(\.(/|$)|$)"))
+    if pc.any(climbs).as_py():
+        joined = [
+            scheme + separator + posixpath.normpath(posixpath.join(folder, inner)) if climbs_out else whole
+            for inner, climbs_out, whole in zip(Texts(inside), climbs.to_pylist(), Texts(full), strict=True)
+        ]
+        full = pa.chunked_array([pa.array(joined, pa.string())])
+    relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
+    relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
+    is_utf8 = pa.chunked_array([pa.array(np.ones(len(uri), dtype=bool))])
+    return pa.table([full, given, relative, scene, is_utf8], schema=_FOUND)
 
 
-def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[list[str | None]]:
+def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The relative paths of a listing without ``.``, ``..`` and doubled slashes."""
+    odd = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(uri, r"(^|/)\.{1,2}(/|$)|//|/$"))
+    if not pc.any(odd).as_py():
+        return uri
+    paths = [
+        posixpath.normpath(path) if is_odd else path for path, is_odd in zip(Texts(uri), odd.to_pylist(), strict=True)
+    ]
+    return pa.chunked_array([pa.array(paths, pa.string())])
+
+
+def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedArray, where: str) -> None:
+    """Refuse a listing for its first row that cannot be understood.
+
+    Columns are looked at as a whole; what Python alone can judge is asked of the few rows that may be odd.
+    """
+    has_no_uri = pc.fill_null(pc.equal(uri, ""), True)
+    has_no_scene = pc.invert(pc.is_in(scene, value_set=pa.array([None, "", *SCENES])))
+    may_be_secret = pc.fill_null(pc.match_substring_regex(uri, _MAY_BE_SECRET), False)
+    may_be_odd = pc.or_(pc.invert(pc.string_is_ascii(given)), pc.invert(pc.utf8_is_printable(given)))
+    is_odd = pc.fill_null(pc.or_(may_be_odd, pc.greater(pc.utf8_length(given), MAX_ID_LENGTH)), False)
+    wrong = [
+        *_first(has_no_uri, lambda _: True, uri),
+        *_first(has_no_scene, lambda _: True, scene),
+        *_first(may_be_secret, carries_secret, uri),
+        *_first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
+    ]
+    rows = [row for row, _ in wrong]
+    if all(row is None for row in rows):
+        return
+    row = min(row for row in rows if row is not None)
+    check = rows.index(row)
+    value = wrong[check][1]
+    row_name = f"{where} row {row + 1}"
+    raise ConfigError(
+        (
+            f"{row_name} has no uri; give every row one",
+            f"{row_name}: scene is {value!r}; takes indoor, outdoor or nothing",
+            f"{row_name}: the URI carries credentials; give them through the environment or a profile, where no "
+            "manifest can store them",
+            f"{row_name}: id takes up to {MAX_ID_LENGTH} printable characters, got {str(value)[:40]!r}",
+        )[check]
+    )
+
+
+def _first(
+    may_be: pa.ChunkedArray, is_wrong: Callable[[str], bool], column: pa.ChunkedArray
+) -> list[tuple[int | None, str | None]]:
+    """Place and value of the first row that is wrong among those that may be, as a list of one."""
+    for place in np.flatnonzero(may_be.to_numpy()):
+        value = column[int(place)].as_py()
+        if is_wrong(value):
+            return [(int(place), value)]
+    return [(None, None)]
+
+
+def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[pa.ChunkedArray]:
     """The uri, id and scene columns of a listing, as text."""
 
     def unreadable(error: Exception) -> ConfigError:
@@ -231,10 +296,16 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
             raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column; keep one")
         if table.num_rows == 0:
             raise ConfigError(f"{key}: {mask_uri(source)} lists nothing; give it a row per image")
-        return [
-            table.column(name).cast(pa.string()).to_pylist() if name in names else [None] * table.num_rows
+        columns = [
+            table.column(name).cast(pa.string())
+            if name in names
+            else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
             for name in _COLUMNS
         ]
+        for column in columns:
+            # Parquet files may hold bytes that are no UTF-8 in columns of text.
+            column.validate(full=True)
+        return columns
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise unreadable(error) from error
     except OSError as error:
@@ -244,36 +315,113 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
         raise
 
 
-def _settle_ids(found: list[_Found]) -> list[Listed]:
+def _settle_ids(found: pa.Table) -> Listing:
     """Give every input a unique id; see the module's text for the rule."""
-    given = Counter(item.candidates[0] for item in found if item.given)
-    levels = [Counter(item.candidates[level] for item in found if not item.given) for level in range(3)]
+    uri = found.column("uri")
+    chosen = _chosen_ids(found)
+    taken, owner = _taken(chosen)
+    spare_ids, messages = _spare_ids(chosen, taken, owner, uri)
+    is_taken = np.zeros(len(chosen), dtype=bool)
+    is_taken[taken] = True
+    chosen = _replaced(chosen, is_taken, spare_ids)
+    classes = pc.if_else(pa.array(is_taken), "duplicate_id", pa.scalar(None, pa.string()))
+    texts = _replaced(pa.chunked_array([pa.nulls(len(chosen), pa.string())]), is_taken, messages)
+    is_bad = ~found.column("is_utf8").to_numpy()
+    if is_bad.any():
+        names = Texts(uri.filter(pa.array(is_bad)))
+        bad = [f"{mask_uri(name)}: the name is not UTF-8 and cannot be stored; rename the file" for name in names]
+        classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
+        texts = _replaced(texts, is_bad, bad)
+    samples = pa.nulls(len(chosen), pa.string())
+    return Listing(pa.table([chosen, uri, found.column("scene"), classes, texts, samples], schema=MANIFEST_SCHEMA))
 
-    def choose(item: _Found) -> str:
-        if item.given:
-            return item.candidates[0]
-        for candidate, counts in zip(item.candidates, levels, strict=True):
-            if counts[candidate] == 1 and candidate not in given:
-                return candidate
-        return item.candidates[-1]
 
-    chosen = [choose(item) for item in found]
-    reserved = set(chosen)
-    owners: dict[str, str] = {}
-    listed = []
-    for item, name in zip(found, chosen, strict=True):
-        row = Listed(_escaped(item.uri), name, item.scene)
-        if name in owners:
-            copy = 2
-            while (spare := f"{name}~{copy}") in reserved:
-                copy += 1
-            reserved.add(spare)
-            message = f"id {name!r} is already taken by {mask_uri(owners[name])}; give every row an id of its own"
-            row = replace(row, id=spare, error_class="duplicate_id", message=message)
-        else:
-            owners[name] = row.uri
-        if row.uri != item.uri:
-            message = f"{mask_uri(row.uri)}: the name is not UTF-8 and cannot be stored; rename the file"
-            row = replace(row, error_class="bad_name", message=message)
-        listed.append(row)
-    return listed
+def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
+    """The given ids, and for other inputs the shortest candidate that is nobody else's."""
+    given = found.column("given")
+    is_given = pc.is_valid(given)
+    if pc.all(is_given).as_py():
+        return given
+    derived = found.filter(pc.invert(is_given))
+    reserved = given.drop_null()
+    chosen, waiting = None, np.ones(derived.num_rows, dtype=bool)
+    for candidates in _candidates(derived):
+        fits = waiting & _is_unique(candidates)
+        if len(reserved):
+            fits &= ~pc.is_in(candidates, value_set=reserved).to_numpy()
+        chosen = candidates if chosen is None else pc.if_else(pa.array(waiting), candidates, chosen)
+        waiting &= ~fits
+        if not waiting.any():
+            break
+    assert chosen is not None
+    if len(derived) == len(found):
+        return chosen
+    return _replaced(given, ~is_given.to_numpy(), chosen)
+
+
+def _candidates(derived: pa.Table) -> Iterator[pa.ChunkedArray]:
+    """Possible ids of inputs without one, shortest first: without extension, with it, the whole path."""
+    relative = derived.column("relative")
+    # As posixpath.splitext: dots that a name begins with are no extension's.
+    yield pc.replace_substring_regex(relative, r"([^/.][^/]*)\.[^/.]*$", r"\1")
+    yield relative
+    uri = derived.column("uri")
+    may_be_secret = pc.match_substring_regex(uri, _MAY_BE_SECRET)
+    masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
+    uri = _replaced(uri, may_be_secret.to_numpy(), masked)
+    yield pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
+
+
+def _codes(texts: pa.ChunkedArray) -> np.ndarray:
+    """A number per text, equal for equal ones, from 0 on."""
+    return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy() if len(texts) else np.zeros(0, dtype=int)
+
+
+def _is_unique(texts: pa.ChunkedArray) -> np.ndarray:
+    codes = _codes(texts)
+    return np.asarray(np.bincount(codes)[codes] == 1) if len(codes) else np.zeros(0, dtype=bool)
+
+
+def _taken(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the ids that an earlier input has, and those inputs' places."""
+    codes = _codes(ids)
+    first = np.empty(codes.max() + 1 if len(codes) else 0, dtype=np.int64)
+    # Backwards: the earliest place is the one that stays.
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    taken = np.flatnonzero(first[codes] != np.arange(len(codes)))
+    return taken, first[codes[taken]]
+
+
+def _spare_ids(
+    ids: pa.ChunkedArray, taken: np.ndarray, owner: np.ndarray, uri: pa.ChunkedArray
+) -> tuple[list[str], list[str]]:
+    """Ids of their own for inputs whose id is taken, and why they are rejects."""
+    if not len(taken):
+        return [], []
+    # Only these can be in a spare id's way.
+    reserved = set(ids.filter(pc.match_substring(ids, "~")).to_pylist())
+    next_copy: dict[str, int] = {}
+    spares, messages = [], []
+    for place, first in zip(taken.tolist(), owner.tolist(), strict=True):
+        name = ids[place].as_py()
+        copy = next_copy.get(name, 2)
+        while (spare := f"{name}~{copy}") in reserved:
+            copy += 1
+        next_copy[name] = copy + 1
+        reserved.add(spare)
+        spares.append(spare)
+        owner_uri = mask_uri(uri[first].as_py())
+        messages.append(f"id {name!r} is already taken by {owner_uri}; give every row an id of its own")
+    return spares, messages
+
+
+def _replaced(texts: pa.ChunkedArray, mask: np.ndarray, by: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts with those under the mask replaced by others, in order."""
+    if not mask.any():
+        return texts
+    others = by if isinstance(by, pa.ChunkedArray) else pa.chunked_array([pa.array(by, pa.string())])
+    # In one gather from both, one behind the other.
+    places = np.arange(len(texts))
+    places[mask] = len(texts) + np.arange(len(others))
+    both = pa.chunked_array([*texts.chunks, *others.chunks], pa.string())
+    return both.take(pa.array(places))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pager_ray.model.architecture import Architecture
-from pager_ray.model.layers import Conv2d, ConvTranspose2d, LayerNorm
+from pager_ray.model.layers import Conv2d, ConvTranspose2d, LayerNorm, TokenConv2d
 from pager_ray.model.spherical_padding import Borders, SphericalPadding
 
 if TYPE_CHECKING:
@@ -158,10 +158,14 @@ class FusionBlock(nn.Module):
     def forward(
         self, coarse: Float[Tensor, "b6 c n n"], lateral: Float[Tensor, "b6 c n n"] | None = None
     ) -> Float[Tensor, "b6 c m m"]:
-        """Fuse; without a lateral the coarse map is refined alone."""
+        """Fuse; without a lateral the coarse map is refined alone.
+
+        The 1×1 convolution comes before the resizing, where there are fewer pixels: a weighted mean of pixels, it makes
+        no difference to the values on which side of it a product per pixel stands.
+        """
         if self.resConfUnit1 is not None and lateral is not None:
             coarse = coarse + self.resConfUnit1(lateral)
-        return self.out_conv(self.resizing(self.resConfUnit2(coarse)))
+        return self.resizing(self.out_conv(self.resConfUnit2(coarse)))
 
 
 class Reassembly(nn.Module):
@@ -179,7 +183,7 @@ class Reassembly(nn.Module):
         width = 2 * architecture.backbone.embed_dim
         self.grid = grid
         self.norm = LayerNorm(width)
-        self.projects = nn.ModuleList(Conv2d(width, c, 1) for c in channels)
+        self.projects = nn.ModuleList(TokenConv2d(width, c) for c in channels)
         self.resize_layers = nn.ModuleList(
             [
                 ConvTranspose2d(channels[0], channels[0], 4, stride=4),
@@ -194,8 +198,8 @@ class Reassembly(nn.Module):
         """Project each level and resize it to its place in the pyramid, fine to coarse."""
         maps = []
         for tokens, project, uv, to_level in zip(levels, self.projects, self.level_uv, self.resize_layers, strict=True):
-            image = self.norm(tokens).unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
-            maps.append(to_level(uv(project(image))))
+            image = project(self.norm(tokens)).unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+            maps.append(to_level(uv(image)))
         return maps
 
 

@@ -33,6 +33,17 @@ class Conv2d(nn.Conv2d):
         return super().forward(x.to(self.weight.dtype))
 
 
+class TokenConv2d(nn.Conv2d):
+    """A 1×1 convolution by its weight's shape, run on tokens as the matrix product that it is."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, x: Float[Tensor, "n p i"]) -> Float[Tensor, "n p o"]:
+        """Cast to the weight's dtype and multiply."""
+        return F.linear(x.to(self.weight.dtype), self.weight.flatten(1), self.bias)
+
+
 class ConvTranspose2d(nn.ConvTranspose2d):
     """Transposed convolution in the dtype of its weight."""
 
@@ -56,9 +67,9 @@ class LayerScale(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Float[Tensor, "*rows d"]) -> Float32[Tensor, "*rows d"]:
-        """Scale; float32 because gamma is."""
-        return x * self.gamma
+    def forward(self, stream: Float32[Tensor, "*rows d"], x: Float[Tensor, "*rows d"]) -> Float32[Tensor, "*rows d"]:
+        """Add the scaled branch to the stream in one pass; float32 because stream and gamma are."""
+        return torch.addcmul(stream, x, self.gamma)
 
 
 class RotaryTable(nn.Module):
@@ -89,7 +100,10 @@ class RotaryTable(nn.Module):
     def forward(self, x: Float[Tensor, "b h t d"]) -> Float32[Tensor, "b h t d"]:
         """Rotate queries or keys by their tokens' positions."""
         first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
-        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
+        turned = (
+            torch.addcmul(first * self.cos, second, self.sin, value=-1),
+            torch.addcmul(second * self.cos, first, self.sin),
+        )
         return torch.stack(turned, dim=-2).flatten(-3)
 
 
@@ -171,5 +185,5 @@ class Block(nn.Module):
 
     def forward(self, x: Float32[Tensor, "b t d"], rope: RotaryTable | None = None) -> Float32[Tensor, "b t d"]:
         """Add attention, then the feed-forward part."""
-        x = x + self.ls1(self.attn(self.norm1(x), rope))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.attn(self.norm1(x), rope))
+        return self.ls2(x, self.mlp(self.norm2(x)))

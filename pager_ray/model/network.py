@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from pager_ray.model.architecture import DENSE_HEADS, FACES, SCALE_HEADS, Architecture
+from pager_ray.model.architecture import DENSE_HEADS, FACES, Architecture
 from pager_ray.model.backbone import Backbone
 from pager_ray.model.camera_token import CameraTokenEncoder, face_poses
 from pager_ray.model.dense_head import DenseHead, DenseMaps, confidence
@@ -18,7 +18,7 @@ from pager_ray.model.spherical_padding import Borders
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float, Float32
+    from jaxtyping import Bool, Float, Float32
     from torch import Tensor
 
 CAMERA_ENCODER = "model.cam_enc"
@@ -77,17 +77,28 @@ class PagerNetwork(nn.Module):
         if self.camera_tokens is None:
             self.encode_cameras()
         self.backbone.freeze_positions()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                # The heads' maps have this layout; weights in another one would be reordered in every call.
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         self.requires_grad_(False)
         self.eval()
 
     def forward(
-        self, faces: Float[Tensor, "b 6 3 s s"], scale_heads: Sequence[str | None]
+        self,
+        faces: Float[Tensor, "b 6 3 s s"],
+        scale_heads: tuple[str, ...] = (),
+        outdoor: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Float32[Tensor, "b *any"]]:
         """Predict every output of the checkpoint.
 
+        Nothing here waits for the device or has a shape that depends on values: for one number of panoramas and one
+        choice of ``scale_heads`` the same kernels run, and a compiler sees one graph.
+
         Args:
             faces: ImageNet-normalised RGB in face order F, R, B, L, U, D.
-            scale_heads: the scale head that runs for each panorama; None for all of them runs none.
+            scale_heads: the scale heads that run, on all panoramas; none for no scale.
+            outdoor: where both run, which panoramas take the outdoor one's scale.
         """
         levels = self.backbone(faces, self.camera_tokens)
         dense = {name: self.head(name)(levels) for name in DENSE_HEADS if name in self.architecture.modalities}
@@ -102,45 +113,38 @@ class PagerNetwork(nn.Module):
             elif name == "sky":
                 outputs["sky"] = self.head("sky")(levels, dense["depth"].trunk)
         outputs = {name: value.unflatten(0, (-1, FACES)) for name, value in outputs.items()}
-        if any(scale_heads):
-            scale = self._scale(levels, dense["depth"], scale_heads)
-            outputs["log_scale"] = scale.log_scale
-            outputs["scale_log_metric_field"] = scale.log_metric
-            outputs["scale_log_metric_conf"] = scale.log_metric_confidence
+        if scale_heads:
+            outputs |= self._scale(levels, dense["depth"], scale_heads, outdoor)
         return outputs
 
     def _scale(
-        self, levels: Sequence[Float32[Tensor, "b6 p d2"]], depth: DenseMaps, scale_heads: Sequence[str | None]
-    ) -> Scale:
-        """Run each scale head on its panoramas and put the results back in order."""
+        self,
+        levels: Sequence[Float32[Tensor, "b6 p d2"]],
+        depth: DenseMaps,
+        scale_heads: tuple[str, ...],
+        outdoor: Bool[Tensor, " b"] | None,
+    ) -> dict[str, Float32[Tensor, "b *any"]]:
+        """Run the scale heads and take each panorama's from its own; with two, also say how far they are apart."""
         log_depth = depth.values[:, :1]
-        routes = {name: [row for row, head in enumerate(scale_heads) if head == name] for name in SCALE_HEADS}
-        routes = {name: rows for name, rows in routes.items() if rows}
-        parts = {
-            name: self.head(name)(
-                [_rows(level, rows) for level in levels],
-                [_rows(fused, rows) for fused in depth.fused],
-                _rows(log_depth, rows),
+        scales: dict[str, Scale] = {name: self.head(name)(levels, depth.fused, log_depth) for name in scale_heads}
+        scale = scales[scale_heads[0]]
+        outputs = {}
+        if outdoor is not None:
+            indoor, outside = scales["scale_indoor"], scales["scale_outdoor"]
+            scale = Scale(
+                *(
+                    torch.where(outdoor.view(-1, *[1] * (b.ndim - 1)), b, a)
+                    for a, b in zip(indoor, outside, strict=True)
+                )
             )
-            for name, rows in routes.items()
-        }
-        if len(parts) == 1:
-            return next(iter(parts.values()))
-        origin = {row: (name, place) for name, rows in routes.items() for place, row in enumerate(rows)}
-        ordered = [origin[row] for row in range(len(scale_heads))]
-        return Scale(
-            *(torch.stack([parts[name][i][place] for name, place in ordered]) for i in range(len(Scale._fields)))
-        )
+            outputs["scale_disagreement"] = (indoor.log_scale - outside.log_scale).abs()
+        outputs["log_scale"] = scale.log_scale
+        outputs["scale_log_metric_field"] = scale.log_metric
+        outputs["scale_log_metric_conf"] = scale.log_metric_confidence
+        return outputs
 
 
 def _build_head(name: str, architecture: Architecture, borders: Borders) -> nn.Module:
     if name in DENSE_HEADS:
         return DenseHead(name, architecture, borders)
     return SkyHead(architecture, borders) if name == "sky" else ScaleHead(architecture, borders)
-
-
-def _rows(x: Float[Tensor, "b6 *rest"], panoramas: Sequence[int]) -> Float[Tensor, "r6 *rest"]:
-    """Pick panoramas by host-known numbers: slices, so that no index tensor has to travel to the device."""
-    if len(panoramas) * FACES == x.shape[0]:
-        return x
-    return torch.cat([x[FACES * row : FACES * (row + 1)] for row in panoramas])

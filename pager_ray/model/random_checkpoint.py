@@ -1,7 +1,7 @@
 """Untrained checkpoints in the released format, for tests, benchmarks and trying the job without the weights.
 
-``python -m pager_ray.model.random_checkpoint OUT --preset da3-giant|tiny`` writes one. Its predictions mean nothing,
-but they are finite, vary over the image and lie in a room's range of depths.
+``python -m pager_ray.model.random_checkpoint OUT --preset da3-giant|mid|tiny`` writes one. Its predictions mean
+nothing, but they are finite, vary over the image and lie in a room's range of depths.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.model.architecture import MODALITIES, PRESETS, Architecture, parse_architecture
 from pager_ray.model.checkpoint import CONFIG, WEIGHTS
 from pager_ray.model.dense_head import DENSE_CHANNELS
 from pager_ray.model.network import PagerNetwork
+from pager_ray.model.weights import parameter_dtypes
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -41,6 +43,24 @@ TINY: dict[str, Any] = {
     },
     "head": {"features": 16, "out_channels": [8, 16, 32, 32]},
 }
+
+MID: dict[str, Any] = {
+    "face_size": 252,
+    "pretrained_model_name": "custom",
+    "backbone": {
+        "embed_dim": 384,
+        "depth": 16,
+        "num_heads": 6,
+        "out_layers": [7, 11, 13, 15],
+        "alt_start": 5,
+        "qknorm_start": 5,
+        "rope_start": 5,
+    },
+    "head": {"features": 96, "out_channels": [96, 192, 384, 384]},
+}
+"""The proportions of ``da3-giant`` at a size that two CPU threads run in seconds, for measuring there."""
+
+_CUSTOM = {"tiny": TINY, "mid": MID}
 
 _DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _CHUNK_NUMBERS = 4 << 20
@@ -72,7 +92,7 @@ def write_random_checkpoint(
 
     Args:
         folder: is created; files in it are replaced.
-        config: the content of a ``config.yaml``, or a preset: ``tiny`` (0.6 M parameters) or ``da3-giant``.
+        config: the content of a ``config.yaml``, or a preset: ``tiny`` (0.6 M parameters), ``mid`` or ``da3-giant``.
         modalities: the heads; all five where neither this nor the configuration names them.
         face_size: face side in pixels, where not the configuration's.
         seed: of the random numbers.
@@ -81,15 +101,9 @@ def write_random_checkpoint(
     Raises:
         CheckpointError: the configuration describes no network, or the folder cannot be written.
     """
-    values = _preset_config(config) if isinstance(config, str) else dict(config)
-    values = {"modalities": list(MODALITIES)} | values
-    if modalities is not None:
-        values["modalities"] = list(modalities)
-    if face_size is not None:
-        values["face_size"] = face_size
     if dtype not in _DTYPE_NAMES:
         raise CheckpointError(f"dtype: takes {', '.join(map(str, _DTYPE_NAMES))}, got {dtype}")
-    architecture = parse_architecture(values, where="configuration of a random checkpoint")
+    architecture = random_architecture(config, modalities=modalities, face_size=face_size)
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -103,11 +117,59 @@ def write_random_checkpoint(
     return target
 
 
+def random_architecture(
+    config: Mapping[str, Any] | str, *, modalities: Sequence[str] | None = None, face_size: int | None = None
+) -> Architecture:
+    """The network of an untrained checkpoint; arguments as for :func:`write_random_checkpoint`.
+
+    Raises:
+        CheckpointError: the configuration describes no network.
+    """
+    values = _preset_config(config) if isinstance(config, str) else dict(config)
+    values = {"modalities": list(MODALITIES)} | values
+    if modalities is not None:
+        values["modalities"] = list(modalities)
+    if face_size is not None:
+        values["face_size"] = face_size
+    return parse_architecture(values, where="configuration of a random checkpoint")
+
+
+def random_network(
+    architecture: Architecture,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> PagerNetwork:
+    """Build a network with random weights on a device, without a file; the camera encoder is still in it.
+
+    Args:
+        architecture: what to build.
+        device: where the numbers are drawn and stay; each kind of device draws its own.
+        dtype: of matrix and convolution weights; the same seed gives the same numbers, rounded.
+        seed: of the random numbers.
+    """
+    with torch.device("meta"):
+        network = PagerNetwork(architecture)
+    generator = torch.Generator(device).manual_seed(seed)
+    dtypes = parameter_dtypes(network, dtype)
+    for key, value in network.state_dict().items():
+        shape = tuple(value.shape)
+        mean, std = _distribution(key, shape)
+        numbers = torch.randn(math.prod(shape), generator=generator, device=device).mul_(std).add_(mean)
+        module, _, name = key.rpartition(".")
+        if module.endswith(_OUTPUT_LAYER):
+            numbers = _centre_output(key, shape, numbers).to(device)
+        parameter = nn.Parameter(numbers.view(shape).to(dtypes[key]), requires_grad=False)
+        setattr(network.get_submodule(module), name, parameter)
+    return network.to(device)
+
+
 def _preset_config(name: str) -> dict[str, Any]:
-    if name == "tiny":
-        return dict(TINY)
+    if name in _CUSTOM:
+        return dict(_CUSTOM[name])
     if name not in PRESETS:
-        raise CheckpointError(f"unknown preset {name!r}; known are tiny, {', '.join(sorted(PRESETS))}")
+        raise CheckpointError(f"unknown preset {name!r}; known are {', '.join([*_CUSTOM, *sorted(PRESETS)])}")
     return {"pretrained_model_name": name}
 
 
@@ -175,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Write an untrained PaGeR checkpoint: its predictions mean nothing.",
     )
     parser.add_argument("out", type=Path, help="folder to write model.safetensors and config.yaml to")
-    parser.add_argument("--preset", default="tiny", choices=["tiny", *sorted(PRESETS)])
+    parser.add_argument("--preset", default="tiny", choices=[*_CUSTOM, *sorted(PRESETS)])
     parser.add_argument("--modalities", nargs="+", choices=MODALITIES, help="the heads (default: all five)")
-    parser.add_argument("--face-size", type=int, help="face side in pixels (default: 56 for tiny, else 504)")
+    parser.add_argument("--face-size", type=int, help="face side in pixels (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:

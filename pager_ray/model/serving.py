@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +12,13 @@ import torch
 from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.model.architecture import FACES, SCENES, Architecture
 from pager_ray.model.checkpoint import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.model.compiled import GraphReplay
+from pager_ray.model.low_precision import LOW_PRECISIONS, check_low_precision, quantise_product
 from pager_ray.model.network import PagerNetwork
 from pager_ray.model.weights import load_network
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
+    from jaxtyping import Bool, Float, Float32
     from torch import Tensor
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -28,7 +31,7 @@ class PagerModel:
         network: the module, in inference mode.
         identity: where the weights come from: name, revision, files, licence.
         device: where it runs.
-        precision: dtype of matrix and convolution weights, by name.
+        precision: dtype of matrix and convolution weights, by name; ``int8`` or ``fp8`` of the backbone's products.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class PagerModel:
         self.identity = identity
         self.device = device
         self.precision = precision
+        self._forward: Callable[..., dict[str, Tensor]] = network
 
     @property
     def architecture(self) -> Architecture:
@@ -51,7 +55,11 @@ class PagerModel:
 
     @torch.no_grad()
     def __call__(
-        self, faces: Float[Tensor, "b 6 3 s s"], scene: Sequence[str | None] | None = None
+        self,
+        faces: Float[Tensor, "b 6 3 s s"],
+        scene: Sequence[str | None] | None = None,
+        *,
+        outdoor: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Float32[Tensor, "b *any"]]:
         """Predict a batch of panoramas.
 
@@ -61,6 +69,8 @@ class PagerModel:
             scene: ``indoor`` or ``outdoor`` per panorama, which picks the scale head of a checkpoint with two. None
                 runs neither, and there is no scale. A checkpoint with one scale head always runs it, and entries may be
                 None there.
+            outdoor: in place of ``scene``, for a checkpoint with two scale heads and scenes that only the device knows:
+                a tensor on the model's device. Both heads run, and nothing waits for the device.
 
         Returns:
             Float32 tensors, only what the checkpoint's heads give:
@@ -71,7 +81,8 @@ class PagerModel:
             - ``sky`` (B, 6, 1, S, S): logits.
             - ``log_scale`` (B, 1): log of metric over scale-invariant depth; ``scale_log_metric_field`` and
               ``scale_log_metric_conf`` (B, 6, 1, S//f, S//f): log metric z-depth and its confidence, of the scale head
-              that ran for the panorama.
+              that counts for the panorama; where both ran (scenes differ, or ``outdoor``), ``scale_disagreement``
+              (B, 1) is the distance between their log scales.
 
         Raises:
             ShapeError: faces or scene do not have the documented shape or values.
@@ -81,10 +92,46 @@ class PagerModel:
             raise ShapeError(f"faces: takes (B, 6, 3, {size}, {size}) with B ≥ 1, got {tuple(faces.shape)}")
         if not faces.is_floating_point():
             raise ShapeError(f"faces: takes normalised floating values, got {faces.dtype}")
-        return self.network(faces.to(self.device), self._route(scene, faces.shape[0]))
+        heads, outdoor = self._route(scene, outdoor, faces.shape[0])
+        outputs: dict[str, Tensor] = self._forward(faces.to(self.device), heads, outdoor)
+        return outputs
 
-    def _route(self, scene: Sequence[str | None] | None, panoramas: int) -> list[str | None]:
-        """Name each panorama's scale head."""
+    def compile(self, mode: str | None = None, *, backend: str = "inductor") -> PagerModel:
+        """Let torch compile the network at its first call for each number of panoramas; returns the model itself.
+
+        Takes minutes once per number of panoramas and choice of scale heads; results agree to rounding.
+
+        Args:
+            mode: of ``torch.compile``, like ``backend``.
+        """
+        self._forward = torch.compile(self.network, mode=mode, backend=backend, fullgraph=True, dynamic=False)
+        return self
+
+    def replay(self) -> PagerModel:
+        """Replay the forward pass as a CUDA graph, which takes a GPU less time to start; returns the model itself.
+
+        It is recorded at the first call for each number of panoramas and choice of scale heads; after :meth:`compile`,
+        the compiled one.
+
+        Raises:
+            ConfigError: the model is on no CUDA device.
+        """
+        if self.device.type != "cuda":
+            raise ConfigError(f"replay: takes a model on a CUDA device, got {self.device}; call it without")
+        self._forward = GraphReplay(self._forward)
+        return self
+
+    def _route(
+        self, scene: Sequence[str | None] | None, outdoor: Tensor | None, panoramas: int
+    ) -> tuple[tuple[str, ...], Tensor | None]:
+        """Name the scale heads that run and, with two, the panoramas that take the outdoor one's scale."""
+        if outdoor is not None:
+            if scene is not None or not self.has_two_scales or outdoor.shape != (panoramas,):
+                raise ShapeError(
+                    f"outdoor: takes one truth value per panorama ({panoramas}), without scene, of a checkpoint with "
+                    f"two scale heads; got {tuple(outdoor.shape)}"
+                )
+            return self.architecture.scale_heads, outdoor
         if scene is not None:
             if isinstance(scene, str) or len(scene) != panoramas:
                 raise ShapeError(f"scene: takes one entry per panorama ({panoramas}), got {scene!r}")
@@ -93,11 +140,17 @@ class PagerModel:
             if wrong:
                 raise ShapeError(f"scene: takes {' or '.join(SCENES)}, got {', '.join(wrong)}")
         heads = self.architecture.scale_heads
-        if len(heads) == 1:
-            return [heads[0]] * panoramas
-        if not heads or scene is None:
-            return [None] * panoramas
-        return [f"scale_{value}" for value in scene]
+        if len(heads) < 2 or scene is None:
+            return (heads if len(heads) == 1 else ()), None
+        if len(set(scene)) == 1:
+            return (f"scale_{scene[0]}",), None
+        return heads, flags_on(self.device, [value == "outdoor" for value in scene])
+
+
+def flags_on(device: torch.device, values: Sequence[bool]) -> Bool[Tensor, " b"]:
+    """Truth values on a device, without waiting for it: from ordinary memory a copy would."""
+    flags = torch.tensor(values)
+    return flags.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else flags.to(device)
 
 
 def load_model(
@@ -113,20 +166,29 @@ def load_model(
         source: alias, Hub id, local folder or fsspec URL; see :func:`resolve_checkpoint`.
         device: a torch device; ``auto`` is CUDA where there is one, else the CPU.
         precision: ``float32``, ``float16`` or ``bfloat16`` for matrix products and convolutions; ``auto`` is float16 on
-            CUDA and float32 on the CPU. Normalisation, residual stream and outputs are float32 in all of them.
+            CUDA and float32 on the CPU. Normalisation, residual stream and outputs are float32 in all of them. With
+            ``int8`` or ``fp8`` the backbone's matrix products take 8-bit numbers, which costs accuracy, and all else is
+            as with ``auto``; see :mod:`pager_ray.model.low_precision`.
         revision: branch, tag or commit of a Hub repository.
 
     Raises:
         CheckpointError: the checkpoint cannot be found or read, or does not fit its configuration.
-        ConfigError: unknown device or precision.
+        ConfigError: unknown device or precision, or a precision that the device does not have.
     """
     target = _device(device)
+    serving = "float16" if target.type == "cuda" else "float32"
     if precision == "auto":
-        precision = "float16" if target.type == "cuda" else "float32"
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision: takes auto, {', '.join(PRECISIONS)}, got {precision!r}")
+        precision = serving
+    if precision not in PRECISIONS and precision not in LOW_PRECISIONS:
+        known = ", ".join([*PRECISIONS, *LOW_PRECISIONS])
+        raise ConfigError(f"precision: takes auto, {known}, got {precision!r}")
+    quantise = None
+    if precision in LOW_PRECISIONS:
+        check_low_precision(precision, target)
+        quantise = partial(quantise_product, precision=precision)
     checkpoint = resolve_checkpoint(source, revision=revision)
-    network = load_network(checkpoint.architecture, checkpoint.weights, device=target, dtype=PRECISIONS[precision])
+    dtype = PRECISIONS[serving if quantise else precision]
+    network = load_network(checkpoint.architecture, checkpoint.weights, device=target, dtype=dtype, on_filled=quantise)
     return PagerModel(network, checkpoint, target, precision)
 
 

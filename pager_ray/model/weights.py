@@ -8,7 +8,7 @@ tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -46,7 +46,12 @@ class TensorEntry:
 
 
 def load_network(
-    architecture: Architecture, weights: Path, *, device: torch.device, dtype: torch.dtype
+    architecture: Architecture,
+    weights: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_filled: Callable[[PagerNetwork, str], None] | None = None,
 ) -> PagerNetwork:
     """Build the network and fill it.
 
@@ -55,6 +60,9 @@ def load_network(
         weights: the safetensors file; any floating dtype.
         device: where the network is to run.
         dtype: of matrix and convolution weights; everything else, and the camera encoder, is float32.
+        on_filled: is called after each tensor with the network and the path of the module that got it, which it may
+            replace once all of the module's tensors are there; so a smaller kind of weight never stands beside all
+            of the larger one.
 
     Raises:
         CheckpointError: the file is damaged or does not fit the architecture; names the first keys and their count.
@@ -79,6 +87,10 @@ def load_network(
                 _read_into(tensor, entries[key], file, staging, f"{weights}: {key}")
                 module, _, name = key.rpartition(".")
                 setattr(network.get_submodule(module), name, nn.Parameter(tensor, requires_grad=False))
+                if on_filled is not None:
+                    # The callee frees what it replaces only where nothing here holds it.
+                    del tensor
+                    on_filled(network, module)
             if group is camera_keys:
                 network.encode_cameras()
     network.to(device)

@@ -22,7 +22,7 @@ from pager_ray.datasets.hub import hub_revision
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
-from pager_ray.listing.sources import Listed
+from pager_ray.listing import Listed
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
@@ -218,52 +218,56 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
     )
     with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
-        rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
-        if subject.checkpoint is None:
-            # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
+        for rows in claim.partitions():
+            rows = rows.repartition(target_num_rows_per_block=shard_rows)
+            if subject.checkpoint is None:
+                # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
+                rows = rows.map_batches(
+                    isolated("read", make_oracle_fn(samples), INFER_SCHEMA, board),
+                    batch_format="pyarrow",
+                    batch_size=None,
+                    zero_copy_batch=True,
+                    num_cpus=reservation.task_cpus,
+                    memory=READ_TASK_MEMORY,
+                )
+            else:
+                # 2. decode + project, CPU: the protocol's picture → six uint8 faces.
+                rows = rows.map_batches(
+                    isolated("read", make_sample_read_fn(samples), READ_SCHEMA, board),
+                    batch_format="pyarrow",
+                    batch_size=None,
+                    zero_copy_batch=True,
+                    num_cpus=reservation.task_cpus,
+                    memory=READ_TASK_MEMORY,
+                )
+                # 3. infer, GPU actors: faces → depth, normals and sky on the faces.
+                rows = rows.map_batches(
+                    InferActor,
+                    fn_constructor_args=(
+                        infer_settings(config, subject.checkpoint, claim, reservation, batch_size),
+                        board,
+                    ),
+                    compute=actor_pool(config.compute),
+                    batch_format="pyarrow",
+                    batch_size=batch_size,
+                    zero_copy_batch=True,
+                    num_cpus=reservation.actor_cpus,
+                    num_gpus=reservation.actor_gpus,
+                )
+            # 4. stitch + score, CPU: faces and ground truth → one row of metrics.
             rows = rows.map_batches(
-                isolated("read", make_oracle_fn(samples), INFER_SCHEMA, board),
+                isolated("score", make_face_score_fn(stage), score_schema(stage), board),
                 batch_format="pyarrow",
                 batch_size=None,
                 zero_copy_batch=True,
                 num_cpus=reservation.task_cpus,
-                memory=READ_TASK_MEMORY,
+                memory=SCORE_TASK_MEMORY,
             )
-        else:
-            # 2. decode + project, CPU: the protocol's picture → six uint8 faces.
-            rows = rows.map_batches(
-                isolated("read", make_sample_read_fn(samples), READ_SCHEMA, board),
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=reservation.task_cpus,
-                memory=READ_TASK_MEMORY,
+            # 5. write, CPU: one shard per block, committed with its ids.
+            rows.write_datasink(
+                ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
+                ray_remote_args={"num_cpus": reservation.task_cpus},
             )
-            # 3. infer, GPU actors: faces → depth, normals and sky on the faces.
-            rows = rows.map_batches(
-                InferActor,
-                fn_constructor_args=(infer_settings(config, subject.checkpoint, claim, reservation, batch_size), board),
-                compute=actor_pool(config.compute),
-                batch_format="pyarrow",
-                batch_size=batch_size,
-                zero_copy_batch=True,
-                num_cpus=reservation.actor_cpus,
-                num_gpus=reservation.actor_gpus,
-            )
-        # 4. stitch + score, CPU: faces and ground truth → one row of metrics.
-        rows = rows.map_batches(
-            isolated("score", make_face_score_fn(stage), score_schema(stage), board),
-            batch_format="pyarrow",
-            batch_size=None,
-            zero_copy_batch=True,
-            num_cpus=reservation.task_cpus,
-            memory=SCORE_TASK_MEMORY,
-        )
-        # 5. write, CPU: one shard per block, committed with its ids.
-        rows.write_datasink(
-            ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
-            ray_remote_args={"num_cpus": reservation.task_cpus},
-        )
 
 
 def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
@@ -279,21 +283,22 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
     )
     with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the samples that earlier starts did not commit, in small blocks.
-        rows = claim.rows_to_do().repartition(target_num_rows_per_block=shard_rows)
-        # 2. score, CPU: standing prediction and ground truth → one row of metrics.
-        rows = rows.map_batches(
-            isolated("score", make_stored_score_fn(stage), score_schema(stage), board),
-            batch_format="pyarrow",
-            batch_size=None,
-            zero_copy_batch=True,
-            num_cpus=reservation.task_cpus,
-            memory=SCORE_TASK_MEMORY,
-        )
-        # 3. write, CPU: one shard per block, committed with its ids.
-        rows.write_datasink(
-            ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
-            ray_remote_args={"num_cpus": reservation.task_cpus},
-        )
+        for rows in claim.partitions():
+            rows = rows.repartition(target_num_rows_per_block=shard_rows)
+            # 2. score, CPU: standing prediction and ground truth → one row of metrics.
+            rows = rows.map_batches(
+                isolated("score", make_stored_score_fn(stage), score_schema(stage), board),
+                batch_format="pyarrow",
+                batch_size=None,
+                zero_copy_batch=True,
+                num_cpus=reservation.task_cpus,
+                memory=SCORE_TASK_MEMORY,
+            )
+            # 3. write, CPU: one shard per block, committed with its ids.
+            rows.write_datasink(
+                ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
+                ray_remote_args={"num_cpus": reservation.task_cpus},
+            )
 
 
 def _located(config: EvaluationConfig) -> EvaluationConfig:

@@ -6,9 +6,8 @@ import logging
 import os
 import platform
 import threading
-import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +19,9 @@ import torch
 from pager_ray.errors import InputError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.batching import FittingBatches, is_device_lost
-from pager_ray.infer.predictor import FacePrediction
+from pager_ray.infer.predictor import FacePrediction, Pending
 from pager_ray.model import load_model
+from pager_ray.model.memory import suggested_batch
 from pager_ray.pipeline.isolate import call_isolated
 from pager_ray.pipeline.rows import (
     IDENTITY,
@@ -47,8 +47,9 @@ EXIT_DEVICE_LOST = 70
 class InferSettings:
     """What an actor needs to load its model and to shape its output.
 
-    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``batch_size`` is what is wanted,
-    ``fitting`` what earlier starts found to fit, by kind of device.
+    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``batch_size`` is the most that is
+    wanted, ``fitting`` what earlier starts found to fit, by kind of device. ``memory_share`` is the part of the GPU's
+    memory that a batch may fill, where the job chooses its size.
     """
 
     checkpoint: str
@@ -60,6 +61,7 @@ class InferSettings:
     router_weights: str | None
     threads: int | None
     batch_size: int = 1
+    memory_share: float | None = None
     fitting: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -95,6 +97,7 @@ class InferActor:
             )
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
+        free = torch.cuda.mem_get_info()[0] if settings.device == "cuda" else 0
         model = load_model(
             settings.checkpoint, device=settings.device, precision=settings.precision, revision=settings.revision
         )
@@ -106,9 +109,12 @@ class InferActor:
         self.face_size = model.architecture.face_size
         self.predictor = Predictor(model, settings.inference, router)
         worker = describe_worker(model.precision, model.device)
-        device, name = device_kind(model.device), uuid.uuid4().hex
-        self.batches: FittingBatches[FacePrediction] = FittingBatches(
-            settings.batch_size,
+        device, name, most = device_kind(model.device), uuid.uuid4().hex, settings.batch_size
+        if settings.memory_share is not None:
+            fits = suggested_batch(model.architecture, int(free * settings.memory_share), model.precision)
+            most = min(most, fits)
+        self.batches: FittingBatches[tuple[Pending, int]] = FittingBatches(
+            most,
             settings.fitting.get(device),
             tell=lambda size: self.board.fits.remote(device, name, size),
         )
@@ -144,16 +150,16 @@ class InferActor:
                 waiting.append(number)
                 faces.append(array)
 
-        def predict(start: int, stop: int) -> list[FacePrediction]:
-            return self.predictor(
-                np.stack(faces[start:stop]), [rows[number]["scene"] for number in waiting[start:stop]]
-            )
+        def submit(start: int, stop: int) -> list[tuple[Pending, int]]:
+            scenes = [rows[number]["scene"] for number in waiting[start:stop]]
+            pending = self.predictor.submit(np.stack(faces[start:stop]), scenes)
+            return [(pending, row) for row in range(stop - start)]
 
         try:
+            # The next call's batch goes to the device while this one's results are on their way.
             with self._turn:
-                began = time.perf_counter()
-                predictions = self.batches.run(len(waiting), predict)
-                self._spent.seconds += time.perf_counter() - began
+                submitted = self.batches.run(len(waiting), submit)
+            predictions = self._await(submitted)
         except RuntimeError as error:
             if is_device_lost(error):
                 # Nothing in this process will use the device again: another process, on another device perhaps, does.
@@ -163,6 +169,20 @@ class InferActor:
         for number, prediction in zip(waiting, predictions, strict=True):
             rows[number] = _predicted(rows[number], prediction)
         return to_table(rows, INFER_SCHEMA, table.num_rows, "infer")
+
+    def _await(self, submitted: Sequence[tuple[Pending, int] | InputError]) -> list[FacePrediction | InputError]:
+        results: dict[int, list[FacePrediction]] = {}
+        predictions: list[FacePrediction | InputError] = []
+        for item in submitted:
+            if isinstance(item, InputError):
+                predictions.append(item)
+                continue
+            pending, row = item
+            if id(pending) not in results:
+                results[id(pending)] = pending.result()
+                self._spent.seconds += pending.seconds
+            predictions.append(results[id(pending)][row])
+        return predictions
 
 
 def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:

@@ -13,6 +13,7 @@ from pager_ray.config import RunConfig
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.model.memory import MAX_BATCH
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
@@ -34,8 +35,6 @@ from pager_ray.storage import Folder, mask_uri
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema
 
 log = logging.getLogger(__name__)
-
-AUTO_GPU_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,8 @@ def _run_pipeline(
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     architecture, output = checkpoint.architecture, config.output
     reservation = reserve(config.compute)
-    batch_size = _batch_size(config.compute)
     shard_rows = rows_per_shard(output.rows_per_shard, claim.before.inputs)
+    batch_size = _batch_size(config.compute, shard_rows)
     schema = predictions_schema(
         ENCODE_SCHEMA,
         tuple(name for name in ("depth", "normals", "sky") if name in architecture.modalities),
@@ -123,43 +122,45 @@ def _run_pipeline(
     )
     board = claim.board()
     with DataContext.current(job_context()), claim.progress(board, reservation):
-        # 1. list: the manifest's rows without those that earlier starts committed.
-        rows = claim.rows_to_do()
-        # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
-        rows = rows.repartition(target_num_rows_per_block=shard_rows)
-        # 3. read + project, CPU: bytes → ERP → six uint8 faces.
-        rows = rows.map_batches(
-            isolated("read", make_read_fn(_read_settings(config, checkpoint)), READ_SCHEMA, board),
-            batch_format="pyarrow",
-            batch_size=None,
-            zero_copy_batch=True,
-            num_cpus=reservation.task_cpus,
-            memory=READ_TASK_MEMORY,
-        )
-        # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
-        rows = rows.map_batches(
-            model_stage,
-            fn_constructor_args=(infer_settings(config, checkpoint, claim, reservation, batch_size), board),
-            compute=actor_pool(config.compute),
-            batch_format="pyarrow",
-            batch_size=batch_size,
-            zero_copy_batch=True,
-            num_cpus=reservation.actor_cpus,
-            num_gpus=reservation.actor_gpus,
-        )
-        # 5. stitch + encode, CPU: faces → ERP maps → stored bytes.
-        rows = rows.map_batches(
-            isolated("stitch", make_stitch_fn(_stitch_settings(config, checkpoint, reservation)), ENCODE_SCHEMA, board),
-            batch_format="pyarrow",
-            batch_size=None,
-            zero_copy_batch=True,
-            num_cpus=reservation.task_cpus,
-        )
-        # 6. write, CPU: one shard per block, committed with its ids.
-        rows.write_datasink(
-            ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
-            ray_remote_args={"num_cpus": reservation.task_cpus},
-        )
+        # 1. list: the manifest's rows without those that earlier starts committed, a million at a time.
+        for rows in claim.partitions():
+            # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
+            rows = rows.repartition(target_num_rows_per_block=shard_rows)
+            # 3. read + project, CPU: bytes → ERP → six uint8 faces.
+            rows = rows.map_batches(
+                isolated("read", make_read_fn(_read_settings(config, checkpoint)), READ_SCHEMA, board),
+                batch_format="pyarrow",
+                batch_size=None,
+                zero_copy_batch=True,
+                num_cpus=reservation.task_cpus,
+                memory=READ_TASK_MEMORY,
+            )
+            # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
+            rows = rows.map_batches(
+                model_stage,
+                fn_constructor_args=(infer_settings(config, checkpoint, claim, reservation, batch_size), board),
+                compute=actor_pool(config.compute),
+                batch_format="pyarrow",
+                batch_size=batch_size,
+                zero_copy_batch=True,
+                num_cpus=reservation.actor_cpus,
+                num_gpus=reservation.actor_gpus,
+            )
+            # 5. stitch + encode, CPU: faces → ERP maps → stored bytes.
+            rows = rows.map_batches(
+                isolated(
+                    "stitch", make_stitch_fn(_stitch_settings(config, checkpoint, reservation)), ENCODE_SCHEMA, board
+                ),
+                batch_format="pyarrow",
+                batch_size=None,
+                zero_copy_batch=True,
+                num_cpus=reservation.task_cpus,
+            )
+            # 6. write, CPU: one shard per block, committed with its ids.
+            rows.write_datasink(
+                ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
+                ray_remote_args={"num_cpus": reservation.task_cpus},
+            )
 
 
 def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
@@ -186,9 +187,10 @@ def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, reservat
     )
 
 
-def _batch_size(compute: ComputeConfig) -> int:
+def _batch_size(compute: ComputeConfig, shard_rows: int) -> int:
+    """The most panoramas that a model actor gets at once; left to us, no more than a block has."""
     if compute.batch_size == "auto":
-        return AUTO_GPU_BATCH if compute.gpus_per_worker else 1
+        return min(MAX_BATCH, shard_rows) if compute.gpus_per_worker else 1
     return compute.batch_size
 
 

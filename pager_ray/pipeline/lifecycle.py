@@ -19,8 +19,7 @@ from ray.data import DataContext
 
 from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
-from pager_ray.listing import listing_digest, read_manifest, rows_to_do, write_manifest
-from pager_ray.listing.sources import Listed
+from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.masking import mask_text
 from pager_ray.pipeline.cluster import Reservation, connected
 from pager_ray.pipeline.progress import ProgressLog, start_board
@@ -49,6 +48,10 @@ ALL_REJECTS = "all"
 # Rows of a listing are small: a block of them is a few megabytes.
 ROWS_PER_CHUNK = 65_536
 
+PARTITION_ROWS = 1_000_000
+"""Rows that one execution of Ray Data takes; more are done in parts, one after another. Starting the model actors anew
+for each part costs a minute in hours."""
+
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
 
@@ -60,7 +63,7 @@ _RAY_ADVICE = "\nFailed to apply UDF transform"
 BLOCK_BYTES = 2**30
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim:
     """An output that belongs to one job, new or resumed.
 
@@ -70,7 +73,7 @@ class Claim:
         before: what earlier starts finished.
         pending: ids that this start has to do: those without an outcome, and the rejects that are to be tried again.
         attempts: how often those rejects were tried before.
-        generation: of the ledger; records are committed under it.
+        generation: of the ledger; records are committed under it. Each part of a very large job begins one.
         errors: the error budget.
         lease: keeps other jobs out until :func:`run_to_end` gives it back.
     """
@@ -79,7 +82,7 @@ class Claim:
     manifest: dict[str, Any]
     inputs: pa.Table
     before: Reconciliation
-    pending: list[str]
+    pending: Texts
     attempts: dict[str, int]
     generation: int
     errors: ErrorsConfig
@@ -116,11 +119,31 @@ class Claim:
         """The largest batches that fitted, by kind of device: found out once, kept for later starts."""
         return self.manifest.setdefault("batch_sizes", {})
 
-    def rows_to_do(self) -> ray.data.Dataset:
-        """The rows that this start has to do; the driver has them, no task waits for the store to list them."""
+    def partitions(self) -> Iterator[ray.data.Dataset]:
+        """:meth:`parts` for Ray Data: the driver has the rows, no task waits for the store to list them."""
+        for part in self.parts():
+            starts = range(0, part.num_rows, ROWS_PER_CHUNK)
+            yield ray.data.from_arrow([part.slice(start, ROWS_PER_CHUNK) for start in starts])
+
+    def parts(self) -> Iterator[pa.Table]:
+        """What this start has to do, a million rows at a time; each part must be done before the next is asked for.
+
+        What Ray Data keeps per block, and the records that a resumed job has to read one by one, are bounded by the
+        part. Between two parts the ledger begins a generation: what stands is one file again, and a writer of the part
+        before that lives on for a moment counts no more.
+
+        Raises:
+            OutputInUseError: another job took the output over meanwhile.
+        """
         rows = rows_to_do(self.inputs, self.pending, self.attempts)
-        starts = range(0, rows.num_rows, ROWS_PER_CHUNK)
-        return ray.data.from_arrow([rows.slice(start, ROWS_PER_CHUNK) for start in starts])
+        firsts = range(0, rows.num_rows, PARTITION_ROWS)
+        for number, first in enumerate(firsts, start=1):
+            if number > 1:
+                self.lease.check()
+                self.generation = self.layout.ledger.compact(self.generation)
+            if len(firsts) > 1:
+                log.info("part %d of %d", number, len(firsts))
+            yield rows.slice(first, PARTITION_ROWS)
 
 
 def job_context() -> DataContext:
@@ -201,6 +224,7 @@ def _claim(
         log.warning("--overwrite: deleting the run at %s", layout.root)
         layout.clear()
         manifest = None
+    is_new = manifest is None
     if manifest is None:
         layout.make()
         write_manifest(layout.manifest, listed)
@@ -216,14 +240,17 @@ def _claim(
     standing = layout.ledger.read()
     if dropped := layout.drop_uncommitted(shards_of(standing)):
         log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)
-    inputs = read_manifest(layout.manifest)
+    inputs = Listing.of(listed).table if is_new else read_manifest(layout.manifest)
     before = reconcile(layout, inputs, standing)
     again: dict[str, int] = {}
     if retry_rejects is not None:
         again = _rejects_to_retry(layout, standing, inputs, retry_rejects)
         manifest["starts"][-1]["retried"] = {"class": retry_rejects, "rows": len(again)}
         log.info("%d rejects are tried again", len(again))
-    return Claim(layout, manifest, inputs, before, [*before.missing, *again], again, generation, errors, lease)
+    pending = before.missing
+    if again:
+        pending = Texts(pa.chunked_array([*before.missing.column.chunks, pa.array([*again], pa.string())]))
+    return Claim(layout, manifest, inputs, before, pending, again, generation, errors, lease)
 
 
 def _check_has_rejects(layout: RunLayout, inputs: pa.Table, wanted: str) -> None:

@@ -42,8 +42,16 @@ def infer_settings(
         router_weights=config.router_weights,
         threads=reservation.model_threads,
         batch_size=batch_size,
+        memory_share=_memory_share(config.compute),
         fitting=dict(claim.batch_sizes),
     )
+
+
+def _memory_share(compute: ComputeConfig) -> float | None:
+    """The part of a GPU's memory that one of the actors on it may fill, where the batch is ours to choose."""
+    if compute.batch_size != "auto" or not compute.gpus_per_worker:
+        return None
+    return min(1.0, compute.gpus_per_worker)
 
 
 def normals_arrive_half(precision: str, reservation: Reservation) -> bool:

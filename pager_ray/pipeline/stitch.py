@@ -16,7 +16,7 @@ import pyarrow as pa
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
-from pager_ray.geometry import cubemap_to_erp, normalise_normals
+from pager_ray.geometry import stitch_maps
 from pager_ray.pipeline.rows import (
     ENCODE_SCHEMA,
     IDENTITY,
@@ -101,14 +101,7 @@ def _store(row: Row, scalars: dict[str, pa.Scalar], settings: StitchSettings) ->
 
 def _stitch(faces: _Faces, height: int, width: int, fov: float) -> _Faces:
     """The faces as ERP maps of the given size, float32, normals of unit length."""
-
-    def scalar(array: np.ndarray | None) -> np.ndarray | None:
-        return cubemap_to_erp(array[..., None], height, width, fov)[..., 0] if array is not None else None
-
-    normals = faces.normals
-    if normals is not None:
-        normals = normalise_normals(cubemap_to_erp(normals, height, width, fov))
-    return _Faces(scalar(faces.depth), normals, scalar(faces.sky))
+    return _Faces(*stitch_maps(faces.depth, faces.normals, faces.sky, height, width, fov))
 
 
 def _codec_bytes(purpose: str) -> Callable[[str, np.ndarray], bytes]:

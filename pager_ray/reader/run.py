@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,6 +38,36 @@ class _Place(NamedTuple):
 
     shard: str
     row: int
+
+
+class _Index:
+    """Where predictions lie, by id: twelve bytes for each beside the ledger's own.
+
+    Args:
+        results: the ledger's rows of results; those of a shard are in its order.
+    """
+
+    def __init__(self, results: pa.Table) -> None:
+        self._ids, self._shards = results.column("id"), results.column("shard")
+        self._order = pc.sort_indices(self._ids).to_numpy()
+        codes = np.zeros(0, np.int32)
+        if results.num_rows:
+            codes = self._shards.dictionary_encode().combine_chunks().indices.to_numpy()
+        together = np.argsort(codes, kind="stable")
+        sizes = np.bincount(codes)
+        self._rows = np.empty(results.num_rows, np.int32)
+        self._rows[together] = np.arange(results.num_rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+    def find(self, id: str) -> _Place | None:
+        """The place of a prediction; None where there is none under this id."""
+        after = bisect.bisect_right(self._order, id, key=self._id)
+        if not after or self._id(self._order[after - 1]) != id:
+            return None
+        row = int(self._order[after - 1])
+        return _Place(self._shards[row].as_py(), int(self._rows[row]))
+
+    def _id(self, row: np.integer) -> str:
+        return self._ids[int(row)].as_py()
 
 
 class Run:
@@ -88,15 +118,18 @@ class Run:
             raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error}); {_RESTORE}") from error
         self.manifest: dict[str, Any] = manifest
         self._standing = self._layout.ledger.read()
-        self._places: dict[str, _Place] | None = None
+        is_result = pc.is_null(self._standing.column("error_class"))
+        self._results = self._standing.filter(is_result)
+        # At once: threads that read single predictions would each build one.
+        self._index = _Index(self._results)
 
     def __len__(self) -> int:
         """Number of predictions."""
-        return len(self._index())
+        return pc.count_distinct(self._results.column("id")).as_py()
 
     def __contains__(self, id: object) -> bool:
         """Whether ``id`` has a prediction."""
-        return id in self._index()
+        return isinstance(id, str) and self._index.find(id) is not None
 
     def __iter__(self) -> Iterator[Prediction]:
         """Every prediction, shard by shard."""
@@ -105,7 +138,7 @@ class Run:
 
     def ids(self) -> list[str]:
         """Ids of all predictions, shard by shard."""
-        return list(self._index())
+        return pc.unique(self._results.column("id")).to_pylist()
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One row per prediction, without pixels.
@@ -119,8 +152,7 @@ class Run:
         wanted = list(columns) if columns is not None else PREDICTION_COLUMNS
         if unknown := [name for name in wanted if name not in PREDICTION_COLUMNS]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(PREDICTION_COLUMNS)}")
-        results = self._standing.filter(pc.is_null(self._standing.column("error_class")))
-        table = read_columns(self._layout.results, shards_of(results), wanted)
+        table = read_columns(self._layout.results, shards_of(self._results), wanted)
         return table.select(wanted) if table is not None else _empty(wanted)
 
     def rejects(self) -> pa.Table:
@@ -134,7 +166,7 @@ class Run:
         Raises:
             RunNotFoundError: the run has no prediction under this id.
         """
-        place = self._index().get(id)
+        place = self._index.find(id)
         if place is None:
             raise RunNotFoundError(
                 f"{self.uri}: has no prediction with id {id!r}; take one of ids(), or look into rejects() for why"
@@ -175,18 +207,6 @@ class Run:
         file_name = f"{safe_name(id)}.npz"
         arrays = [name for name in ARRAY_NAMES if name in self._modalities]
         return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in arrays}
-
-    def _index(self) -> dict[str, _Place]:
-        """Where every prediction lies, by id: the ledger names a shard's rows in their order."""
-        if self._places is None:
-            results = self._standing.filter(pc.is_null(self._standing.column("error_class")))
-            places: dict[str, _Place] = {}
-            rows: Counter[str] = Counter()
-            for id, shard in zip(results.column("id").to_pylist(), results.column("shard").to_pylist(), strict=True):
-                places[id] = _Place(shard, rows[shard])
-                rows[shard] += 1
-            self._places = places
-        return self._places
 
 
 def open_run(uri: str | os.PathLike[str]) -> Run:

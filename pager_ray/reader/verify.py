@@ -17,14 +17,13 @@ import pyarrow.compute as pc
 
 from pager_ray.errors import RunNotFoundError, ShapeError, StorageError
 from pager_ray.geometry.faces import half_extent
-from pager_ray.listing import listing_digest, read_manifest
-from pager_ray.listing.sources import Listed
+from pager_ray.listing import MANIFEST_SCHEMA, Texts, listing_digest, read_manifest
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
 from pager_ray.storage import Folder, safe_name
 from pager_ray.write.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
 from pager_ray.write.ledger import rows_by_shard, shards_of
-from pager_ray.write.reconcile import Reconciliation, iterate_shards, read_columns, reconcile
+from pager_ray.write.reconcile import Reconciliation, read_shard, reconcile
 from pager_ray.write.runfile import COMPLETE, read_run_file
 from pager_ray.write.shards import REJECT_COLUMNS
 
@@ -116,7 +115,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
         standing = layout.ledger.read()
     except StorageError as error:
         # Which part is damaged is in the error; what it told of cannot be counted.
-        found = Reconciliation(listed.num_rows, 0, 0, [], [], [], {})
+        found = Reconciliation(listed.num_rows, 0, 0, Texts(pa.chunked_array([], pa.string())), [], [], {})
         return Verification(
             str(root), str(manifest.get("state")), found, 0, [*problems, Problem(str(root), str(error))]
         )
@@ -137,9 +136,9 @@ def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Pr
         return
     if told.get("rows") != listed.num_rows:
         yield Problem("state/manifest", f"lists {listed.num_rows} inputs, run.json says {told.get('rows')}")
-    names = [name for name in Listed.__dataclass_fields__ if name in listed.column_names]
-    rows = [Listed(**row) for row in listed.select(names).to_pylist()]
-    if listing_digest(rows) != told.get("sha256"):
+    if absent := [name for name in MANIFEST_SCHEMA.names if name not in listed.column_names]:
+        yield Problem("state/manifest", f"has no column {', '.join(absent)}")
+    elif listing_digest(listed) != told.get("sha256"):
         yield Problem("state/manifest", "is not the listing that run.json has the digest of")
 
 
@@ -176,7 +175,7 @@ def _result_shard_problems(layout: RunLayout, shard: str, told: pa.Table, sample
             digest = hashlib.sha256(layout.results.read(name)).hexdigest()
             if digest != told.column("sha256")[0].as_py():
                 yield Problem(where, "is not the file that was committed (its SHA-256 differs)")
-        there = read_columns(layout.results, {shard}, ["id"])
+        there = read_shard(layout.results, shard, ["id"])
     except StorageError as error:
         yield Problem(where, str(error))
         return
@@ -190,7 +189,7 @@ def _reject_shard_problems(layout: RunLayout, shard: str, told: pa.Table) -> Ite
     where = layout.rejects.uri(f"{shard}{SHARD_SUFFIX}")
     ids = told.column("id").to_pylist()
     try:
-        there = read_columns(layout.rejects, {shard}, REJECT_COLUMNS)
+        there = read_shard(layout.rejects, shard, REJECT_COLUMNS)
     except StorageError as error:
         yield Problem(where, str(error))
         return
@@ -216,14 +215,13 @@ def _score_problems(layout: RunLayout, standing: pa.Table) -> tuple[int, list[Pr
     rows, problems = 0, []
     for shard in sorted(shards_of(standing)):
         try:
-            tables = list(iterate_shards(layout.results, {shard}, None))
+            table = read_shard(layout.results, shard, None)
         except StorageError as error:
             # The others are looked at all the same.
             problems.append(Problem(layout.results.uri(f"{shard}{SHARD_SUFFIX}"), str(error)))
             continue
-        if not tables:
+        if table is None:
             continue
-        (table,) = tables
         rows += table.num_rows
         ids = table.column("id").to_pylist()
         for field in table.schema:

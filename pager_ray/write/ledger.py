@@ -6,8 +6,12 @@ single one counts, whatever the others still do. Every attempt writes its shard 
 
 A *generation* is one start of a job, numbered by its lease. It begins with a *snapshot* of all that stood before: from
 then on only that snapshot and the generation's own records count. A worker of a dead start that lives on for a moment
-writes into a generation that nobody reads any more. A job that ends puts a final snapshot with its records in it, so
-that readers of a finished run need one file.
+writes into a generation that nobody reads any more. A very large job begins further ones on its way
+(:meth:`Ledger.compact`), so that nobody ever has to read millions of records. A job that ends puts a final snapshot
+with its records in it, so that readers of a finished run need one file.
+
+Snapshots of generations are put exclusively, too: of two jobs that want the same number, one has it. A holder that lost
+its lease without knowing therefore never begins a generation behind that of the job that followed.
 
 An input that was rejected may be done again by a later generation: the later outcome counts.
 """
@@ -15,14 +19,15 @@ An input that was rejected may be done again by a later generation: the later ou
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pager_ray.errors import StorageError
+from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.storage import Folder, error_reason, mask_uri
 
 LEDGER_SCHEMA = pa.schema(
@@ -40,7 +45,9 @@ _SUFFIX = ".parquet"
 _FINAL = ".final.parquet"
 _DIGITS = 8
 # Records are small objects: reading them is waiting for the store.
-_READERS = 16
+_READERS = 32
+# Small tables that are copied into one before more are read: each costs kilobytes beside its rows.
+_GATHERED = 1024
 
 
 class Ledger:
@@ -64,15 +71,43 @@ class Ledger:
         Returns:
             The generation that began: a later one, where the ledger is ahead of a lease that somebody deleted.
         """
-        standing = self.read()
-        before, _ = self._newest()
-        generation = max(generation, before + 1)
-        self.folder.write(_snapshot(generation), _to_bytes(standing))
-        old = [name for name in self.folder.names(_SUFFIX) if _generation_of(name) < generation]
-        for number in {_generation_of(name) for name in old}:
-            self._records(number).remove()
+        while True:
+            (before, _), standing = self._look()
+            number = max(generation, before + 1)
+            # Where somebody else had the number first, what stands is looked at again.
+            if self._put_snapshot(number, standing):
+                break
+        old = [name for name in self.folder.names(_SUFFIX) if _generation_of(name) < number]
+        for earlier in {_generation_of(name) for name in old}:
+            self._records(earlier).remove()
         self.folder.delete(old)
-        return generation
+        return number
+
+    def compact(self, generation: int) -> int:
+        """Fold a generation's records into the snapshot of the next one, which begins with it.
+
+        For the holder of the lease, while none of its writers is at work: what one that was given up still commits
+        goes to a generation that is over.
+
+        Args:
+            generation: the one that the holder began.
+
+        Returns:
+            The next one.
+
+        Raises:
+            OutputInUseError: another job has begun a generation since.
+            StorageError: the ledger cannot be read or written.
+        """
+        seen, standing = self._look()
+        if seen != (generation, False) or not self._put_snapshot(generation + 1, standing):
+            raise OutputInUseError(
+                f"output.uri: another job has taken over {mask_uri(self.folder.uri())} and goes on there; wait for it, "
+                "or choose another output"
+            )
+        self._records(generation).remove()
+        self.folder.delete([_snapshot(generation)])
+        return generation + 1
 
     def commit(self, generation: int, task: str, record: pa.Table) -> bool:
         """Make a shard count, unless another attempt at the same task was faster.
@@ -102,6 +137,16 @@ class Ledger:
         Raises:
             StorageError: a part of the ledger cannot be read.
         """
+        return self._look()[1]
+
+    def finish(self, generation: int, standing: pa.Table) -> None:
+        """Put all that stands, as it was read after the generation's last record, into one file."""
+        self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
+        self._records(generation).remove()
+        self.folder.delete([_snapshot(generation)])
+
+    def _look(self) -> tuple[tuple[int, bool], pa.Table]:
+        """What stands, with the generation that says so and whether it is finished."""
         seen = self._newest()
         while True:
             try:
@@ -113,15 +158,9 @@ class Ledger:
             else:
                 now = self._newest()
                 if now == seen:
-                    return standing
+                    return seen, standing
             # A start or an end went by while we read, and took away what the snapshot has now.
             seen = now
-
-    def finish(self, generation: int, standing: pa.Table) -> None:
-        """Put all that stands, as it was read after the generation's last record, into one file."""
-        self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
-        self._records(generation).remove()
-        self.folder.delete([_snapshot(generation)])
 
     def _read(self, generation: int, final: bool) -> pa.Table:
         if not generation:
@@ -129,9 +168,23 @@ class Ledger:
         snapshot = _parse(self.folder, _snapshot(generation, final))
         if final:
             return snapshot
+        fresh = gather(self._each_record(generation))
+        return snapshot if fresh is None else _merge(snapshot, fresh)
+
+    def _each_record(self, generation: int) -> Iterator[pa.Table]:
         records = self._records(generation)
+        names = records.names(_SUFFIX)
         with ThreadPoolExecutor(_READERS) as pool:
-            return _merge(snapshot, list(pool.map(lambda name: _parse(records, name), records.names(_SUFFIX))))
+            for start in range(0, len(names), _GATHERED):
+                yield from pool.map(lambda name: _parse(records, name), names[start : start + _GATHERED])
+
+    def _put_snapshot(self, generation: int, standing: pa.Table) -> bool:
+        """Begin a generation unless it exists; returns whether it is ours."""
+        # Two jobs may see the same rows stand; what tells their snapshots apart is a name of its own in each.
+        data = _to_bytes(standing.replace_schema_metadata({"snapshot": uuid.uuid4().hex}))
+        name = _snapshot(generation)
+        # An answer that was lost on the way back leaves a snapshot that is ours after all.
+        return self.folder.create(name, data) or self.folder.read(name) == data
 
     def _newest(self) -> tuple[int, bool]:
         """The generation that counts, and whether it is finished; 0 where there is none."""
@@ -154,21 +207,38 @@ def shards_of(standing: pa.Table) -> set[str]:
 
 
 def rows_by_shard(rows: pa.Table) -> dict[str, pa.Table]:
-    """The ledger's rows, shard by shard in order of their names."""
-    places: dict[str, list[int]] = {}
-    for number, shard in enumerate(rows.column("shard").to_pylist()):
-        places.setdefault(shard, []).append(number)
-    return {shard: rows.take(numbers) for shard, numbers in sorted(places.items())}
+    """The ledger's rows, shard by shard in order of their names; they share their memory."""
+    # A stable sort: a shard's rows stay in their order.
+    rows = rows.take(pc.sort_indices(rows, [("shard", "ascending")])).combine_chunks()
+    if not rows.num_rows:
+        return {}
+    runs = pc.run_end_encode(rows.column("shard").combine_chunks())
+    starts = [0, *runs.run_ends.to_pylist()]
+    return {
+        shard: rows.slice(start, end - start)
+        for shard, start, end in zip(runs.values.to_pylist(), starts, starts[1:], strict=False)
+    }
 
 
-def _merge(snapshot: pa.Table, records: list[pa.Table]) -> pa.Table:
+def gather(tables: Iterable[pa.Table]) -> pa.Table | None:
+    """Many small tables of one schema as one of few chunks; None where there are none."""
+    whole: list[pa.Table] = []
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if len(waiting) == _GATHERED:
+            whole.append(pa.concat_tables(waiting).combine_chunks())
+            waiting = []
+    return pa.concat_tables([*whole, *waiting]) if whole or waiting else None
+
+
+def _merge(snapshot: pa.Table, fresh: pa.Table) -> pa.Table:
     """All rows, without rejects that a later generation did again."""
-    if not records:
-        return snapshot
-    fresh = pa.concat_tables(records)
-    again = pc.is_in(snapshot.column("id"), value_set=fresh.column("id").combine_chunks())
-    superseded = pc.and_(again, pc.is_valid(snapshot.column("error_class")))
-    return pa.concat_tables([snapshot.filter(pc.invert(superseded)), fresh])
+    rejected = pc.is_valid(snapshot.column("error_class"))
+    if pc.any(rejected).as_py():
+        again = pc.is_in(snapshot.column("id"), value_set=fresh.column("id"))
+        snapshot = snapshot.filter(pc.invert(pc.and_(again, rejected)))
+    return pa.concat_tables([snapshot, fresh])
 
 
 def _snapshot(generation: int, final: bool = False) -> str:
@@ -190,7 +260,9 @@ def _to_bytes(table: pa.Table) -> bytes:
 def _parse(folder: Folder, name: str) -> pa.Table:
     data = folder.read(name)
     try:
-        return pq.ParquetFile(io.BytesIO(data)).read().select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA)
+        # Not from BytesIO: Arrow would come back to Python for each of its small reads.
+        table = pq.ParquetFile(pa.BufferReader(data)).read().select(LEDGER_SCHEMA.names)
+        return table if table.schema.equals(LEDGER_SCHEMA, check_metadata=True) else table.cast(LEDGER_SCHEMA)
     except (pa.ArrowException, OSError, KeyError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,20 +11,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
+from pager_ray.listing import Texts
 from pager_ray.storage import Folder, client_errors, error_reason
 from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
-from pager_ray.write.ledger import rows_by_shard
+from pager_ray.write.ledger import gather, rows_by_shard
 from pager_ray.write.shards import put_rejects
+
+# Shards that are read at a time: their columns are small, opening them is waiting for the store.
+_READERS = 16
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """How the listed ids and the written ones compare; lists hold ids in order of the manifest or the alphabet."""
+    """How the listed ids and the written ones compare; they come in order of the manifest or the alphabet."""
 
     inputs: int
     predictions: int
     rejects: int
-    missing: list[str]
+    missing: Texts
     duplicated: list[str]
     unknown: list[str]
     rejects_by_class: dict[str, int]
@@ -51,18 +55,37 @@ def iterate_shards(folder: Folder, shards: set[str], columns: list[str] | None) 
     Raises:
         StorageError: a shard cannot be read; names it.
     """
-    for name in folder.names(SHARD_SUFFIX):
-        if name.removesuffix(SHARD_SUFFIX) not in shards:
-            continue
-        try:
-            with folder.filesystem.open(folder.join(name), "rb") as file:
-                table = pq.ParquetFile(file).read(columns=columns)
-        except (*client_errors(), pa.ArrowException) as error:
-            raise StorageError(
-                f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or start "
-                "anew with --overwrite"
-            ) from error
-        yield table
+    names = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
+    wanted = [name for name in names if name in shards]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(wanted), _READERS):
+            yield from pool.map(lambda shard: _read(folder, shard, columns), wanted[start : start + _READERS])
+
+
+def read_shard(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table | None:
+    """The named columns (None: all) of one shard; None where the folder does not have it.
+
+    Raises:
+        StorageError: it cannot be read; names it.
+    """
+    try:
+        return _read(folder, shard, columns)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
+    name = f"{shard}{SHARD_SUFFIX}"
+    try:
+        with folder.filesystem.open(folder.join(name), "rb") as file:
+            return pq.ParquetFile(file).read(columns=columns)
+    except (*client_errors(), pa.ArrowException) as error:
+        raise StorageError(
+            f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or start "
+            "anew with --overwrite"
+        ) from error
 
 
 def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Table | None:
@@ -71,8 +94,7 @@ def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Tab
     Raises:
         StorageError: a shard cannot be read; names it.
     """
-    tables = list(iterate_shards(folder, shards, columns))
-    return pa.concat_tables(tables) if tables else None
+    return gather(iterate_shards(folder, shards, columns))
 
 
 def reconcile(layout: RunLayout, listed: pa.Table, standing: pa.Table | None = None) -> Reconciliation:
@@ -89,18 +111,25 @@ def reconcile(layout: RunLayout, listed: pa.Table, standing: pa.Table | None = N
     standing = layout.ledger.read() if standing is None else standing
     classes = standing.column("error_class")
     counted = pc.value_counts(classes.drop_null()).to_pylist()
-    written = Counter(standing.column("id").to_pylist())
-    wanted = listed.column("id").to_pylist()
-    known = set(wanted)
+    written, wanted = standing.column("id"), listed.column("id")
+    known = pc.is_in(written, value_set=wanted)
     return Reconciliation(
         inputs=len(wanted),
         predictions=classes.null_count,
         rejects=len(classes) - classes.null_count,
-        missing=[name for name in wanted if name not in written],
-        duplicated=sorted(name for name, count in written.items() if count > 1),
-        unknown=sorted(name for name in written if name not in known),
+        missing=Texts(wanted.filter(pc.invert(pc.is_in(wanted, value_set=written)))),
+        duplicated=_repeated(written),
+        unknown=sorted(set(written.filter(pc.invert(known)).to_pylist())),
         rejects_by_class={item["values"]: item["counts"] for item in sorted(counted, key=lambda one: -one["counts"])},
     )
+
+
+def _repeated(ids: pa.ChunkedArray) -> list[str]:
+    """The ids that are there more than once, in order of the alphabet."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return []
+    counts = pc.value_counts(ids)
+    return sorted(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
 
 
 def standing_rejects(layout: RunLayout, standing: pa.Table, columns: list[str]) -> pa.Table | None:
@@ -110,12 +139,14 @@ def standing_rejects(layout: RunLayout, standing: pa.Table, columns: list[str]) 
         StorageError: a shard cannot be read; names it.
     """
     rejected = standing.filter(pc.is_valid(standing.column("error_class")))
-    tables = []
-    for shard, rows in rows_by_shard(rejected).items():
-        ids = rows.column("id").combine_chunks()
-        for table in iterate_shards(layout.rejects, {shard}, columns):
-            tables.append(table.filter(pc.is_in(table.column("id"), value_set=ids)))
-    return pa.concat_tables(tables) if tables else None
+
+    def rejects_of(shard: str, rows: pa.Table) -> pa.Table | None:
+        table = read_shard(layout.rejects, shard, columns)
+        return None if table is None else table.filter(pc.is_in(table.column("id"), value_set=rows.column("id")))
+
+    shards = rows_by_shard(rejected)
+    with ThreadPoolExecutor(_READERS) as pool:
+        return gather(table for table in pool.map(rejects_of, shards, shards.values()) if table is not None)
 
 
 def drop_superseded(layout: RunLayout, standing: pa.Table) -> None:
@@ -128,8 +159,10 @@ def drop_superseded(layout: RunLayout, standing: pa.Table) -> None:
     nothing = standing.slice(0, 0)
     for name in layout.rejects.names(SHARD_SUFFIX):
         shard = name.removesuffix(SHARD_SUFFIX)
-        ids = rejected.get(shard, nothing).column("id").combine_chunks()
-        for table in iterate_shards(layout.rejects, {shard}, None):
-            kept = table.filter(pc.is_in(table.column("id"), value_set=ids))
-            if kept.num_rows < table.num_rows:
-                put_rejects(layout, shard, kept)
+        ids = rejected.get(shard, nothing).column("id")
+        table = read_shard(layout.rejects, shard, None)
+        if table is None:
+            continue
+        kept = table.filter(pc.is_in(table.column("id"), value_set=ids))
+        if kept.num_rows < table.num_rows:
+            put_rejects(layout, shard, kept)

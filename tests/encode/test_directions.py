@@ -82,3 +82,11 @@ def test_short_vectors_above_the_threshold_keep_their_direction(quantiser: Quant
     vector = np.array([[0.5, -0.3, 0.2]])
     assert angles(vector, round_trip(quantiser, vector * (1.001 * MIN_LENGTH))).max() <= quantiser.max_error
     assert not round_trip(quantiser, vector * (0.999 * MIN_LENGTH)).any()
+
+
+@pytest.mark.parametrize("quantiser", QUANTISERS[:2], ids=NAMES[:2])
+def test_the_longest_vectors_keep_their_direction(quantiser: Quantiser) -> None:
+    """Vectors whose components add up to a finite number are directions, however near the end of float32 it is."""
+    vectors = np.array([[1e37, -1e37, -3e38], [3e38, 1e37, 1e37], [1e37, -3.2e38, 0]])
+    back = round_trip(quantiser, vectors)
+    assert angles(vectors, back).max() <= quantiser.max_error

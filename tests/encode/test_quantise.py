@@ -57,6 +57,17 @@ def test_depth_out_of_range_saturates(quantiser: Quantiser) -> None:
     np.testing.assert_allclose(back[3:], 2.0**18, rtol=1e-3)
 
 
+@pytest.mark.parametrize("quantiser", [*DEPTHS, UnitByte()], ids=type)
+def test_codes_do_not_depend_on_neighbours(quantiser: Quantiser) -> None:
+    """A map of ordinary values gives the codes that it gives beside a NaN, an infinity, or a value out of range."""
+    values = np.random.default_rng(4).uniform(0, 1, (8, 500)).astype(np.float32)
+    values[0, :4] = 2.0**-13, np.nextafter(np.float32(1), np.float32(0)), 2.0**-12, 1
+    codes = quantiser.to_codes(values)
+    for odd in (np.nan, np.inf, -1, 0, 2.0**-14, 2.0**18, 3e38):
+        beside = np.concatenate([values, np.full((1, 500), odd, dtype=np.float32)])
+        assert np.array_equal(quantiser.to_codes(beside)[:, :8], codes)
+
+
 @pytest.mark.parametrize("quantiser", DEPTHS, ids=type)
 def test_order_is_kept(quantiser: Quantiser) -> None:
     """Sorted depths stay sorted."""

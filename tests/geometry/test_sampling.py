@@ -70,16 +70,32 @@ def test_views_are_sampled_like_copies() -> None:
     )
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("tile", [(33, 8), (5, 47), (7, 9), (100, 100)])
+@pytest.mark.usefixtures("engine")
+def test_tiles_and_a_given_array_change_nothing(channels: int, dtype: type, tile: tuple[int, int]) -> None:
+    """Sampled tile by tile, into a new array or into rows of a larger one, every sample is the same."""
+    rng = np.random.default_rng(channels)
+    image = (rng.random((40, 90, channels)) * 255).astype(dtype)
+    x, y = positions(rng, 40, 90)
+    whole = sampling.sample_bilinear(image, x, y)
+    np.testing.assert_array_equal(sampling.sample_bilinear(image, x, y, tile=tile), whole)
+    larger = np.zeros((x.shape[0] + 2, x.shape[1], channels), dtype)
+    assert np.shares_memory(sampling.sample_bilinear(image, x, y, larger[1:-1], tile=tile), larger)
+    np.testing.assert_array_equal(larger[1:-1], whole)
+    assert not larger[[0, -1]].any()
+
+
 def test_rounding_opencv_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     """A remap that rounds positions to 1/32 pixel, as OpenCV 4 does, is told from an exact one."""
 
-    def rounding(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        rounded = bilinear(image, np.rint(x * 32) / 32, np.rint(y * 32) / 32)
-        return np.rint(rounded).astype(image.dtype) if image.dtype == np.uint8 else rounded.astype(image.dtype)
-
-    def exact(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def exact(image: np.ndarray, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
         sampled = bilinear(image, x, y)
-        return np.rint(sampled).astype(image.dtype) if image.dtype == np.uint8 else sampled.astype(image.dtype)
+        out[...] = np.rint(sampled) if image.dtype == np.uint8 else sampled
+
+    def rounding(image: np.ndarray, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+        exact(image, np.rint(x * 32) / 32, np.rint(y * 32) / 32, out)
 
     measure = sampling.opencv_is_exact.__wrapped__
     monkeypatch.setattr(sampling, "_remap", rounding)

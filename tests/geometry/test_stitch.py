@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pager_ray.errors import ShapeError
-from pager_ray.geometry import FACE_AXES, cubemap_to_erp, normalise_normals, sampling, stitch
+from pager_ray.geometry import FACE_AXES, cubemap_to_erp, normalise_normals, sampling, stitch, stitch_maps
 from tests.geometry.reference import corner_pixels, golden, library_cubemap_to_erp
 
 CASES = [
@@ -155,7 +155,72 @@ def test_normals_become_unit_and_sky_stays_zero() -> None:
     np.testing.assert_allclose(unit, expected, rtol=1e-6)
 
 
+def test_long_lists_of_normals_are_scaled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More vectors than are scaled at a time, of any number of axes, strided or none at all, become unit."""
+    monkeypatch.setattr(stitch, "_BAND_PIXELS", 7)
+    normals = np.random.default_rng(0).standard_normal((4, 5, 6, 3)).astype(np.float32)[:, ::2]
+    expected = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    np.testing.assert_allclose(normalise_normals(normals), expected, rtol=1e-6)
+    np.testing.assert_allclose(normalise_normals(normals[0, 0, 0]), expected[0, 0, 0], rtol=1e-6)
+    assert normalise_normals(normals[:0]).shape == (0, 3, 6, 3)
+
+
 def test_normals_need_three_components() -> None:
     """An array that holds no vectors is refused with its shape."""
     with pytest.raises(ShapeError, match=r"got shape \(3, 4\)"):
         normalise_normals(np.zeros((3, 4), np.float32))
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("fov", [90.0, 95.0])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kinds", ["dns", "dn", "ns", "n", "ds", "d", "s", ""])
+def test_one_pass_equals_one_map_at_a_time(
+    kinds: str, half: bool, fov: float, gathers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever maps there are, stitched together they are what each is alone, with normals of unit length."""
+    if gathers:
+        monkeypatch.setattr(sampling, "opencv_is_exact", lambda: False)
+    monkeypatch.setattr(stitch, "_BAND_PIXELS", 1000)
+    rng = np.random.default_rng(0)
+    depth, sky = rng.random((2, 6, 20, 20), dtype=np.float32)
+    normals = rng.standard_normal((6, 20, 20, 3)).astype(np.float16 if half else np.float32)
+    normals[0, :5] = 0
+    maps = (depth if "d" in kinds else None, normals if "n" in kinds else None, sky if "s" in kinds else None)
+    for ours, faces in zip(stitch_maps(*maps, 48, 96, fov), maps, strict=True):
+        if faces is None:
+            assert ours is None
+        elif faces.ndim == 4:
+            alone = normalise_normals(cubemap_to_erp(faces.astype(np.float32), 48, 96, fov))
+            assert ours.dtype == np.float32
+            assert not ours.all()
+            np.testing.assert_allclose(ours, alone, rtol=0, atol=1e-6)
+        else:
+            np.testing.assert_allclose(ours, cubemap_to_erp(faces[..., None], 48, 96, fov)[..., 0], rtol=1e-6)
+
+
+def test_one_pass_takes_transposed_maps() -> None:
+    """Channels-first network output, seen through a transpose, is stitched like its copy."""
+    rng = np.random.default_rng(0)
+    depth, sky = rng.random((2, 6, 12, 12), dtype=np.float32).transpose(0, 1, 3, 2)
+    normals = rng.random((6, 3, 12, 12), dtype=np.float32).transpose(0, 2, 3, 1)
+    views = stitch_maps(depth, normals, sky, 24, 48)
+    copies = stitch_maps(*(np.ascontiguousarray(faces) for faces in (depth, normals, sky)), 24, 48)
+    for view, copy in zip(views, copies, strict=True):
+        np.testing.assert_array_equal(view, copy)
+
+
+@pytest.mark.parametrize(
+    ("depth", "normals", "sky", "message"),
+    [
+        ((6, 8, 8, 1), (6, 8, 8, 3), None, r"depth must be a \(6, S, S\) array of float32, got float32 \(6, 8, 8, 1\)"),
+        ((6, 8, 8), (6, 3, 8, 8), None, r"normals must be a \(6, S, S, 3\) array of float32 or float16"),
+        (None, None, (5, 8, 8), r"sky must be .* got float32 \(5, 8, 8\)"),
+        ((6, 8, 8), (6, 9, 9, 3), (6, 8, 8), r"faces of one size, got \[8, 9\] pixels"),
+    ],
+)
+def test_one_pass_rejects_wrong_maps(depth, normals, sky, message: str) -> None:
+    """A map of a wrong shape, or of another size than the rest, is refused by its name."""
+    maps = [np.zeros(shape, np.float32) if shape else None for shape in (depth, normals, sky)]
+    with pytest.raises(ShapeError, match=message):
+        stitch_maps(*maps, 16, 32)

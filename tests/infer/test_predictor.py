@@ -29,9 +29,6 @@ class FakeRouter:
         self.asked.append(faces)
         return self.answer
 
-    def scenes(self, p: torch.Tensor) -> list[str]:
-        return ["outdoor" if value >= 0.5 else "indoor" for value in p.tolist()]
-
 
 def normalised(pixels: np.ndarray) -> torch.Tensor:
     """uint8 (B, 6, S, S, 3) as the network takes it, in double precision on the way."""
@@ -97,7 +94,7 @@ def test_heads_that_are_missing_give_none(name: str, given: set[str] | None) -> 
     assert set(row.quality) == set(QUALITY_COLUMNS)
     known = {key for key, value in row.quality.items() if value is not None}
     without = {"sky_fraction"} if name == "tiny_metric_depth" else set(QUALITY_COLUMNS)
-    assert known == set(QUALITY_COLUMNS) - (set() if given is None else without)
+    assert known == set(QUALITY_COLUMNS) - {"scale_disagreement"} - (set() if given is None else without)
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -136,6 +133,34 @@ def test_the_router_decides_rows_without_a_scene() -> None:
     assert len(router.asked) == 1
     assert (router.asked[0].dtype, router.asked[0].shape) == (torch.uint8, (3, 6, 3, FACE, FACE))
     np.testing.assert_array_equal(router.asked[0].permute(0, 1, 3, 4, 2).numpy(), faces(count=3))
+
+
+def test_the_device_decides_like_the_host() -> None:
+    """Where the router's answer stays on the device, rows get the same; those it decides also both scales' gap."""
+    pixels, scenes = faces(count=3), ["outdoor", None, None]
+    on_host = run(pixels, scenes, router=FakeRouter(0.1, 0.25, 0.5))
+    predictor = Predictor(model("tiny_unified"), InferenceSettings(), FakeRouter(0.1, 0.25, 0.5))
+    predictor._routes_on_device = True
+    on_device = predictor(pixels, scenes)
+    indoor, outdoor = (raw_of(pixels, scenes=[scene] * 3)["log_scale"][:, 0] for scene in ("indoor", "outdoor"))
+    for number, (row, other) in enumerate(zip(on_device, on_host, strict=True)):
+        assert (row.scene, row.p_outdoor) == (other.scene, other.p_outdoor)
+        assert row.log_scale == pytest.approx(other.log_scale, abs=1e-4)
+        assert_near(row.depth, other.depth)
+        gap = abs(float(indoor[number] - outdoor[number])) if scenes[number] is None else None
+        assert row.quality["scale_disagreement"] == pytest.approx(gap, abs=1e-4)
+    assert [row.scene for row in on_device] == ["outdoor", "indoor", "outdoor"]
+
+
+def test_batches_may_overlap() -> None:
+    """A batch may be submitted before the one before it was asked for; results come in any order."""
+    predictor, pixels = Predictor(model("tiny_unified"), InferenceSettings()), faces()
+    first = predictor.submit(pixels[:1], ["indoor"])
+    second = predictor.submit(pixels[1:], ["outdoor"])
+    rows = [*second.result(), *first.result()]
+    for row, number, scene in zip(rows, (1, 0), ("outdoor", "indoor"), strict=True):
+        assert_near(row.depth, run(pixels[number : number + 1], [scene])[0].depth)
+    assert first.seconds > 0
 
 
 @pytest.mark.parametrize("scene", SCENES)

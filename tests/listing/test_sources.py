@@ -1,12 +1,17 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
 import os
+import posixpath
 import re
+from collections import Counter
 
 import fsspec
+import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing import list_inputs
@@ -323,3 +328,87 @@ def test_stores_that_give_no_listing_are_named(monkeypatch, bucket, failure, kin
     with pytest.raises(kind) as caught:
         list_inputs([f"{bucket}/in"])
     assert str(caught.value) == f"input.uris[0]: {bucket}/in {message}"
+
+
+NAMES = st.text("ab.~/", min_size=1, max_size=5).filter(lambda name: not name.startswith("/"))
+
+
+def by_the_rule(rows):
+    """Ids as the module's text says, one row at a time: (uri relative to the listing, given id or None)."""
+    paths = [posixpath.normpath(path) for path, _ in rows]
+    levels = [
+        [posixpath.splitext(path)[0] for path in paths],
+        paths,
+        [posixpath.normpath(f"in/{path}") for path in paths],
+    ]
+    derived = [number for number, (_, given) in enumerate(rows) if not given]
+    counts = [Counter(level[number] for number in derived) for level in levels]
+    taken = {given for _, given in rows if given}
+
+    def choose(number):
+        if rows[number][1]:
+            return rows[number][1]
+        fits = (level[number] for level, count in zip(levels, counts, strict=True) if count[level[number]] == 1)
+        return next((name for name in fits if name not in taken), levels[2][number])
+
+    chosen = [choose(number) for number in range(len(rows))]
+    reserved, seen, ids = set(chosen), set(), []
+    for name in chosen:
+        copy = 2
+        while name in seen and f"{name}~{copy}" in reserved:
+            copy += 1
+        ids.append((f"{name}~{copy}", "duplicate_id") if name in seen else (name, None))
+        reserved.add(ids[-1][0])
+        seen.add(name)
+    return ids
+
+
+@settings(deadline=None, max_examples=200)
+@given(rows=st.lists(st.tuples(NAMES, st.none() | st.text("ab~2", min_size=1, max_size=4)), min_size=1, max_size=12))
+def test_ids_are_settled_by_the_rule(rows):
+    """Columns settle ids as the rule does row by row, whatever collides with what."""
+    rows = [row for row in rows if not posixpath.normpath(row[0]).startswith("..")]
+    hypothesis.assume(rows)
+    memory = fsspec.filesystem("memory")
+    table = pa.table({"uri": [path for path, _ in rows], "id": pa.array([given for _, given in rows], pa.string())})
+    with memory.open("/in/list.parquet", "wb") as file:
+        pq.write_table(table, file)
+    listed = list_inputs(["memory://in/list.parquet"])
+    assert [(row.id, row.error_class) for row in listed] == by_the_rule(rows)
+    assert len({row.id for row in listed}) == len(rows)
+
+
+def test_the_first_wrong_row_is_named(tmp_path):
+    """Of several rows that cannot be understood the first is told, whatever is wrong with the others."""
+    listing = tmp_path / "list.csv"
+    listing.write_text("uri,scene,id\na.jpg,,x\nb.jpg,,\x07\nc.jpg,moon,\n,,\n")
+    with pytest.raises(ConfigError, match=r"row 2: id takes up to 1024 printable characters"):
+        list_inputs([str(listing)])
+    listing.write_text("uri,scene,id\na.jpg,,é\nb.jpg,moon,\x07\nhttp://u:p@h/c.jpg,,\n")
+    with pytest.raises(ConfigError, match=r"row 2: scene is 'moon'"):
+        list_inputs([str(listing)])
+
+
+def test_relative_rows_lie_where_paths_say(tmp_path):
+    """A listing's relative URIs are joined with its folder as paths are, dots and doubled slashes included."""
+    names = ["a.jpg", "./b.jpg", "../c.jpg", "x//y/../d.jpg", ".", "..", "...jpg", "x/"]
+    pq.write_table(pa.table({"uri": names}), tmp_path / "list.parquet")
+    rows = list_inputs([str(tmp_path / "list.parquet")])
+    assert [row.uri for row in rows] == [posixpath.normpath(f"{tmp_path}/{name}") for name in names]
+
+
+def test_text_that_is_none_is_named(tmp_path):
+    """A Parquet listing whose texts are no UTF-8 is a listing that cannot be read, not a run that fails later."""
+    content = pa.array([b"a.jpg", b"\xff.jpg"], pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 2, content.buffers())
+    pq.write_table(pa.table({"uri": text}), tmp_path / "list.parquet")
+    with pytest.raises(ConfigError, match=r"list\.parquet cannot be read as a listing"):
+        list_inputs([str(tmp_path / "list.parquet")])
+
+
+def test_a_name_with_written_out_bytes_is_another_file(tmp_path):
+    """A file that is called as another one's bad bytes are written out is not that one, in two sources too."""
+    for name in (b"\\udcff.jpg", b"\xff.jpg"):
+        (tmp_path / os.fsdecode(name)).touch()
+    rows = list_inputs([f"{tmp_path}/\\udcff.jpg", str(tmp_path)])
+    assert [row.error_class for row in rows] == [None, "bad_name"]

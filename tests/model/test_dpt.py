@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pager_ray.model.dpt import FaceConv2d, FaceResize, ResidualConvUnit, UvEmbedding, level_sizes
+from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, ResidualConvUnit, UvEmbedding, level_sizes
 from pager_ray.model.spherical_padding import Borders
 
 
@@ -78,6 +78,17 @@ def test_residual_unit_leaves_its_input():
     expected = original + unit.conv2(F.relu(unit.conv1(F.relu(original))))
     torch.testing.assert_close(unit(x), expected)
     assert torch.equal(x, original)
+
+
+@pytest.mark.parametrize("fov", [None, 95.0])
+def test_fusing_multiplies_before_it_resizes(fov: float | None):
+    """The fusion block's 1×1 convolution before the resizing gives what it gives after it."""
+    torch.manual_seed(0)
+    borders = Borders(fov)
+    block = FusionBlock(4, borders.for_convolution(6), FaceResize(12, borders.for_resizing(6)))
+    coarse, lateral = maps(4, 6), maps(4, 6, seed=1)
+    refined = block.resConfUnit2(coarse + block.resConfUnit1(lateral))
+    torch.testing.assert_close(block(coarse, lateral), block.out_conv(block.resizing(refined)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("grid", "sizes"), [(36, (144, 72, 36, 18)), (5, (20, 10, 5, 3)), (1, (4, 2, 1, 1))])

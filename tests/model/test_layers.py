@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pager_ray.model.layers import Attention, Block, LayerNorm, Mlp, RotaryTable, SwiGlu
+from pager_ray.model.layers import Attention, Block, LayerNorm, LayerScale, Mlp, RotaryTable, SwiGlu, TokenConv2d
 
 
 def test_swiglu_hidden_width_is_released_rule():
@@ -62,3 +62,25 @@ def test_half_weights_keep_residual_stream_in_float32(dtype: torch.dtype):
     assert LayerNorm(16)(x.to(dtype)).dtype == torch.float32
     torch.testing.assert_close(half, full, atol=0.05, rtol=0.0)
     assert not torch.equal(half, full)
+
+
+def test_token_convolution_equals_convolving_the_map():
+    """On tokens, the convolution gives what a 1×1 convolution gives on their map."""
+    torch.manual_seed(0)
+    layer, tokens = TokenConv2d(8, 5), torch.randn(2, 12, 8)
+    image = tokens.transpose(1, 2).unflatten(2, (3, 4))
+    expected = torch.nn.functional.conv2d(image, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(tokens), expected.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_scaled_branches_join_the_stream_in_float32(dtype: torch.dtype):
+    """A branch of any dtype is scaled per channel and added in float32, and the stream is left as it was."""
+    torch.manual_seed(0)
+    scale, stream, branch = LayerScale(6), torch.randn(2, 3, 6), torch.randn(2, 3, 6).to(dtype)
+    torch.nn.init.normal_(scale.gamma)
+    before = stream.clone()
+    joined = scale(stream, branch)
+    assert joined.dtype == torch.float32
+    torch.testing.assert_close(joined, before + branch.float() * scale.gamma)
+    assert torch.equal(stream, before)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pager_ray.model import load_model
 from pager_ray.model.architecture import MODALITIES, parse_architecture
 from tests.model.conftest import GOLDEN, Golden, meta_keys, random_faces
 
@@ -34,7 +36,7 @@ def test_batch_gives_what_single_forwards_give(unified: Golden):
     assert batch["log_scale"].shape == (5, 1)
     for row, scene in enumerate(scenes):
         alone = unified.model(faces[row : row + 1], [scene])
-        assert alone.keys() == batch.keys()
+        assert alone.keys() | {"scale_disagreement"} == batch.keys()
         for name, value in alone.items():
             torch.testing.assert_close(batch[name][row : row + 1], value, atol=2e-4, rtol=1e-4, msg=name)
 
@@ -51,9 +53,9 @@ def test_forward_builds_no_constants_and_reads_nothing_back(unified: Golden):
             self.operations.add(func.overloadpacket.__name__)
             return func(*args, **(kwargs or {}))
 
-    faces = unified.faces
+    faces, outdoor = unified.faces, torch.tensor([False, True])
     with Recorder() as recorder:
-        unified.model(faces, ["indoor", "outdoor"])
+        unified.model(faces, outdoor=outdoor)
     assert "convolution" in recorder.operations
     constants = {"arange", "linspace", "zeros", "ones", "full", "eye", "lift_fresh", "scalar_tensor", "sin", "cos"}
     reads = {"_local_scalar_dense", "item", "nonzero", "is_nonzero", "_to_copy", "upsample_bicubic2d"}
@@ -77,3 +79,29 @@ def test_loaded_network_keeps_tokens_and_drops_their_encoder(unified: Golden):
     assert network.camera_tokens.shape == (6, 32)
     assert not [key for key in network.state_dict() if "cam_enc" in key]
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_scenes_on_the_device_choose_like_names(unified: Golden):
+    """A truth value per panorama picks the scale that its name picks, and says how far both scales are apart."""
+    named = unified.model(unified.faces, ["outdoor", "indoor"])
+    told = unified.model(unified.faces, outdoor=torch.tensor([True, False]))
+    scales = [unified.model(unified.faces, [scene] * 2)["log_scale"] for scene in ("indoor", "outdoor")]
+    for name, value in told.items():
+        torch.testing.assert_close(value, named[name], msg=name)
+    torch.testing.assert_close(told["scale_disagreement"], (scales[0] - scales[1]).abs(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_compiler_sees_one_graph(tiny_folder: Path):
+    """Compiled whole, the network gives what it gives eagerly, and other panoramas or scenes compile nothing anew."""
+    model = load_model(tiny_folder, device="cpu")
+    batches = [(random_faces(2, seed=seed), torch.tensor(scenes)) for seed, scenes in enumerate([[0, 1], [1, 1]])]
+    batches = [(faces, outdoor.bool()) for faces, outdoor in batches]
+    expected = [model(faces, outdoor=outdoor) for faces, outdoor in batches]
+    # Inductor's C++ would take minutes; what it gets to see is the same.
+    model.compile(backend="aot_eager")
+    compiled = [model(*batches[0][:1], outdoor=batches[0][1])]
+    with torch.compiler.set_stance("fail_on_recompile"):
+        compiled.append(model(*batches[1][:1], outdoor=batches[1][1]))
+    for ours, eager in zip(compiled, expected, strict=True):
+        for name, value in eager.items():
+            torch.testing.assert_close(ours[name], value, atol=2e-3, rtol=2e-3, msg=name)

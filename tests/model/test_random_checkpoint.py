@@ -81,7 +81,7 @@ def test_command_line_errors_are_one_line(tmp_path: Path, capsys: pytest.Capture
 
 def test_unknown_preset_lists_known_ones(tmp_path: Path):
     """An unknown preset is an error that lists the known ones."""
-    with pytest.raises(CheckpointError, match="tiny, da3-giant"):
+    with pytest.raises(CheckpointError, match="tiny, mid, da3-giant"):
         write_random_checkpoint(tmp_path, "huge")
 
 

@@ -24,6 +24,7 @@ def test_outputs_are_the_documented_ones(unified: Golden):
         "normals": (2, 6, 3, 56, 56),
         "sky": (2, 6, 1, 56, 56),
         "log_scale": (2, 1),
+        "scale_disagreement": (2, 1),
         "scale_log_metric_field": (2, 6, 1, 14, 14),
         "scale_log_metric_conf": (2, 6, 1, 14, 14),
     }
@@ -96,7 +97,7 @@ def test_wrong_input_is_named(unified: Golden, faces: torch.Tensor, scene: list[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "int8"}, "precision"),
+        ({"precision": "int4"}, "precision"),
         ({"device": "gpu"}, "device"),
         *([] if torch.cuda.is_available() else [({"device": "cuda"}, "CUDA")]),
     ],
@@ -123,8 +124,11 @@ def test_works_with_torch_numpy_and_safetensors_alone(tiny_folder: Path):
         sys.meta_path.insert(0, Absent())
         import torch
         import pager_ray
+        from pager_ray.infer import InferenceSettings, Predictor
 
         model = pager_ray.load_model(sys.argv[1])
+        faces = torch.zeros(1, 6, 56, 56, 3, dtype=torch.uint8).numpy()
+        assert Predictor(model, InferenceSettings())(faces, ["indoor"])[0].is_finite
         raw = model(torch.zeros(1, 6, 3, 56, 56, device=model.device), ["indoor"])
         assert "log_scale" in raw
         print(model.identity.sha256)

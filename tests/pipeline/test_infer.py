@@ -15,7 +15,7 @@ import torch
 
 from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
-from pager_ray.infer.predictor import FacePrediction
+from pager_ray.infer.predictor import Pending
 from pager_ray.model.router import SceneRouter
 from pager_ray.pipeline.infer import (
     EXIT_DEVICE_LOST,
@@ -125,7 +125,7 @@ def test_rejects_pass_through(actor: InferActor) -> None:
 
 def test_a_block_of_rejects_asks_no_network(actor: InferActor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without faces there is no forward pass; an empty block stays empty."""
-    monkeypatch.setattr(actor, "predictor", lambda *_: pytest.fail("a forward pass without faces"))
+    monkeypatch.setattr(actor.predictor, "submit", lambda *_: pytest.fail("a forward pass without faces"))
     assert [row["error_class"] for row in infer(actor, bad("x"), bad("y"))] == ["missing", "missing"]
     assert infer(actor) == []
 
@@ -211,11 +211,11 @@ class Memory:
     def __init__(self, predictor: Predictor, fits: int) -> None:
         self.predictor, self.fits, self.calls = predictor, fits, []
 
-    def __call__(self, pixels: np.ndarray, scenes: list[str | None]) -> list[FacePrediction]:
+    def submit(self, pixels: np.ndarray, scenes: list[str | None]) -> Pending:
         self.calls.append(len(pixels))
         if len(pixels) > self.fits or (pixels[:, 0, 0, 0, 0] == 255).any():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return self.predictor(pixels, scenes)
+        return self.predictor.submit(pixels, scenes)
 
 
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,11 +282,11 @@ def test_a_lost_device_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None
     def end(code: int) -> None:
         raise Ended(code)
 
-    def fail(*_: Any) -> list[FacePrediction]:
+    def fail(*_: Any) -> Pending:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     actor = InferActor(settings_of(), LocalBoard())
-    monkeypatch.setattr(actor, "predictor", fail)
+    monkeypatch.setattr(actor.predictor, "submit", fail)
     monkeypatch.setattr(os, "_exit", end)
     with pytest.raises(Ended, match=str(EXIT_DEVICE_LOST)):
         infer(actor, good("a", faces(count=1)[0]))

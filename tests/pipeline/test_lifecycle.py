@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import ray
 
 from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import CheckpointError, ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError
-from pager_ray.listing.sources import Listed
+from pager_ray.listing import Listed
 from pager_ray.pipeline import lifecycle
 from pager_ray.pipeline.lifecycle import Claim, _known_cause, claim_output, run_to_end
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
@@ -198,3 +199,68 @@ def test_an_interrupt_is_no_other_error() -> None:
     interrupt = KeyboardInterrupt()
     interrupt.__context__ = PagerError("the disk is full")
     assert _known_cause(interrupt) is None
+
+
+def test_large_jobs_are_done_in_parts(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part has its rows once and in order; before the next one all that stands is in one file."""
+    monkeypatch.setattr(lifecycle, "PARTITION_ROWS", 3)
+    job, seen, records = claim(output), [], []
+
+    def pipeline() -> None:
+        for number, part in enumerate(job.parts()):
+            records.append(len(list(Path(str(output.join("state/ledger"))).glob("*/*.parquet"))))
+            names = "".join(part.column("id").to_pylist())
+            seen.append(names)
+            for name in names:
+                commit(job, f"{name}", name)
+            assert number == len(seen) - 1
+
+    assert finish(job, pipeline).is_whole
+    assert seen == ["abc", "d"]
+    assert records == [0, 0]
+
+
+def test_a_late_writer_of_an_earlier_part_does_not_count(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commits to a part that is over is nobody's: neither a second outcome nor a first."""
+    monkeypatch.setattr(lifecycle, "PARTITION_ROWS", 2)
+    job = claim(output)
+    parts = job.parts()
+    next(parts)
+    commit(job, "a", "ab")
+    late = replace(job)
+    next(parts)
+    commit(late, "b", "ab")
+    commit(job, "c", "cd")
+    assert finish(job, lambda: None).is_whole
+
+
+def test_a_job_that_dies_between_parts_goes_on(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start does what no part has done, in parts of its own."""
+    monkeypatch.setattr(lifecycle, "PARTITION_ROWS", 2)
+    job = claim(output)
+
+    def dying() -> None:
+        parts = job.parts()
+        next(parts)
+        commit(job, "a", "ab")
+        next(parts)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        finish(job, dying)
+    again = claim(output)
+    assert [part.column("id").to_pylist() for part in again.parts()] == [["c", "d"]]
+    assert finish(again, lambda: commit(again, "c", "cd")).is_whole
+
+
+def test_a_lost_output_ends_the_job_before_its_next_part(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that another one has pushed aside begins no generation there."""
+    monkeypatch.setattr(lifecycle, "PARTITION_ROWS", 2)
+    job = claim(output)
+    parts = job.parts()
+    next(parts)
+    generation = job.generation
+    monkeypatch.setattr(job.lease, "check", lambda: (_ for _ in ()).throw(OutputInUseError("taken")))
+    with pytest.raises(OutputInUseError):
+        next(parts)
+    assert job.generation == generation

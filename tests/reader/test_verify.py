@@ -18,8 +18,7 @@ import pytest
 from pager_ray.cli import exit_code
 from pager_ray.encode import get_codec
 from pager_ray.errors import RunNotFoundError
-from pager_ray.listing import listing_digest, write_manifest
-from pager_ray.listing.sources import Listed
+from pager_ray.listing import Listed, listing_digest, write_manifest
 from pager_ray.reader.verify import verify_output
 from pager_ray.storage import Folder
 from pager_ray.write import EvaluationLayout

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from pager_ray.errors import StorageError
+from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.storage import Folder
-from pager_ray.write.ledger import LEDGER_SCHEMA, Ledger, record_of, shards_of
+from pager_ray.write.ledger import LEDGER_SCHEMA, Ledger, record_of, rows_by_shard, shards_of
 
 
 @pytest.fixture
@@ -122,3 +125,123 @@ def test_damage_is_named(ledger: Ledger) -> None:
     with pytest.raises(StorageError, match=r"00000001/t0\.parquet: is no part of a ledger .*--overwrite$") as caught:
         ledger.read()
     assert "\n" not in str(caught.value)
+
+
+def test_records_are_folded_on_the_way(ledger: Ledger) -> None:
+    """After a compaction one file says all that the records said, and the next generation's records count with it."""
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", error_class="transient"))
+    ledger.commit(1, "t1", record("t1-a", "b"))
+    before = ledger.read()
+    assert ledger.compact(1) == 2
+    assert ledger.read().equals(before)
+    assert ledger.folder.names() == ["00000002.parquet"]
+    assert (ledger.folder / "00000001").names() == []
+    ledger.commit(2, "u0", record("u0-a", "a"))
+    assert outcomes(ledger) == {"a": ("u0-a", None), "b": ("t1-a", None)}
+
+
+def test_a_late_writer_does_not_undo_a_compaction(ledger: Ledger) -> None:
+    """A task that was given up and commits after the compaction, under its own name or that of the winner, is lost."""
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a"))
+    ledger.compact(1)
+    ledger.commit(1, "t0", record("t0-b", "a"))
+    ledger.commit(1, "t1", record("t1-b", "b"))
+    assert outcomes(ledger) == {"a": ("t0-a", None)}
+
+
+class Death(Exception):
+    """Stands for a process that ends at a request."""
+
+
+@contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch, request: str, *, is_made: bool) -> Iterator[None]:
+    """The first such request to the store is the process's last, and is made or not."""
+    original = getattr(Folder, request)
+
+    def die(folder: Folder, *arguments: Any) -> None:
+        if is_made:
+            original(folder, *arguments)
+        raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, request, die)
+        yield
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+@pytest.mark.parametrize("request_", ["create", "remove", "delete"])
+def test_a_death_while_compacting_loses_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, request_: str, is_made: bool
+) -> None:
+    """Wherever a compaction ends, what stood stands, once, also for the next start, which cleans up."""
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a"))
+    ledger.compact(1)
+    ledger.commit(2, "t1", record("t1-a", "b", "c"))
+    before = ledger.read()
+    with dying(monkeypatch, request_, is_made=is_made), pytest.raises(Death):
+        ledger.compact(2)
+    assert ledger.read().equals(before)
+    generation = ledger.begin(2)
+    assert ledger.read().equals(before)
+    assert ledger.folder.names() == [f"{generation:08}.parquet"]
+    assert [(ledger.folder / f"{old:08}").names() for old in range(generation)] == [[]] * generation
+
+
+@pytest.mark.parametrize("moment", ["before", "while reading", "at the put"])
+def test_a_holder_that_lost_its_lease_compacts_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Whenever another job begins, one that does not know it yet is refused, and the other's records count on."""
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a"))
+
+    def follow() -> None:
+        patch.undo()
+        generation = ledger.begin(2)
+        assert ledger.commit(generation, "u0", record("u0-a", "b"))
+
+    def follow_before(original: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            follow()
+            return original(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        if moment == "before":
+            follow()
+        else:
+            name = "_each_record" if moment == "while reading" else "_put_snapshot"
+            patch.setattr(ledger, name, follow_before(getattr(ledger, name)))
+        with pytest.raises(OutputInUseError, match=r"another job has taken over .*ledger and goes on there; wait"):
+            ledger.compact(1)
+    assert outcomes(ledger) == {"a": ("t0-a", None), "b": ("u0-a", None)}
+
+
+def test_of_two_that_begin_at_once_each_has_a_generation(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that another one was faster to take is not taken twice: the slower one's is higher, and counts."""
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a"))
+    original, numbers = ledger._put_snapshot, []
+
+    def slower(generation: int, standing: pa.Table) -> bool:
+        if not numbers:
+            numbers.append(generation)
+            assert original(generation, standing)
+        return original(generation, standing)
+
+    monkeypatch.setattr(ledger, "_put_snapshot", slower)
+    assert ledger.begin(2) == 3
+    assert numbers == [2]
+    assert outcomes(ledger) == {"a": ("t0-a", None)}
+
+
+def test_rows_are_told_apart_by_shard(ledger: Ledger) -> None:
+    """Every shard's rows in their order, shards in order of their names, however they lie in the ledger."""
+    table = pa.concat_tables([record("s1", "d", "a"), record("s0", "c"), record("s1", "b")])
+    found = {shard: rows.column("id").to_pylist() for shard, rows in rows_by_shard(table).items()}
+    assert list(found.items()) == [("s0", ["c"]), ("s1", ["d", "a", "b"])]
+    assert rows_by_shard(LEDGER_SCHEMA.empty_table()) == {}

@@ -1,0 +1,593 @@
+"""Panoramas per second of the network, beside the released way of running it and beside what the chip could do.
+
+    python benchmarks/model.py [--preset da3-giant|mid|tiny] [--batches 1,2,4] [--compile] [--json FILE]
+
+Random weights, made on the device from a seed; the baseline ``released`` (see ``released_model.py``) and ours get the
+same ones and the same panoramas. Per way of running and number of panoramas:
+
+- *network*: from normalised faces to raw maps, all five heads, one scale head running. Median, by events of the device
+  on a GPU, by the clock on a CPU.
+- *served*: from uint8 faces in host memory to finished arrays in host memory, one batch submitted before the one before
+  it is fetched. Mean of ``--repeats`` batches by the clock.
+- *latency*: the same of one batch alone; median.
+- *peak*: most memory ever allocated, weights included: on the device, or of this process on a CPU; beside it what
+  ``pager_ray.model.memory`` says.
+- *share*: network panoramas per second times the floating-point operations of a panorama (matrix products, attention
+  and convolutions, counted) over the best rate of large square matrix products, measured in the same run and dtype.
+
+The released way runs one panorama per forward, so it has one row. Times of parts are of eager runs of one panorama; the
+padding's is part of its heads'. On a CPU the serving precision is float32 for both.
+
+Agreement with the baseline on the same panoramas, one indoors and one outdoors: the relative error of log-depth is the
+norm of the difference over the norm of the baseline's log-depth; median and largest are of |difference| over
+max(|log-depth|, 1); the angle is between predicted normals. Exit code 1 where the relative error is over 2e-3 or the
+mean angle over 0.2 degrees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import platform
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from released_model import ReleasedNetwork
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pager_ray.infer.predictor import InferenceSettings, Predictor
+from pager_ray.model import PagerModel
+from pager_ray.model.architecture import FACES, Architecture
+from pager_ray.model.checkpoint import ResolvedCheckpoint
+from pager_ray.model.memory import meta_network, peak_bytes
+from pager_ray.model.network import PagerNetwork
+from pager_ray.model.random_checkpoint import random_architecture, random_network
+from pager_ray.model.serving import PRECISIONS
+from pager_ray.model.spherical_padding import SphericalPadding
+from pager_ray.postprocess import euclidean_depth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_LOG_DEPTH_ERROR = 2e-3
+MAX_NORMALS_DEGREES = 0.2
+LEAST_RATIO = {"cuda": 3.0, "cpu": 1.5}
+LEAST_SHARE = 0.5
+GIB = 2**30
+MATRIX_SIDES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048)}
+SEED = 7
+
+
+@dataclass
+class Measured:
+    """One way of running at one number of panoramas; seconds, bytes."""
+
+    way: str
+    batch: int
+    network: float = math.nan
+    served: float = math.nan
+    latency: float = math.nan
+    peak: float = math.nan
+    predicted_peak: float = math.nan
+    problem: str | None = None
+
+    @property
+    def network_rate(self) -> float:
+        """Panoramas per second of the network."""
+        return self.batch / self.network
+
+    @property
+    def served_rate(self) -> float:
+        """Panoramas per second from host to host."""
+        return self.batch / self.served
+
+
+class Clock:
+    """Seconds of work on a device: by its own events, or by the clock on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def mark(self) -> Any:
+        """A moment: in the device's order of work on a GPU, else now."""
+        if self.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, began: Any, ended: Any) -> float:
+        """Seconds between two moments that are past."""
+        return ended - began if self.device.type != "cuda" else began.elapsed_time(ended) / 1e3
+
+    def wait(self) -> None:
+        """Wait until the device has nothing left to do."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def median(self, call: Callable[[], object], repeats: int) -> float:
+        """Median of timed calls after one that warms up."""
+        call()
+        moments = []
+        for _ in range(repeats):
+            self.wait()
+            began = self.mark()
+            call()
+            moments.append((began, self.mark()))
+        self.wait()
+        return statistics.median(self.between(*pair) for pair in moments)
+
+
+class Parts:
+    """Adds up what is spent in functions of objects, by label."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.moments: defaultdict[str, list[tuple[Any, Any]]] = defaultdict(list)
+        self._restore: list[tuple[object, str]] = []
+
+    def watch(self, owner: object, function: str, label: str) -> None:
+        """Count every call of one function."""
+        call = getattr(owner, function)
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = self.clock.mark()
+            result = call(*arguments, **named)
+            self.moments[label].append((began, self.clock.mark()))
+            return result
+
+        setattr(owner, function, timed)
+        self._restore.append((owner, function))
+
+    def release(self) -> None:
+        """Put the functions back."""
+        for owner, function in self._restore:
+            delattr(owner, function)
+
+    def seconds(self) -> dict[str, float]:
+        """Sum by label since the last time."""
+        self.clock.wait()
+        sums = {label: sum(self.clock.between(*pair) for pair in pairs) for label, pairs in self.moments.items()}
+        self.moments.clear()
+        return sums
+
+
+class Released:
+    """The released chain: one panorama after the other, float32 after the network, copied to the host by map."""
+
+    def __init__(self, network: ReleasedNetwork, settings: InferenceSettings) -> None:
+        self.network = network
+        self.settings = settings
+        self.normaliser = Predictor(as_model(network.network, network.device, "float32"), settings)
+
+    @torch.inference_mode()
+    def __call__(self, faces: np.ndarray, scenes: Sequence[str]) -> list[dict[str, np.ndarray]]:
+        """uint8 faces (B, 6, S, S, 3) to maps on the host."""
+        return [self._one(faces[row : row + 1], scene) for row, scene in enumerate(scenes)]
+
+    def _one(self, faces: np.ndarray, scene: str) -> dict[str, np.ndarray]:
+        raw = self.network(self.upload(faces), [f"scale_{scene}"])
+        return self.download(self.finish(raw))
+
+    def upload(self, faces: np.ndarray) -> Tensor:
+        """Normalised faces on the device."""
+        return normalised(self.normaliser, faces)
+
+    def finish(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Euclidean depth, normals and sky probability, float32."""
+        fov, limits = self.network.architecture.cube_fov, self.settings.depth_range
+        depth = euclidean_depth(raw["depth"].float(), raw["log_scale"].float(), fov, limits)
+        normals = raw["normals"].float().permute(0, 1, 3, 4, 2).contiguous()
+        return {"depth": depth, "normals": normals, "sky": raw["sky"].float().sigmoid()}
+
+    def download(self, maps: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Each map by a copy of its own."""
+        return {name: values.cpu().numpy() for name, values in maps.items()}
+
+
+def normalised(predictor: Predictor, faces: np.ndarray) -> Tensor:
+    """ImageNet-normalised faces (B, 6, 3, S, S) on the device."""
+    pixels = torch.from_numpy(faces).to(predictor.model.device).permute(0, 1, 4, 2, 3)
+    return torch.addcmul(predictor._offset, pixels.float(), predictor._gain)
+
+
+def as_model(network: PagerNetwork, device: torch.device, precision: str) -> PagerModel:
+    nowhere = ResolvedCheckpoint("random", "random weights", None, Path(), Path(), None)
+    return PagerModel(network, nowhere, device, precision)
+
+
+def panoramas(count: int, size: int) -> np.ndarray:
+    """Smooth shapes with fine noise, uint8 (B, 6, S, S, 3)."""
+    generator = torch.Generator().manual_seed(SEED)
+    coarse = torch.randn(count * FACES, 3, 9, 9, generator=generator)
+    smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
+    values = 128 + 45 * smooth + 8 * torch.randn(smooth.shape, generator=generator)
+    return values.clamp(0, 255).byte().view(count, FACES, 3, size, size).permute(0, 1, 3, 4, 2).contiguous().numpy()
+
+
+def operations(architecture: Architecture) -> float:
+    """Floating-point operations of one panorama with one scale head; counted on shapes alone."""
+    network = meta_network(architecture, torch.float32)
+    size = architecture.face_size
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, FACES, 3, size, size, device="meta"), architecture.scale_heads[:1])
+    return float(counter.get_total_flops())
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
+    """Operations per second of the fastest of a few square matrix products."""
+    best = 0.0
+    for side in MATRIX_SIDES[device.type]:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        repeats = 20 if device.type == "cuda" else 5
+        best = max(best, 2 * side**3 / clock.median(lambda a=a, b=b: a @ b, repeats))  # type: ignore[misc]
+    return best
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Callable[[], float]]:
+    """Gives a function that tells the most bytes in use since entry."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        yield lambda: float(torch.cuda.max_memory_allocated(device))
+        return
+    with suppress(OSError):
+        # Sets the process's high-water mark back to what it uses now.
+        Path("/proc/self/clear_refs").write_text("5")
+    yield _high_water
+
+
+def _high_water() -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return math.nan
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), math.nan)
+
+
+def measure_ours(way: str, predictor: Predictor, batch: int, repeats: int, clock: Clock) -> Measured:
+    """All columns of one row; running out of memory and what a compiler refuses become the row's text."""
+    model = predictor.model
+    row = Measured(way, batch)
+    faces, scenes = panoramas(batch, model.architecture.face_size), ["indoor"] * batch
+    try:
+        with peak_memory(model.device) as peak, torch.inference_mode():
+            inputs = normalised(predictor, faces)
+            row.network = clock.median(lambda: model(inputs, scenes), repeats)
+            del inputs
+            row.latency = clock.median(lambda: predictor(faces, scenes), repeats)
+            row.served = served_seconds(predictor, faces, scenes, max(repeats, 2))
+            row.peak = peak()
+    except torch.OutOfMemoryError:
+        row.problem = "out of memory"
+    except RuntimeError as error:
+        row.problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+    row.predicted_peak = peak_bytes(model.architecture, batch, model.precision)
+    return row
+
+
+def served_seconds(predictor: Predictor, faces: np.ndarray, scenes: list[str], batches: int) -> float:
+    """Seconds per batch, each submitted before the one before it is fetched."""
+    predictor(faces, scenes)
+    began = time.perf_counter()
+    pending = predictor.submit(faces, scenes)
+    for _ in range(batches - 1):
+        following = predictor.submit(faces, scenes)
+        pending.result()
+        pending = following
+    pending.result()
+    return (time.perf_counter() - began) / batches
+
+
+def measure_released(chain: Released, repeats: int, clock: Clock) -> Measured:
+    row = Measured("released", 1)
+    faces, scenes = panoramas(1, chain.network.architecture.face_size), ["indoor"]
+    with peak_memory(chain.network.device) as peak, torch.inference_mode():
+        inputs = chain.upload(faces)
+        row.network = clock.median(lambda: chain.network(inputs, ["scale_indoor"]), repeats)
+        row.latency = clock.median(lambda: chain(faces, scenes), repeats)
+        row.served = row.latency
+        row.peak = peak()
+    return row
+
+
+def watch_network(parts: Parts, network: PagerNetwork) -> None:
+    """Label the network's parts; paddings count once more, inside their heads."""
+    parts.watch(network.backbone, "forward", "backbone")
+    for name in network.architecture.modalities:
+        parts.watch(network.head(name), "forward", "scale" if name.startswith("scale") else f"{name} head")
+    paddings = {id(module.border): module.border for module in network.modules() if hasattr(module, "border")}
+    for border in paddings.values():
+        if isinstance(border, nn.Module):
+            parts.watch(border, "forward", "padding, of these")
+            if isinstance(border, SphericalPadding):
+                # `forward` ends in `refresh`; only the calls from elsewhere count.
+                outer_only(parts, border)
+
+
+def outer_only(parts: Parts, border: SphericalPadding) -> None:
+    """Count calls of ``refresh`` that do not come from ``forward``."""
+    refresh, forward = type(border).refresh.__get__(border), border.forward
+    inside = [False]
+
+    def timed_refresh(padded: Tensor) -> Tensor:
+        if inside[0]:
+            return refresh(padded)
+        began = parts.clock.mark()
+        result = refresh(padded)
+        parts.moments["padding, of these"].append((began, parts.clock.mark()))
+        return result
+
+    def marked_forward(x: Tensor) -> Tensor:
+        inside[0] = True
+        try:
+            return forward(x)
+        finally:
+            inside[0] = False
+
+    border.refresh = timed_refresh  # type: ignore[method-assign]
+    border.forward = marked_forward  # type: ignore[method-assign]
+    parts._restore.append((border, "refresh"))
+
+
+def parts_of(parts: Parts, run: Callable[[], object], repeats: int, total: Callable[[dict[str, float]], None]) -> None:
+    """Give the medians of parts over a few runs."""
+    run()
+    parts.seconds()
+    runs = []
+    for _ in range(repeats):
+        run()
+        runs.append(parts.seconds())
+    total({label: statistics.median(values[label] for values in runs) for label in runs[0]})
+    parts.release()
+
+
+def released_parts(chain: Released, repeats: int, clock: Clock) -> dict[str, float]:
+    parts, result = Parts(clock), dict[str, float]()
+    watch_network(parts, chain.network.network)
+    parts.watch(chain, "upload", "upload")
+    parts.watch(chain, "finish", "post-processing")
+    parts.watch(chain, "download", "download")
+    faces = panoramas(1, chain.network.architecture.face_size)
+    parts_of(parts, lambda: chain(faces, ["indoor"]), repeats, result.update)
+    return result
+
+
+def our_parts(predictor: Predictor, repeats: int, clock: Clock) -> dict[str, float]:
+    parts, result = Parts(clock), dict[str, float]()
+    watch_network(parts, predictor.model.network)
+    parts.watch(predictor, "_upload", "upload")
+    parts.watch(predictor, "_collect", "post-processing")
+    download = predictor._download
+
+    def awaited_download(maps: dict[str, Tensor]) -> Any:
+        arriving = download(maps)
+        # Joins the stream of the copies, so that the event after this lies after them.
+        if predictor._copies is not None:
+            torch.cuda.current_stream(predictor.model.device).wait_stream(predictor._copies)
+        return arriving
+
+    predictor._download = awaited_download  # type: ignore[method-assign]
+    parts.watch(predictor, "_download", "download")
+    faces = panoramas(1, predictor.model.architecture.face_size)
+    parts_of(parts, lambda: predictor(faces, ["indoor"]), repeats, result.update)
+    return result
+
+
+@torch.inference_mode()
+def compare(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[str, float]:
+    """Figures of agreement, as the module's text defines them."""
+    log_depth, expected = ours["depth"].astype(np.float64), theirs["depth"].astype(np.float64)
+    error = np.abs(log_depth - expected)
+    relative = error / np.maximum(np.abs(expected), 1)
+    a, b = (np.moveaxis(maps["normals"].astype(np.float64), 2, -1) for maps in (ours, theirs))
+    # By both lengths of the sum and the difference of unit vectors: the arc cosine is blunt at small angles.
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-6) for v in (a, b))
+    angle = np.degrees(2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)))
+    return {
+        "log_depth_relative": float(np.linalg.norm(error) / np.linalg.norm(expected)),
+        "log_depth_median": float(np.median(relative)),
+        "log_depth_max": float(relative.max()),
+        "normals_mean_degrees": float(angle.mean()),
+        "normals_max_degrees": float(angle.max()),
+        "sky_logit_max": float(np.abs(ours["sky"] - theirs["sky"]).max()),
+        "log_scale_max": float(np.abs(ours["log_scale"] - theirs["log_scale"]).max()),
+    }
+
+
+def on_host(raw: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: raw[name].float().cpu().numpy() for name in ("depth", "normals", "sky", "log_scale")}
+
+
+def rows_until_full(
+    way: str, predictor: Predictor, batches: Sequence[int], repeats: int, clock: Clock
+) -> Iterator[Measured]:
+    """Rows up to the first that does not fit."""
+    for batch in batches:
+        row = measure_ours(way, predictor, batch, repeats, clock)
+        yield row
+        if row.problem is not None:
+            return
+
+
+def print_row(row: Measured, baseline: Measured | None, ceiling: float, work: float) -> None:
+    if row.problem is not None:
+        print(f"{row.way:18}{row.batch:6}  {row.problem}", flush=True)
+        return
+    network = served = "".rjust(9)
+    if baseline is not None:
+        network = f"{row.network_rate / baseline.network_rate:8.2f}x"
+        served = f"{row.served_rate / baseline.served_rate:8.2f}x"
+    predicted = "" if math.isnan(row.predicted_peak) else f"{row.predicted_peak / GIB:10.2f}"
+    print(
+        f"{row.way:18}{row.batch:6}{row.network_rate:10.3f}{1e3 / row.network_rate:11.1f}{network}"
+        f"{row.served_rate:10.3f}{served}{1e3 * row.latency:11.1f}{row.network_rate * work / ceiling:8.1%}"
+        f"{row.peak / GIB:9.2f}{predicted}",
+        flush=True,
+    )
+
+
+def print_parts(parts: dict[str, dict[str, float]]) -> None:
+    labels = list(dict.fromkeys(label for values in parts.values() for label in values))
+    print("\nparts, ms of one panorama, eager" + "".join(f"{way:>14}" for way in parts) + f"{'ratio':>10}")
+    for label in labels:
+        values = [way.get(label, math.nan) for way in parts.values()]
+        ratio = f"{values[0] / values[-1]:9.2f}x" if len(values) > 1 and values[-1] > 0 else ""
+        print(f"{label:32}" + "".join(f"{1e3 * value:14.2f}" for value in values) + ratio)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--preset", choices=("da3-giant", "mid", "tiny"), help="default: da3-giant on CUDA, mid else")
+    parser.add_argument(
+        "--batches", help="numbers of panoramas, comma-separated (default: 1 on a CPU; 1, 2, 4 … on CUDA)"
+    )
+    parser.add_argument("--baseline", choices=("released", "none"), default="released")
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), help="default: float16 on CUDA, float32 else")
+    parser.add_argument("--compile", action="store_true", help="measure ours compiled, too")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU")
+    parser.add_argument("--repeats", type=int, help="timed calls, of which the median counts (default: 10 on CUDA, 5)")
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    options = parser.parse_args()
+    on_gpu = torch.device(options.device).type == "cuda"
+    options.preset = options.preset or ("da3-giant" if on_gpu else "mid")
+    options.precision = options.precision or ("float16" if on_gpu else "float32")
+    options.batches = options.batches or ("1,2,4,8,16,32,64" if on_gpu else "1")
+    options.repeats = options.repeats or (10 if on_gpu else 5)
+    return options
+
+
+def main() -> int:
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device, clock = torch.device(options.device), Clock(torch.device(options.device))
+    architecture = random_architecture(options.preset)
+    settings, repeats, on_gpu = InferenceSettings(), options.repeats, device.type == "cuda"
+    batches = [int(part) for part in options.batches.split(",")]
+    dtype = PRECISIONS[options.precision]
+    chip = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    ceiling, work = matrix_rate(device, dtype, clock), operations(architecture)
+    print(f"{options.preset}, {options.precision}, {chip}, torch {torch.__version__}")
+    print(
+        f"{work / 1e12:.3f} TFLOP per panorama; ceiling {ceiling / 1e12:.2f} TFLOP/s = {ceiling / work:.2f} panoramas/s"
+    )
+    print(
+        f"{'':18}{'batch':>6}{'network/s':>10}{'ms each':>11}{'ratio':>9}{'served/s':>10}{'ratio':>9}"
+        f"{'latency ms':>11}{'share':>8}{'peak GiB':>9}{'predicted':>10}"
+    )
+    pair = panoramas(2, architecture.face_size)
+    parts: dict[str, dict[str, float]] = {}
+    rows: list[Measured] = []
+    baseline = theirs = None
+    if options.baseline == "released":
+        released = ReleasedNetwork(
+            random_network(architecture, device=device, seed=SEED), torch.float16 if on_gpu else None
+        )
+        chain = Released(released, settings)
+        baseline = measure_released(chain, repeats, clock)
+        rows.append(baseline)
+        print_row(baseline, baseline, ceiling, work)
+        theirs = on_host(released(chain.upload(pair), ["scale_indoor", "scale_outdoor"]))
+        parts["released"] = released_parts(chain, repeats, clock)
+        del released, chain
+
+    gc.collect()
+    network = random_network(architecture, device=device, dtype=dtype, seed=SEED)
+    network.freeze()
+    model = as_model(network, device, options.precision)
+    predictor = Predictor(model, settings)
+    agreement = compare(on_host(model(normalised(predictor, pair), ["indoor", "outdoor"])), theirs) if theirs else None
+    ways: list[tuple[str, Callable[[], object]]] = [("ours, eager", lambda: None)]
+    if on_gpu:
+        ways.append(("ours, graphs", model.replay))
+    if options.compile:
+        ways.append(("ours, compiled", model.compile))
+        if on_gpu:
+            ways.append(("compiled, graphs", model.replay))
+    for way, prepare in ways:
+        prepare()
+        for row in rows_until_full(way, predictor, batches, repeats, clock):
+            rows.append(row)
+            print_row(row, baseline, ceiling, work)
+        if way == "ours, eager":
+            parts["ours"] = our_parts(predictor, repeats, clock)
+    print_parts(parts)
+    return conclude(options, rows, baseline, agreement, parts, {"ceiling": ceiling, "work": work, "chip": chip})
+
+
+def conclude(
+    options: argparse.Namespace,
+    rows: Sequence[Measured],
+    baseline: Measured | None,
+    agreement: dict[str, float] | None,
+    parts: dict[str, dict[str, float]],
+    facts: dict[str, Any],
+) -> int:
+    """Print agreement and what must hold, write the JSON, and give the exit code."""
+    good = [row for row in rows if row is not baseline and row.problem is None]
+    best = max(good, key=lambda row: row.network_rate) if good else None
+    held: dict[str, bool] = {}
+    if agreement is not None:
+        print("\nagreement with the baseline")
+        for name, value in agreement.items():
+            print(f"{name:32}{value:14.2e}")
+        held[f"relative error of log-depth <= {MAX_LOG_DEPTH_ERROR:g}"] = (
+            agreement["log_depth_relative"] <= MAX_LOG_DEPTH_ERROR
+        )
+        held[f"mean angle of normals <= {MAX_NORMALS_DEGREES:g} degrees"] = (
+            agreement["normals_mean_degrees"] <= MAX_NORMALS_DEGREES
+        )
+    agrees = all(held.values())
+    kind = torch.device(options.device).type
+    if best is not None:
+        if baseline is not None:
+            ratio = best.network_rate / baseline.network_rate
+            held[f"network at its best batch ({best.way}, {best.batch}) >= {LEAST_RATIO[kind]:g}x released"] = (
+                ratio >= LEAST_RATIO[kind]
+            )
+        if kind == "cuda":
+            share = best.network_rate * facts["work"] / facts["ceiling"]
+            held[f"share of the ceiling >= {LEAST_SHARE:.0%}"] = share >= LEAST_SHARE
+            alone = next((row for row in good if row.batch == 1), None)
+            if alone is not None:
+                held["peak memory of one panorama < 6 GiB"] = alone.peak < 6 * GIB
+    print()
+    for text, holds in held.items():
+        print(f"{'holds' if holds else 'MISSED':8}{text}")
+    if options.json is not None:
+        report = {
+            "preset": options.preset,
+            "precision": options.precision,
+            "device": facts["chip"],
+            "machine": platform.machine(),
+            "torch": str(torch.__version__),
+            "flop_per_panorama": facts["work"],
+            "ceiling_flop_per_second": facts["ceiling"],
+            "rows": [asdict(row) for row in rows],
+            "parts_seconds": parts,
+            "agreement": agreement,
+            "held": held,
+        }
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0 if agrees else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

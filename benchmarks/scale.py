@@ -1,0 +1,442 @@
+"""Listing, planning and resuming very large runs: python benchmarks/scale.py [--rows 1000000 10000000] [--ids].
+
+Makes a Parquet listing of object URIs, none of which is ever read, and does with it what a job does before and after
+its pipeline. Every step is a process of its own, with a job's imports (torch and Ray included), so its peak memory is
+what a driver needs. The output lies on a store that counts requests as an object store would be asked (a listing is a
+request per 1,000 names, a bulk deletion one per 1,000 objects) and keeps its objects on the local disk: seconds are
+without a network.
+
+- row by row: the baseline, made only for up to a million rows: the same listing as a list of objects, ids settled with
+  counters, digested and written, without a claim.
+- start: list the inputs, settle ids, digest, claim a new output (manifest, ledger, run file), have the first rows.
+- hand to Ray: the first rows as a dataset of a local Ray.
+- resume: the same command again, with half of the rows done in shards of 16 whose records are read one by one; of a
+  larger run that is done in parts, with one part's records beside the snapshot of the parts before. Records are
+  committed by the ledger's own functions; parts that are folded at once, as one record each.
+- compact: fold those records into the next generation's snapshot, as a job does between parts.
+- finish: everything done; the ledger is read, reconciled, and folded into one file.
+- read ids: open the finished run without Ray, all ids, the places of 1,000 predictions.
+- list a folder: a bucket whose client gives a dictionary of 12 facts per object, without an output.
+
+Each step is made once. Printed per step: seconds, peak memory, requests by kind; for the start how it compares with the
+baseline (times as fast, times the memory); at the end the objects that the output has. Exit code 1 where starting or
+resuming a million rows takes more than 60 s or 2 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.spec import AbstractFileSystem
+
+MOST_SECONDS, MOST_BYTES = 60.0, 2e9
+MOST_ROWS_AS_OBJECTS = 1_000_000
+ROWS_PER_SHARD = 16
+ROWS_PER_CHUNK = 100_000
+ROWS_PER_FOLDER = 4096
+NAMES_PER_REQUEST = 1000
+LOOKUPS = 1000
+KINDS = ("get", "put", "list", "delete", "head")
+CHECKPOINT = {"face_size": 504, "cube_fov": 90.0, "modalities": ["depth"]}
+
+
+class CountedStore(AbstractFileSystem):
+    """An object store, as clients see one, on the local disk; counts requests by kind."""
+
+    protocol = "counted"
+    cachable = False
+    requests: ClassVar[Counter[str]] = Counter()
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def _count(self, kind: str, number: int = 1) -> None:
+        with self._lock:
+            self.requests[kind] += number
+
+    def _pages(self, names: int) -> int:
+        return max(1, -(-names // NAMES_PER_REQUEST))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        """What lies in a folder."""
+        try:
+            with os.scandir(path) as entries:
+                found = [(entry.path, entry.is_dir()) for entry in entries]
+        except FileNotFoundError:
+            found = []
+        self._count("list", self._pages(len(found)))
+        if not found:
+            raise FileNotFoundError(path)
+        if not detail:
+            return [name for name, _ in found]
+        return [{"name": name, "size": 0, "type": "directory" if is_folder else "file"} for name, is_folder in found]
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        """What is known of one object."""
+        self._count("head")
+        if not os.path.exists(path):
+            raise FileNotFoundError(path)
+        is_folder = os.path.isdir(path)
+        return {"name": path, "size": os.path.getsize(path), "type": "directory" if is_folder else "file"}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        """An object's content."""
+        self._count("get")
+        return Path(path).read_bytes()[start:end]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        """Put an object."""
+        self._count("put")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb" if mode == "create" else "wb") as file:
+            file.write(value)
+
+    def rm_file(self, path: str) -> None:
+        """Delete an object."""
+        self._count("delete")
+        os.unlink(path)
+
+    def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete a folder."""
+        objects = sum(len(files) for _, _, files in os.walk(path))
+        self._count("list", self._pages(objects))
+        self._count("delete", self._pages(objects))
+        shutil.rmtree(path)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """No request: object stores have no folders."""
+        os.makedirs(path, exist_ok=exist_ok)
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        self._count("get")
+        return open(path, mode)
+
+
+class ListedBucket(AbstractFileSystem):
+    """A bucket of folders that exists in listings alone; its root is called by the number of its objects."""
+
+    protocol = "listed"
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
+        """What lies in a folder."""
+        bucket, _, folder = path.strip("/").partition("/")
+        rows = int(bucket)
+        if not folder:
+            names = [f"{bucket}/survey-{n:05}" for n in range(-(-rows // ROWS_PER_FOLDER))]
+            return [{"name": name, "size": 0, "type": "directory"} for name in names] if detail else names
+        first = int(folder.removeprefix("survey-")) * ROWS_PER_FOLDER
+        names = [f"{bucket}/{folder}/pano_{n:09}.jpg" for n in range(first, min(first + ROWS_PER_FOLDER, rows))]
+        return [_facts(name) for name in names] if detail else names
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        """What is known of one object."""
+        return {"name": path, "size": 0, "type": "directory"}
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """What a client of an object store keeps of an object."""
+    key = name.partition("/")[2]
+    facts = {"Key": key, "LastModified": time.gmtime(), "ETag": f'"{hash(key):032x}"', "Size": 8_000_000 + len(key)}
+    facts |= {"StorageClass": "STANDARD", "ChecksumAlgorithm": ["CRC64NVME"], "ChecksumType": "FULL_OBJECT"}
+    return facts | {"type": "file", "size": facts["Size"], "name": name, "VersionId": None, "IsLatest": True}
+
+
+def write_listing(path: Path, rows: int, with_ids: bool) -> None:
+    """URIs as they lie in buckets: a few hundred folders of survey runs, names that do not compress to nothing."""
+    schema = pa.schema({"uri": pa.string()} | ({"id": pa.string()} if with_ids else {}))
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, ROWS_PER_CHUNK):
+            numbers = range(start, min(start + ROWS_PER_CHUNK, rows))
+            names = [f"{hashlib.blake2b(n.to_bytes(8), digest_size=6).hexdigest()}-{n:09}" for n in numbers]
+            folders = [f"survey-{n // ROWS_PER_FOLDER:05}" for n in numbers]
+            columns = {
+                "uri": [
+                    f"s3://street-panoramas/2026/{folder}/pano_{name}.jpg"
+                    for folder, name in zip(folders, names, strict=True)
+                ]
+            }
+            if with_ids:
+                columns["id"] = names
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def claim(listing: str, output: str) -> Any:
+    """What :func:`pager_ray.pipeline.job.run_job` does before its pipeline, without a checkpoint."""
+    from pager_ray.config.schema import ErrorsConfig
+    from pager_ray.listing import list_inputs
+    from pager_ray.pipeline.lifecycle import claim_output
+
+    listed = list_inputs([listing])
+    return claim_output(
+        _layout(output),
+        listed,
+        config={"output": {"projection": "erp"}},
+        identity={"benchmark": "scale"},
+        sections={"checkpoint": CHECKPOINT},
+        errors=ErrorsConfig(),
+        overwrite=False,
+    )
+
+
+def _layout(output: str) -> Any:
+    from pager_ray.storage import Folder
+    from pager_ray.write import RunLayout
+
+    return RunLayout(Folder(output))
+
+
+def shard_names(generation: int, first: int, number: int) -> list[str]:
+    """Names that writers could have given their shards."""
+    return [f"{generation:012x}-{place:08}-{place & 0xFFFFFF:06x}" for place in range(first, first + number)]
+
+
+def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False) -> None:
+    """Empty shards for rows, and their records: as writers put them, or in one, where a compaction reads it at once."""
+    from pager_ray.write.ledger import LEDGER_SCHEMA
+
+    layout = _layout(output)
+    ids = rows.column("id").combine_chunks()
+    names = [f"{generation:012x}-{n:08}-{n & 0xFFFFFF:06x}" for n in range(-(-len(ids) // ROWS_PER_SHARD))]
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
+
+    def record(first: int, number: int) -> pa.Table:
+        part = ids.slice(first * ROWS_PER_SHARD, number * ROWS_PER_SHARD)
+        places = pa.array(np.arange(len(part)) // ROWS_PER_SHARD)
+        shards, sums = (pa.array(values[first : first + number]).take(places) for values in (names, digests))
+        return pa.table([part, shards, pa.nulls(len(part), pa.string()), sums], schema=LEDGER_SCHEMA)
+
+    def write(place: int) -> None:
+        layout.results.write(f"{names[place]}.parquet", b"")
+        if not as_one:
+            layout.ledger.commit(generation, names[place][:21], record(place, 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(write, range(len(names)), chunksize=NAMES_PER_REQUEST):
+            pass
+    if as_one:
+        layout.ledger.commit(generation, names[0][:21], record(0, len(names)))
+
+
+def fill(listing: str, output: str, wanted: int, as_records: bool) -> None:
+    """Have so many rows done, as a job that then dies leaves them: parts folded, the last one's records beside."""
+    claimed = claim(listing, output)
+    left = wanted - (claimed.inputs.num_rows - len(claimed.pending))
+    for part in claimed.parts():
+        is_last = left <= part.num_rows
+        commit(output, claimed.generation, part.slice(0, left), as_one=not (is_last and as_records))
+        left -= part.num_rows
+        if is_last:
+            break
+    claimed.lease.give_back()
+
+
+@dataclass
+class Row:
+    """An input as a Python object."""
+
+    uri: str
+    id: str
+    scene: str | None = None
+    error_class: str | None = None
+    message: str | None = None
+    sample: str | None = None
+
+
+def list_row_by_row(listing: str, output: str) -> int:
+    """The baseline; returns the number of rows."""
+    from pager_ray.listing import MANIFEST_SCHEMA
+    from pager_ray.storage import carries_secret, mask_uri
+
+    table = pq.read_table(listing)
+    uris: list[str] = table.column("uri").to_pylist()
+    if any(carries_secret(uri) for uri in uris):
+        raise SystemExit("the listing carries secrets")
+    given = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(uris)
+    names = [uri.rpartition("/")[2] for uri in uris]
+    stems = [os.path.splitext(name)[0] for name in names]
+    wholes = [mask_uri(uri).split("://", 1)[-1] for uri in uris]
+    taken, stem_counts, name_counts = Counter(filter(None, given)), Counter(stems), Counter(names)
+    rows, seen = [], set()
+    for place, uri in enumerate(uris):
+        id = given[place] or stems[place]
+        if not given[place] and (stem_counts[id] > 1 or id in taken):
+            id = names[place] if name_counts[names[place]] == 1 else wholes[place]
+        if id in seen:
+            raise SystemExit("the listing has an id twice")
+        seen.add(id)
+        rows.append(Row(uri, id))
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.id, row.uri, row.scene, row.sample]).encode() + b"\n")
+    columns = {name: [getattr(row, name) for row in rows] for name in MANIFEST_SCHEMA.names}
+    os.makedirs(output)
+    pq.write_table(pa.table(columns, schema=MANIFEST_SCHEMA), f"{output}/{digest.hexdigest()}.parquet")
+    return len(rows)
+
+
+def step(name: str, listing: str, output: str) -> None:
+    """One step, in this process; prints its figures as JSON."""
+    import pager_ray.pipeline.job  # noqa: F401  (a job's imports count)
+    from pager_ray.pipeline.lifecycle import _finish
+
+    if name in ("hand to Ray", "compact", "finish"):
+        claimed = claim(listing, output)
+        if name != "hand to Ray":
+            commit(output, claimed.generation, next(claimed.parts()))
+    calls: dict[str, Callable[[], int]] = {
+        "row by row": lambda: list_row_by_row(listing, output),
+        "start": lambda: _begin(listing, output),
+        "resume": lambda: _begin(listing, output),
+        "hand to Ray": lambda: _to_ray(claimed),
+        "compact": lambda: claimed.layout.ledger.compact(claimed.generation),
+        "finish": lambda: _finish(claimed).predictions,
+        "read ids": lambda: _read_ids(output),
+        "list a folder": lambda: _list_folder(listing),
+    }
+    CountedStore.requests.clear()
+    began = time.perf_counter()
+    rows = calls[name]()
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    requests = dict(CountedStore.requests)
+    print(json.dumps({"rows": rows, "seconds": seconds, "peak": peak, "requests": requests}), flush=True)
+    # Its lease is not given back: that of a process that is gone is followed at once.
+    os._exit(0)
+
+
+def _begin(listing: str, output: str) -> int:
+    """List, claim and have the first rows; returns how many are to be done."""
+    claimed = claim(listing, output)
+    next(claimed.parts())
+    return len(claimed.pending)
+
+
+def _to_ray(claimed: Any) -> int:
+    import ray
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    rows: int = next(claimed.partitions()).count()
+    ray.shutdown()
+    return rows
+
+
+def _read_ids(output: str) -> int:
+    from pager_ray.reader import open_run
+
+    run = open_run(output)
+    ids = run.ids()
+    if not all(id in run for id in ids[:: max(1, len(ids) // LOOKUPS)]):
+        raise SystemExit("a prediction that was listed is not there")
+    return len(ids)
+
+
+def _list_folder(listing: str) -> int:
+    from pager_ray.listing import list_inputs
+
+    return len(list_inputs([f"listed://{pq.read_metadata(listing).num_rows}"]))
+
+
+def call(*arguments: str) -> str:
+    """Call this file in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout.strip()
+
+
+def measure(folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]]:
+    """All steps for one number of rows."""
+    from pager_ray.pipeline.lifecycle import PARTITION_ROWS
+
+    listing, output = str(folder / f"{rows}.parquet"), f"counted://{folder}/run-{rows}"
+    write_listing(Path(listing), rows, with_ids)
+    figures: dict[str, dict[str, Any]] = {}
+
+    def do(name: str, place: str = output) -> None:
+        figures[name] = one = json.loads(call("--step", name, listing, place).splitlines()[-1])
+        base = figures.get("row by row")
+        against = ""
+        # The other steps do something else.
+        if base is not None and name in ("row by row", "start"):
+            against = f"{base['seconds'] / one['seconds']:6.1f} × {one['peak'] / base['peak']:5.2f} ×"
+        requests = "".join(f"{one['requests'].get(kind, 0):>8,}" for kind in KINDS)
+        print(
+            f"{rows:>11,}  {name:14}{one['seconds']:7.1f} s {one['peak'] / 1e9:6.2f} GB {against:17} {requests}",
+            flush=True,
+        )
+
+    def have(done: int, *, as_records: bool) -> None:
+        call("--fill", listing, output, str(done), str(int(as_records)))
+
+    if rows <= MOST_ROWS_AS_OBJECTS:
+        do("row by row", str(folder / f"objects-{rows}"))
+    do("start")
+    do("hand to Ray")
+    have(rows // 2, as_records=True)
+    do("resume")
+    if rows > PARTITION_ROWS:
+        do("compact")
+        have(rows - PARTITION_ROWS, as_records=False)
+    do("finish")
+    do("read ids")
+    if rows <= MOST_ROWS_AS_OBJECTS:
+        do("list a folder")
+    stored = Path(output.removeprefix("counted://"))
+    objects = Counter(path.relative_to(stored).parts[0] for path in stored.rglob("*") if path.is_file())
+    print(f"{rows:>11,}  objects: " + ", ".join(f"{name} {count:,}" for name, count in sorted(objects.items())))
+    return figures
+
+
+def main() -> int:
+    """Measure and compare with what must hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--ids", action="store_true", help="a listing with ids of its own")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    kinds = "".join(f"{kind + 's':>8}" for kind in KINDS)
+    print(f"{'rows':>11}  {'step':14}{'time':>9} {'memory':>9} {'faster':>8} {'memory':>8} {kinds}")
+    with tempfile.TemporaryDirectory() as temporary:
+        results = {rows: measure(Path(temporary), rows, options.ids) for rows in options.rows}
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    million = results.get(1_000_000)
+    if million is None:
+        return 0
+    missed = [
+        name
+        for name in ("start", "resume")
+        if million[name]["seconds"] > MOST_SECONDS or million[name]["peak"] > MOST_BYTES
+    ]
+    verdict = f"missed by {', '.join(missed)}" if missed else "holds"
+    print(f"required to start and resume a million rows: ≤ {MOST_SECONDS:.0f} s, ≤ {MOST_BYTES / 1e9:g} GB: {verdict}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    fsspec.register_implementation("counted", CountedStore)
+    fsspec.register_implementation("listed", ListedBucket)
+    if sys.argv[1:2] == ["--step"]:
+        step(*sys.argv[2:5])
+    elif sys.argv[1:2] == ["--fill"]:
+        fill(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "1")
+    else:
+        sys.exit(main())

@@ -1,0 +1,124 @@
+"""Listed inputs, millions of them: columns that look like sequences of rows and of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import overload
+
+import pyarrow as pa
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("scene", pa.string()),
+        pa.field("error_class", pa.string()),
+        pa.field("message", pa.string()),
+        pa.field("sample", pa.string()),
+    ]
+)
+
+# Rows that are Python objects at a time while all are gone through.
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One input as listed: where it is, what to call it and what is known of it.
+
+    ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
+    what a dataset needs to find the ground truth; None for inputs without one.
+    """
+
+    uri: str
+    id: str
+    scene: str | None = None
+    error_class: str | None = None
+    message: str | None = None
+    sample: str | None = None
+
+
+class Listing(Sequence[Listed]):
+    """All inputs of a job as one table, a tenth of the memory that as many objects take.
+
+    Args:
+        table: ``MANIFEST_SCHEMA``.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table.cast(MANIFEST_SCHEMA)
+
+    @classmethod
+    def of(cls, rows: Sequence[Listed] | pa.Table) -> Listing:
+        """Rows in any of the forms that they come in."""
+        if isinstance(rows, Listing):
+            return rows
+        if isinstance(rows, pa.Table):
+            return cls(rows)
+        columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Listed)}
+        return cls(pa.table({name: columns[name] for name in MANIFEST_SCHEMA.names}, schema=MANIFEST_SCHEMA))
+
+    def __len__(self) -> int:
+        """Number of inputs."""
+        return self.table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> Listed: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Listing: ...
+
+    def __getitem__(self, index: int | slice) -> Listed | Listing:
+        """One input, or a run of them."""
+        if isinstance(index, slice):
+            return Listing(self.table[index])
+        place = range(len(self))[index]
+        return Listed(**self.table.slice(place, 1).to_pylist()[0])
+
+    def __iter__(self) -> Iterator[Listed]:
+        """Go through the inputs."""
+        for batch in self.table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                yield Listed(**row)
+
+
+class Texts(Sequence[str]):
+    """A column of texts, such as ids; equal to any sequence of the same ones."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self.column = column
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.column)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One text, or a list of them."""
+        if isinstance(index, slice):
+            texts: list[str] = self.column[index].to_pylist()
+            return texts
+        text: str = self.column[range(len(self))[index]].as_py()
+        return text
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the texts."""
+        for chunk in self.column.chunks:
+            for start in range(0, len(chunk), _ROWS_AT_ONCE):
+                yield from chunk.slice(start, _ROWS_AT_ONCE).to_pylist()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other sequence holds the same texts in the same order."""
+        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """The first few, and how many there are."""
+        return f"Texts({self[:3]!r}, {len(self)} in all)"

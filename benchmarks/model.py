@@ -16,7 +16,8 @@ same ones and the same panoramas. Per way of running and number of panoramas:
   and convolutions, counted) over the best rate of large square matrix products, measured in the same run and dtype.
 
 The released way runs one panorama per forward, so it has one row. Times of parts are of eager runs of one panorama; the
-padding's is part of its heads'. On a CPU the serving precision is float32 for both.
+padding's is part of its heads', and only ours' post-processing includes the quality columns. On a CPU the serving
+precision is float32 for both, and *peak* includes the interpreter and its libraries.
 
 Agreement with the baseline on the same panoramas, one indoors and one outdoors: the relative error of log-depth is the
 norm of the difference over the norm of the baseline's log-depth; median and largest are of |difference| over

@@ -15,7 +15,7 @@ What it computes is the same up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from pager_ray.model.architecture import FACES
 from pager_ray.model.camera_token import face_poses
 from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, Reassembly, UvEmbedding
-from pager_ray.model.layers import LayerScale, RotaryTable
+from pager_ray.model.layers import Conv2d, ConvTranspose2d, LayerScale, Linear, RotaryTable
 from pager_ray.model.network import CAMERA_ENCODER, PagerNetwork
 from pager_ray.model.spherical_padding import SphericalPadding, border_taps
 
@@ -141,6 +141,11 @@ class ReleasedNetwork:
                 module.forward = partial(_fuse, module)  # type: ignore[method-assign]
             elif isinstance(module, LayerScale):
                 module.forward = partial(_add_scaled, module)  # type: ignore[method-assign]
+            elif isinstance(module, FaceConv2d):
+                module.forward = partial(_pad_and_convolve, module)  # type: ignore[method-assign]
+            elif isinstance(module, Conv2d | ConvTranspose2d | Linear):
+                # Autocast chooses the dtypes; this package's layers would first cast to that of the float32 weights.
+                module.forward = partial(_base_forward(module), module)  # type: ignore[method-assign]
 
     @torch.no_grad()
     def __call__(self, faces: Tensor, scale_heads: Sequence[str]) -> dict[str, Tensor]:
@@ -178,6 +183,14 @@ def _fuse(block: FusionBlock, coarse: Tensor, lateral: Tensor | None = None) -> 
     if block.resConfUnit1 is not None and lateral is not None:
         coarse = coarse + block.resConfUnit1(lateral)
     return block.out_conv(block.resizing(block.resConfUnit2(coarse)))
+
+
+def _base_forward(module: Conv2d | ConvTranspose2d | Linear) -> Callable[..., Tensor]:
+    return next(base.forward for base in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear) if isinstance(module, base))
+
+
+def _pad_and_convolve(conv: FaceConv2d, x: Tensor) -> Tensor:
+    return nn.Conv2d.forward(conv, x if conv.border is None else conv.border(x))
 
 
 def _add_scaled(scale: LayerScale, stream: Tensor, x: Tensor) -> Tensor:

@@ -64,8 +64,10 @@ class GraphReplay:
         return {name: value.clone() for name, value in recording.outputs.items()}
 
     def _record(self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None) -> _Recording:
-        faces = faces.clone()
-        outdoor = None if outdoor is None else outdoor.clone()
+        # Tensors made in inference mode could only be refilled there, and calls come from inside and outside of it.
+        with torch.inference_mode(False):
+            faces = torch.empty_like(faces).copy_(faces)
+            outdoor = None if outdoor is None else torch.empty_like(outdoor).copy_(outdoor)
         here, aside = torch.cuda.current_stream(faces.device), torch.cuda.Stream(faces.device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):

@@ -22,6 +22,13 @@ def test_overrides_win_over_the_file(tmp_path):
     assert config.errors.budget_rows(250) == 2
 
 
+@pytest.mark.parametrize("precision", ["auto", "float32", "float16", "bfloat16", "int8", "fp8"])
+def test_precisions_are_those_of_the_model(precision):
+    """Every precision that the model loads in may be asked for; the default is none of the lower ones."""
+    assert load_config(None, [*ENOUGH, f"precision={precision}"]).precision == precision
+    assert load_config(None, ENOUGH).precision == "auto"
+
+
 def test_a_single_uri_needs_no_list():
     """One input URI may stand alone."""
     assert load_config(None, ENOUGH).input.uris == ["in"]
@@ -41,6 +48,7 @@ def test_a_single_uri_needs_no_list():
         ("errors.max_rejects=-1", "errors.max_rejects: got -1; takes a whole number of rows"),
         ("sky.open_kernel=4", "sky.open_kernel: got 4; takes 0 (off) or an odd number"),
         ("depth.min=80", "depth.min 80.0 must be below depth.max 75.0"),
+        ("precision=int4", "precision: got 'int4'; takes 'auto', 'float32', 'float16', 'bfloat16', 'int8' or 'fp8'"),
         ("scene_mode=forest", "scene_mode: got 'forest'; takes 'auto', 'indoor' or 'outdoor'"),
         ("input.uris=", "input.uris: got None; takes"),
         ("output.uri=", "output.uri: got None; takes"),

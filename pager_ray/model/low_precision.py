@@ -2,9 +2,12 @@
 
 Each row of both operands, a weight's output channel and a token, is divided by a step of its own, so that its largest
 number becomes the largest of the 8-bit type. Weights are rounded once, while they are loaded; tokens at every product.
-Sums are exact in int32, or float32; steps and bias are applied to them, and results are in the type that the ordinary
-serving precision would give. Patch embedding, camera encoder, heads, normalisation, attention and residual stream are
-those of the ordinary serving precision.
+Sums are int32, which is exact, or float32; steps and bias are applied to them, and results are in the type that the
+ordinary serving precision would give. Patch embedding, camera encoder, heads, normalisation, attention and residual
+stream are those of the ordinary serving precision.
+
+All products of all blocks are quantised: with untrained weights each kind costs about the same, so that none left out
+buys much (``benchmarks/low_precision.py --parts``). What they cost with trained weights is not known here.
 """
 
 from __future__ import annotations
@@ -33,11 +36,11 @@ _DEVICES = {
 }
 _FP8_CAPABILITY = (8, 9)
 
-# CUDA's 8-bit products refuse other multiples of rows' lengths, and int8 ones refuse 16 rows or fewer.
+# CUDA's fp8 products refuse sides that are no multiple of 16, int8 ones of 8, and 16 rows or fewer.
 _MULTIPLE = 16
 _FEWEST_ROWS = 32
 
-# Steps of rows below this would overflow when inverted.
+# The largest number of a row counts as this at least: the inverse of a smaller one's step would overflow.
 _SMALLEST = 1e-30
 
 # A weight is rounded so many numbers at a time: what rounding takes inside stays small beside it.

@@ -56,7 +56,7 @@ def _memory_share(compute: ComputeConfig) -> float | None:
 
 def normals_arrive_half(precision: str, reservation: Reservation) -> bool:
     """Whether the model actors hand normals on as float16."""
-    return precision in ("float16", "bfloat16") or (precision == "auto" and reservation.actor_gpus > 0)
+    return precision not in ("auto", "float32") or (precision == "auto" and reservation.actor_gpus > 0)
 
 
 def sky_settings(config: JobConfig) -> tuple[SkySettings, DepthRange]:

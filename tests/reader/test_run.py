@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import random
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -12,10 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pager_ray.errors import ConfigError, PagerError, RunNotFoundError, StorageError
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.reader import open_run
+from pager_ray.reader.run import _Index
+from pager_ray.write.ledger import LEDGER_SCHEMA, record_of
 from pager_ray.write.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
 
@@ -409,3 +415,18 @@ def test_scores_are_no_run(small: SmallRun) -> None:
         f"{small.folder}: holds scores of `pager-ray evaluate`, no predictions of a run; read metrics/report.json and "
         "metrics/samples/*.parquet there"
     )
+
+
+@settings(deadline=None, max_examples=50)
+@given(shards=st.lists(st.integers(0, 4), max_size=30), order=st.randoms(use_true_random=False))
+def test_every_prediction_has_its_place(shards: list[int], order: random.Random) -> None:
+    """An id leads to its shard and to its row there, however shards lie between each other in the ledger."""
+    names = [f"{number}é" for number in range(len(shards))]
+    order.shuffle(names)
+    told = [record_of(f"s{shard}", [name], [None], "0") for name, shard in zip(names, shards, strict=True)]
+    index = _Index(pa.concat_tables([LEDGER_SCHEMA.empty_table(), *told]))
+    seen: Counter[int] = Counter()
+    for name, shard in zip(names, shards, strict=True):
+        assert index.find(name) == (f"s{shard}", seen[shard])
+        seen[shard] += 1
+    assert index.find("") is index.find("é") is index.find("9") is None

@@ -1,15 +1,13 @@
-"""What ``input.uris`` may name, and the ids that inputs get.
+"""What ``input.uris`` may name.
 
-A *source* is one entry of ``input.uris``: a file, a folder, a glob or a listing. Ids are given by a listing or derived
-from the URI: the path inside the folder (or glob, or listing) without its extension. Where that is ambiguous the
-extension stays, and where that is ambiguous too the id is the whole path.
+A *source* is one entry of ``input.uris``: a file, a folder, a glob or a listing.
 """
 
 from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +20,8 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
+from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
+from pager_ray.listing.listed import Listing, Texts
 from pager_ray.read import is_image_name
 from pager_ray.retrying import Retry
 from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
@@ -35,22 +34,7 @@ MAX_ID_LENGTH = 1024
 # Files named by several sources that are told one by one.
 _NAMED_TWICE = 10
 _COLUMNS = ("uri", "id", "scene")
-# Only URIs with one of these can have anything to mask.
-_MAY_BE_SECRET = "[@?]"
 _TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
-
-
-# What sources are expanded to, before ids are settled. An input has an id that was given, or a path that one is derived
-# from. Names that are no UTF-8 come with their bad bytes written out, and without ``is_utf8``.
-_FOUND = pa.schema(
-    [
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("given", pa.string()),
-        pa.field("relative", pa.string()),
-        pa.field("scene", pa.string()),
-        pa.field("is_utf8", pa.bool_(), nullable=False),
-    ]
-)
 
 
 def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> Listing:
@@ -74,7 +58,7 @@ def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> Listing:
             )
         (table, is_listing), _ = retry.call(partial(_expand, source, key), f"listing {mask_uri(source)}")
         found.append(table if is_listing or not found else _without(table, found))
-    return _settle_ids(pa.concat_tables(found) if found else _FOUND.empty_table())
+    return settle_ids(pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table())
 
 
 def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
@@ -170,7 +154,7 @@ def _files(uris: Sequence[str], relatives: Sequence[str]) -> pa.Table:
         "scene": pa.nulls(len(uris), pa.string()),
         "is_utf8": [uri == text for uri, text in zip(uris, escaped, strict=True)],
     }
-    return pa.table(columns, schema=_FOUND)
+    return pa.table(columns, schema=FOUND_SCHEMA)
 
 
 def _escaped(text: str) -> str:
@@ -203,7 +187,7 @@ def _read_listing(filesystem: Any, path: str, key: str, source: str) -> pa.Table
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
     is_utf8 = pa.chunked_array([pa.array(np.ones(len(uri), dtype=bool))])
-    return pa.table([full, given, relative, scene, is_utf8], schema=_FOUND)
+    return pa.table([full, given, relative, scene, is_utf8], schema=FOUND_SCHEMA)
 
 
 def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -224,21 +208,20 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
     """
     has_no_uri = pc.fill_null(pc.equal(uri, ""), True)
     has_no_scene = pc.invert(pc.is_in(scene, value_set=pa.array([None, "", *SCENES])))
-    may_be_secret = pc.fill_null(pc.match_substring_regex(uri, _MAY_BE_SECRET), False)
+    may_be_secret = pc.fill_null(pc.match_substring_regex(uri, MAY_BE_SECRET), False)
     may_be_odd = pc.or_(pc.invert(pc.string_is_ascii(given)), pc.invert(pc.utf8_is_printable(given)))
     is_odd = pc.fill_null(pc.or_(may_be_odd, pc.greater(pc.utf8_length(given), MAX_ID_LENGTH)), False)
     wrong = [
-        *_first(has_no_uri, lambda _: True, uri),
-        *_first(has_no_scene, lambda _: True, scene),
-        *_first(may_be_secret, carries_secret, uri),
-        *_first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
+        _first(has_no_uri, lambda _: True, uri),
+        _first(has_no_scene, lambda _: True, scene),
+        _first(may_be_secret, carries_secret, uri),
+        _first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
     ]
-    rows = [row for row, _ in wrong]
-    if all(row is None for row in rows):
+    places = [(found[0], check) for check, found in enumerate(wrong) if found is not None]
+    if not places:
         return
-    row = min(row for row in rows if row is not None)
-    check = rows.index(row)
-    value = wrong[check][1]
+    row, check = min(places)
+    _, value = wrong[check]  # type: ignore[misc]
     row_name = f"{where} row {row + 1}"
     raise ConfigError(
         (
@@ -253,13 +236,13 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
 
 def _first(
     may_be: pa.ChunkedArray, is_wrong: Callable[[str], bool], column: pa.ChunkedArray
-) -> list[tuple[int | None, str | None]]:
-    """Place and value of the first row that is wrong among those that may be, as a list of one."""
-    for place in np.flatnonzero(may_be.to_numpy()):
-        value = column[int(place)].as_py()
+) -> tuple[int, str | None] | None:
+    """Place and value of the first row that is wrong among those that may be; None where none is."""
+    for place in np.flatnonzero(may_be.to_numpy()).tolist():
+        value = column[place].as_py()
         if is_wrong(value):
-            return [(int(place), value)]
-    return [(None, None)]
+            return place, value
+    return None
 
 
 def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[pa.ChunkedArray]:
@@ -313,115 +296,3 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
         if type(error) is OSError and error.errno is None:
             raise unreadable(error) from error
         raise
-
-
-def _settle_ids(found: pa.Table) -> Listing:
-    """Give every input a unique id; see the module's text for the rule."""
-    uri = found.column("uri")
-    chosen = _chosen_ids(found)
-    taken, owner = _taken(chosen)
-    spare_ids, messages = _spare_ids(chosen, taken, owner, uri)
-    is_taken = np.zeros(len(chosen), dtype=bool)
-    is_taken[taken] = True
-    chosen = _replaced(chosen, is_taken, spare_ids)
-    classes = pc.if_else(pa.array(is_taken), "duplicate_id", pa.scalar(None, pa.string()))
-    texts = _replaced(pa.chunked_array([pa.nulls(len(chosen), pa.string())]), is_taken, messages)
-    is_bad = ~found.column("is_utf8").to_numpy()
-    if is_bad.any():
-        names = Texts(uri.filter(pa.array(is_bad)))
-        bad = [f"{mask_uri(name)}: the name is not UTF-8 and cannot be stored; rename the file" for name in names]
-        classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
-        texts = _replaced(texts, is_bad, bad)
-    samples = pa.nulls(len(chosen), pa.string())
-    return Listing(pa.table([chosen, uri, found.column("scene"), classes, texts, samples], schema=MANIFEST_SCHEMA))
-
-
-def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
-    """The given ids, and for other inputs the shortest candidate that is nobody else's."""
-    given = found.column("given")
-    is_given = pc.is_valid(given)
-    if pc.all(is_given).as_py():
-        return given
-    derived = found.filter(pc.invert(is_given))
-    reserved = given.drop_null()
-    chosen, waiting = None, np.ones(derived.num_rows, dtype=bool)
-    for candidates in _candidates(derived):
-        fits = waiting & _is_unique(candidates)
-        if len(reserved):
-            fits &= ~pc.is_in(candidates, value_set=reserved).to_numpy()
-        chosen = candidates if chosen is None else pc.if_else(pa.array(waiting), candidates, chosen)
-        waiting &= ~fits
-        if not waiting.any():
-            break
-    assert chosen is not None
-    if len(derived) == len(found):
-        return chosen
-    return _replaced(given, ~is_given.to_numpy(), chosen)
-
-
-def _candidates(derived: pa.Table) -> Iterator[pa.ChunkedArray]:
-    """Possible ids of inputs without one, shortest first: without extension, with it, the whole path."""
-    relative = derived.column("relative")
-    # As posixpath.splitext: dots that a name begins with are no extension's.
-    yield pc.replace_substring_regex(relative, r"([^/.][^/]*)\.[^/.]*$", r"\1")
-    yield relative
-    uri = derived.column("uri")
-    may_be_secret = pc.match_substring_regex(uri, _MAY_BE_SECRET)
-    masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
-    uri = _replaced(uri, may_be_secret.to_numpy(), masked)
-    yield pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
-
-
-def _codes(texts: pa.ChunkedArray) -> np.ndarray:
-    """A number per text, equal for equal ones, from 0 on."""
-    return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy() if len(texts) else np.zeros(0, dtype=int)
-
-
-def _is_unique(texts: pa.ChunkedArray) -> np.ndarray:
-    codes = _codes(texts)
-    return np.asarray(np.bincount(codes)[codes] == 1) if len(codes) else np.zeros(0, dtype=bool)
-
-
-def _taken(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the ids that an earlier input has, and those inputs' places."""
-    codes = _codes(ids)
-    first = np.empty(codes.max() + 1 if len(codes) else 0, dtype=np.int64)
-    # Backwards: the earliest place is the one that stays.
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    taken = np.flatnonzero(first[codes] != np.arange(len(codes)))
-    return taken, first[codes[taken]]
-
-
-def _spare_ids(
-    ids: pa.ChunkedArray, taken: np.ndarray, owner: np.ndarray, uri: pa.ChunkedArray
-) -> tuple[list[str], list[str]]:
-    """Ids of their own for inputs whose id is taken, and why they are rejects."""
-    if not len(taken):
-        return [], []
-    # Only these can be in a spare id's way.
-    reserved = set(ids.filter(pc.match_substring(ids, "~")).to_pylist())
-    next_copy: dict[str, int] = {}
-    spares, messages = [], []
-    for place, first in zip(taken.tolist(), owner.tolist(), strict=True):
-        name = ids[place].as_py()
-        copy = next_copy.get(name, 2)
-        while (spare := f"{name}~{copy}") in reserved:
-            copy += 1
-        next_copy[name] = copy + 1
-        reserved.add(spare)
-        spares.append(spare)
-        owner_uri = mask_uri(uri[first].as_py())
-        messages.append(f"id {name!r} is already taken by {owner_uri}; give every row an id of its own")
-    return spares, messages
-
-
-def _replaced(texts: pa.ChunkedArray, mask: np.ndarray, by: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
-    """The texts with those under the mask replaced by others, in order."""
-    if not mask.any():
-        return texts
-    others = by if isinstance(by, pa.ChunkedArray) else pa.chunked_array([pa.array(by, pa.string())])
-    # In one gather from both, one behind the other.
-    places = np.arange(len(texts))
-    places[mask] = len(texts) + np.arange(len(others))
-    both = pa.chunked_array([*texts.chunks, *others.chunks], pa.string())
-    return both.take(pa.array(places))

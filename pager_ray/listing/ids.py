@@ -1,0 +1,150 @@
+"""The ids that inputs get: given by a listing, or derived from where a file lies.
+
+A derived id is the path inside the folder (or glob, or listing) without its extension. Where that is ambiguous the
+extension stays, and where that is ambiguous too the id is the whole path. Ids of millions of inputs are settled as
+columns; Python sees the rows that are in trouble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
+from pager_ray.storage import mask_uri
+
+MAY_BE_SECRET = "[@?]"
+"""Only URIs with one of these can have anything to mask."""
+
+# What sources are expanded to, before ids are settled. An input has an id that was given, or a path that one is derived
+# from. Names that are no UTF-8 come with their bad bytes written out, and without ``is_utf8``.
+FOUND_SCHEMA = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("given", pa.string()),
+        pa.field("relative", pa.string()),
+        pa.field("scene", pa.string()),
+        pa.field("is_utf8", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def settle_ids(found: pa.Table) -> Listing:
+    """Give every input a unique id; see the module's text for the rule.
+
+    An input whose id is taken becomes a reject under another (``room~2``); one without ``is_utf8`` is a reject, too.
+
+    Args:
+        found: ``FOUND_SCHEMA``.
+    """
+    uri = found.column("uri")
+    chosen = _chosen_ids(found)
+    taken, owner = _taken(chosen)
+    spare_ids, messages = _spare_ids(chosen, taken, owner, uri)
+    is_taken = np.zeros(len(chosen), dtype=bool)
+    is_taken[taken] = True
+    chosen = _replaced(chosen, is_taken, spare_ids)
+    classes = pc.if_else(pa.array(is_taken), "duplicate_id", pa.scalar(None, pa.string()))
+    texts = _replaced(pa.chunked_array([pa.nulls(len(chosen), pa.string())]), is_taken, messages)
+    is_bad = ~found.column("is_utf8").to_numpy()
+    if is_bad.any():
+        names = Texts(uri.filter(pa.array(is_bad)))
+        bad = [f"{mask_uri(name)}: the name is not UTF-8 and cannot be stored; rename the file" for name in names]
+        classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
+        texts = _replaced(texts, is_bad, bad)
+    samples = pa.nulls(len(chosen), pa.string())
+    return Listing(pa.table([chosen, uri, found.column("scene"), classes, texts, samples], schema=MANIFEST_SCHEMA))
+
+
+def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
+    """The given ids, and for other inputs the shortest candidate that is nobody else's."""
+    given = found.column("given")
+    is_given = pc.is_valid(given)
+    if pc.all(is_given).as_py():
+        return given
+    derived = found.filter(pc.invert(is_given))
+    reserved = given.drop_null()
+    chosen, waiting = None, np.ones(derived.num_rows, dtype=bool)
+    for candidates in _candidates(derived):
+        fits = waiting & _is_unique(candidates)
+        if len(reserved):
+            fits &= ~pc.is_in(candidates, value_set=reserved).to_numpy()
+        chosen = candidates if chosen is None else pc.if_else(pa.array(waiting), candidates, chosen)
+        waiting &= ~fits
+        if not waiting.any():
+            break
+    assert chosen is not None
+    if len(derived) == len(found):
+        return chosen
+    return _replaced(given, ~is_given.to_numpy(), chosen)
+
+
+def _candidates(derived: pa.Table) -> Iterator[pa.ChunkedArray]:
+    """Possible ids of inputs without one, shortest first: without extension, with it, the whole path."""
+    relative = derived.column("relative")
+    # As posixpath.splitext: dots that a name begins with are no extension's.
+    yield pc.replace_substring_regex(relative, r"([^/.][^/]*)\.[^/.]*$", r"\1")
+    yield relative
+    uri = derived.column("uri")
+    may_be_secret = pc.match_substring_regex(uri, MAY_BE_SECRET)
+    masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
+    uri = _replaced(uri, may_be_secret.to_numpy(), masked)
+    yield pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
+
+
+def _codes(texts: pa.ChunkedArray) -> np.ndarray:
+    """A number per text, equal for equal ones, from 0 on."""
+    return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy() if len(texts) else np.zeros(0, dtype=int)
+
+
+def _is_unique(texts: pa.ChunkedArray) -> np.ndarray:
+    codes = _codes(texts)
+    return np.asarray(np.bincount(codes)[codes] == 1) if len(codes) else np.zeros(0, dtype=bool)
+
+
+def _taken(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the ids that an earlier input has, and those inputs' places."""
+    codes = _codes(ids)
+    first = np.empty(codes.max() + 1 if len(codes) else 0, dtype=np.int64)
+    # Backwards: the earliest place is the one that stays.
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    taken = np.flatnonzero(first[codes] != np.arange(len(codes)))
+    return taken, first[codes[taken]]
+
+
+def _spare_ids(
+    ids: pa.ChunkedArray, taken: np.ndarray, owner: np.ndarray, uri: pa.ChunkedArray
+) -> tuple[list[str], list[str]]:
+    """Ids of their own for inputs whose id is taken, and why they are rejects."""
+    if not len(taken):
+        return [], []
+    # Only these can be in a spare id's way.
+    reserved = set(ids.filter(pc.match_substring(ids, "~")).to_pylist())
+    next_copy: dict[str, int] = {}
+    spares, messages = [], []
+    for place, first in zip(taken.tolist(), owner.tolist(), strict=True):
+        name = ids[place].as_py()
+        copy = next_copy.get(name, 2)
+        while (spare := f"{name}~{copy}") in reserved:
+            copy += 1
+        next_copy[name] = copy + 1
+        reserved.add(spare)
+        spares.append(spare)
+        owner_uri = mask_uri(uri[first].as_py())
+        messages.append(f"id {name!r} is already taken by {owner_uri}; give every row an id of its own")
+    return spares, messages
+
+
+def _replaced(texts: pa.ChunkedArray, mask: np.ndarray, by: Sequence[str] | pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts with those under the mask replaced by others, in order."""
+    if not mask.any():
+        return texts
+    others = by if isinstance(by, pa.ChunkedArray) else pa.chunked_array([pa.array(by, pa.string())])
+    # In one gather from both, one behind the other.
+    places = np.arange(len(texts))
+    places[mask] = len(texts) + np.arange(len(others))
+    both = pa.chunked_array([*texts.chunks, *others.chunks], pa.string())
+    return both.take(pa.array(places))

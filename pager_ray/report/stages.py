@@ -8,8 +8,8 @@ from typing import Any
 
 INFER = "infer"
 
-# A stage that is idle for more of its own time than this waits for something else than a core: files, mostly.
-WAITING_SHARE = 0.5
+# Where neither cores nor model workers are busy for half of the time, something else holds the job up.
+IDLE_SHARE = 0.5
 
 
 @dataclass
@@ -45,10 +45,12 @@ def summarise_stages(
 ) -> dict[str, Any] | None:
     """Turn what stages did into what it means, for ``run.json``.
 
-    Stages on CPUs share the cluster's cores, *infer* has its workers: a stage's ``busy_share`` is its working time over
-    all the time that its cores or workers had. The window runs from the first panorama in *infer* (the first in any
-    stage, without a model) to the last. The bottleneck is whichever of the two kinds was busier; among the stages on
-    CPUs, the one with most work.
+    Stages on CPUs share the cluster's cores, *infer* has its workers: a stage's ``busy_share`` is its processor time,
+    or its devices' working time, over all that the cores or workers had. More tasks than cores may run at once,
+    so a task's own time says how long it took, not how busy a core was. The window runs from the first panorama in
+    *infer* (the first in any stage, without a model) to the last. The bottleneck is whichever of the two kinds was
+    busier; among the stages on CPUs, the one with most work. Where both were idle for half of the time, it is the stage
+    on CPUs that took longest, which waited for storage.
 
     Args:
         work: by stage, in order of the pipeline.
@@ -58,9 +60,9 @@ def summarise_stages(
 
     Returns:
         None where nothing was done; else ``window_seconds``, ``stages`` (each with ``rows``, ``seconds_per_panorama``,
-        ``cpu_seconds_per_panorama``, ``busy_share``, ``waiting_share``, ``bytes_per_panorama``), ``bottleneck``,
+        ``cpu_seconds_per_panorama``, ``busy_share``, ``bytes_per_panorama``), ``bottleneck``, ``waits_for_storage``,
         ``cores``, ``model_workers`` and, with a model, ``cores_per_worker`` and ``cores_per_gpu``: how many cores keep
-        one model worker, or one GPU, fed and cleared.
+        one model worker, or one GPU, fed and cleared, beside the core that it has itself.
     """
     done = {name: stage for name, stage in work.items() if stage.rows}
     clock = done.get(INFER) or next(iter(done.values()), None)
@@ -69,29 +71,34 @@ def summarise_stages(
     window = max(clock.ended - clock.began, 1e-6)
     stages = {}
     for name, stage in done.items():
-        room = model_workers if name == INFER else cores
+        room, busy = (model_workers, stage.seconds) if name == INFER else (cores, stage.cpu_seconds)
         stages[name] = {
             "rows": stage.rows,
             "seconds_per_panorama": _rounded(stage.seconds / stage.rows),
             "cpu_seconds_per_panorama": _rounded(stage.cpu_seconds / stage.rows),
-            "busy_share": _rounded(min(stage.seconds / (window * max(room, 1e-6)), 1.0)),
-            "waiting_share": _rounded(max(0.0, 1 - stage.cpu_seconds / max(stage.seconds, 1e-9))),
+            "busy_share": _rounded(min(busy / (window * max(room, 1e-6)), 1.0)),
             "bytes_per_panorama": stage.bytes_out // stage.rows,
         }
-    on_cpus = {name: facts["busy_share"] for name, facts in stages.items() if name != INFER}
-    bottleneck = max(on_cpus, key=lambda name: on_cpus[name]) if on_cpus else INFER
-    if INFER in stages and stages[INFER]["busy_share"] >= sum(on_cpus.values()):
+    on_cpus = [name for name in stages if name != INFER]
+    cores_share = sum(stages[name]["busy_share"] for name in on_cpus)
+    infer_share = stages[INFER]["busy_share"] if INFER in stages else 0.0
+    waits = bool(on_cpus) and max(cores_share, infer_share) < IDLE_SHARE
+    if waits:
+        bottleneck = max(on_cpus, key=lambda name: done[name].seconds)
+    elif infer_share >= cores_share:
         bottleneck = INFER
+    else:
+        bottleneck = max(on_cpus, key=lambda name: done[name].cpu_seconds)
     summary: dict[str, Any] = {
         "window_seconds": _rounded(window),
         "cores": cores,
         "model_workers": model_workers,
         "stages": stages,
         "bottleneck": bottleneck,
+        "waits_for_storage": waits,
     }
     if INFER in done:
-        # Whatever the stages waited for, a core was reserved for them while they did.
-        per_panorama = sum(done[name].seconds / done[name].rows for name in on_cpus)
+        per_panorama = sum(done[name].cpu_seconds / done[name].rows for name in on_cpus)
         cores_per_worker = per_panorama / max(done[INFER].seconds / done[INFER].rows, 1e-9)
         summary["cores_per_worker"] = _rounded(cores_per_worker)
         summary["cores_per_gpu"] = _rounded(cores_per_worker * workers_per_gpu) if workers_per_gpu else None
@@ -109,8 +116,8 @@ def stage_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"busy shares of {where}: {shares}"]
     bottleneck = summary["bottleneck"]
     line = f"bottleneck: {bottleneck}, {stages[bottleneck]['seconds_per_panorama']:.3g} s per panorama"
-    if bottleneck != INFER and stages[bottleneck]["waiting_share"] > WAITING_SHARE:
-        line += f", {stages[bottleneck]['waiting_share']:.0%} of it waiting for storage"
+    if summary["waits_for_storage"]:
+        line += ", waiting for storage or for the job to start and end: neither model workers nor CPUs were busy"
     lines.append(line)
     if per_gpu := summary.get("cores_per_gpu"):
         lines.append(f"balanced: {per_gpu:.1f} CPUs per GPU")

@@ -10,14 +10,17 @@ import pytest
 from pager_ray.report.stages import StageWork, stage_lines, summarise_stages
 
 
-def work_of(infer: float | None, read: float, stitch: float, *, read_cpu: float | None = None) -> dict[str, StageWork]:
-    """100 panoramas in a window of 50 seconds; arguments are seconds per panorama."""
+def work_of(infer: float | None, read: float, stitch: float, *, crowd: float = 1.0) -> dict[str, StageWork]:
+    """100 panoramas in a window of 50 seconds; arguments are seconds per panorama, on CPUs of processor time.
+
+    Tasks on CPUs take ``crowd`` times as long as they work.
+    """
     per_panorama = {"read": read, "infer": infer, "stitch": stitch}
     work = {}
     for name, seconds in per_panorama.items():
         if seconds is not None:
-            cpu = read_cpu if name == "read" and read_cpu is not None else seconds
-            work[name] = StageWork(100, 100 * seconds, 100 * cpu, 100 * 5_000_000, began=3.0, ended=60.0)
+            took = seconds if name == "infer" else crowd * seconds
+            work[name] = StageWork(100, 100 * took, 100 * seconds, 100 * 5_000_000, began=3.0, ended=60.0)
     if infer is not None:
         work["infer"].began, work["infer"].ended = 10.0, 60.0
     return work
@@ -30,7 +33,7 @@ def summary_of(work: dict[str, StageWork], workers: int = 2, cores: float = 4) -
 
 
 def test_shares_are_of_what_a_stage_could_have_used() -> None:
-    """The model's time counts against its workers, a CPU stage's against the cluster's cores."""
+    """The model's time counts against its workers, a CPU stage's processor time against the cluster's cores."""
     summary = summary_of(work_of(0.9, 0.2, 0.4))
     shares = {name: facts["busy_share"] for name, facts in summary["stages"].items()}
     assert shares == pytest.approx({"infer": 90 / (50 * 2), "read": 20 / (50 * 4), "stitch": 40 / (50 * 4)})
@@ -65,17 +68,26 @@ def test_lines_say_what_to_change() -> None:
         "bottleneck: infer, 0.9 s per panorama",
         "balanced: 0.7 CPUs per GPU",
     ]
-    waiting = stage_lines(summary_of(work_of(0.1, 1.5, 0.1, read_cpu=0.15)))
-    assert waiting[1] == "bottleneck: read, 1.5 s per panorama, 90% of it waiting for storage"
+    waiting = stage_lines(summary_of(work_of(0.1, 0.15, 0.1, crowd=10)))
+    assert waiting[1].startswith("bottleneck: read, 1.5 s per panorama, waiting for storage")
+
+
+def test_tasks_that_share_cores_are_not_taken_for_busy_ones() -> None:
+    """More tasks than cores take longer each; how busy the cores are, and what balances them, does not change."""
+    alone, crowded = summary_of(work_of(0.9, 0.2, 0.4)), summary_of(work_of(0.9, 0.2, 0.4, crowd=4))
+    for key in ("bottleneck", "cores_per_gpu", "waits_for_storage"):
+        assert alone[key] == crowded[key]
+    shares = [{name: facts["busy_share"] for name, facts in each["stages"].items()} for each in (alone, crowded)]
+    assert shares[0] == shares[1]
 
 
 def test_a_job_without_a_model_has_no_balance() -> None:
     """Scoring alone has a bottleneck among its CPU stages and asks for no GPU."""
-    summary = summary_of(work_of(None, 0.2, 0.4), workers=0)
+    summary = summary_of(work_of(None, 0.7, 1.4), workers=0)
     assert summary["bottleneck"] == "stitch"
     assert summary["window_seconds"] == 57
     assert "cores_per_worker" not in summary
-    assert stage_lines(summary)[0] == "busy shares of 4 CPUs: read 9%, stitch 18%"
+    assert stage_lines(summary)[0] == "busy shares of 4 CPUs: read 31%, stitch 61%"
 
 
 def test_nothing_done_says_nothing() -> None:

@@ -2,7 +2,9 @@
 
 Writes a random full-size checkpoint (float32, streamed) to a temporary folder and loads it in a fresh process per
 precision. The peak is the largest resident set of that process, as it stands and without what the process held before
-loading. The ratio is to the parameters' size in the precision.
+loading. The ratio is to the parameters' size in the precision. In float32 the weights stay in their file, mapped into
+memory: they count as resident, but all processes of a node share them. What the process has for itself after loading
+is in the column "own".
 
     python benchmarks/checkpoint_memory.py [--preset tiny] [--folder KEEP]
 """
@@ -40,9 +42,12 @@ def load(folder: str, precision: str) -> None:
     model = load_model(folder, device="cpu", precision=precision)
     seconds = time.perf_counter() - started
     peak = peak_rss()
+    own = status_bytes("RssAnon")
     held = sum(t.numel() * t.element_size() for t in model.network.parameters())
     tables = sum(t.numel() * t.element_size() for t in model.network.buffers())
-    json.dump({"before": before, "peak": peak, "held": held, "tables": tables, "seconds": seconds}, sys.stdout)
+    json.dump(
+        {"before": before, "peak": peak, "own": own, "held": held, "tables": tables, "seconds": seconds}, sys.stdout
+    )
 
 
 def peak_rss() -> int:
@@ -50,8 +55,13 @@ def peak_rss() -> int:
 
     Of the kernel's two counters the one that starts with the program: ``ru_maxrss`` starts at what the parent held.
     """
+    return status_bytes("VmHWM")
+
+
+def status_bytes(counter: str) -> int:
+    """One of the kernel's counters of this process's memory, in bytes."""
     status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    return 1024 * int(status.partition(f"{counter}:")[2].split()[0])
 
 
 def parameters_of(folder: Path) -> int:
@@ -85,7 +95,7 @@ def main() -> int:
             )
         parameters = parameters_of(folder)
         print(f"{parameters / 1e9:.3f} G parameters, {4 * parameters / 1e9:.2f} GB as float32")
-        print("precision   weights GB  peak GB  ratio  peak-before GB  ratio  held GB  tables MB  seconds")
+        print("precision   weights GB  peak GB  ratio  peak-before GB  ratio  own GB  held GB  tables MB  seconds")
         worst = 0.0
         for precision, width in BYTES.items():
             size = width * parameters
@@ -94,7 +104,8 @@ def main() -> int:
             worst = max(worst, row["peak"] / size)
             print(
                 f"{precision:10}  {size / 1e9:10.3f}  {row['peak'] / 1e9:7.3f}  {row['peak'] / size:5.3f}"
-                f"  {grown / 1e9:14.3f}  {grown / size:5.3f}  {row['held'] / 1e9:7.3f}  {row['tables'] / 1e6:9.1f}"
+                f"  {grown / 1e9:14.3f}  {grown / size:5.3f}"
+                f"  {row['own'] / 1e9:6.3f}  {row['held'] / 1e9:7.3f}  {row['tables'] / 1e6:9.1f}"
                 f"  {row['seconds']:7.1f}"
             )
         print(f"worst ratio {worst:.3f}, limit {LIMIT}")

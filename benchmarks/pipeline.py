@@ -43,6 +43,7 @@ from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline.cluster import quieten_ray
 from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.job import run_job
+from pager_ray.plan.stand_in import template
 from pager_ray.report.stages import stage_lines
 from pager_ray.samples import write_samples
 
@@ -83,19 +84,6 @@ class FinishedBatch:
         return self.predictions
 
 
-def template(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Maps that cost as much to encode as a network's: smooth shapes, edges, and noise at the scale of pixels."""
-    rng = np.random.default_rng(0)
-    v, u = np.mgrid[0:size, 0:size].astype(np.float32) / size
-    faces = np.arange(6, dtype=np.float32)[:, None, None]
-    steps = np.floor(5 * np.sin(7 * u + faces) * np.cos(5 * v - faces))
-    depth = 3 + 0.4 * steps + 0.3 * u + 0.01 * rng.standard_normal((6, size, size), dtype=np.float32)
-    direction = np.stack([np.cos(steps), np.sin(steps), 0.3 * np.cos(3 * v + faces)], axis=-1)
-    normals = direction + 0.02 * rng.standard_normal((6, size, size, 3), dtype=np.float32)
-    sky = 1 / (1 + np.exp(20 * (v - 0.3) + faces))
-    return depth.astype(np.float32), normals.astype(np.float16), sky.astype(np.float32)
-
-
 def simulated(seconds: float, face_size: int, traces: Path) -> type[InferActor]:
     """A model stage whose network takes ``seconds`` per panorama."""
 
@@ -105,6 +93,7 @@ def simulated(seconds: float, face_size: int, traces: Path) -> type[InferActor]:
             self.face_size = face_size
             self.predictor: Any = SimulatedDevice(seconds, face_size, traces / f"{name}.txt")
             self.batches = FittingBatches(settings.batch_size)
+            self._device, self._name = "simulated", name
             self.board.worker_started.remote(name, {"device": "simulated"})
 
     return SimulatedActor

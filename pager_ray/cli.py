@@ -1,7 +1,8 @@
 """``pager-ray``: the command line.
 
 Exit codes: 0 complete; 1 failed; 2 wrong usage or configuration; 3 complete, but with rejects; 4 stopped by the error
-budget; 5 a comparison's gate failed; 130 interrupted. All but 2 and 5 leave an output that the same command resumes.
+budget; 5 a comparison's gate failed; 130 interrupted; 143 stopped by SIGTERM. All but 2 and 5 leave an output that the
+same command resumes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +21,10 @@ from pydantic import BaseModel
 
 from pager_ray import __version__
 from pager_ray.config import EvaluateConfig, RunConfig, ScoreConfig, describe_keys, load_config
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, StorageError
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, StorageError, Terminated
+from pager_ray.export.options import export_from_options, export_options
 from pager_ray.masking import MaskingFilter, plain_text
+from pager_ray.plan.options import plan_options
 
 if TYPE_CHECKING:
     from pager_ray.report.outcome import EvaluationOutcome
@@ -30,6 +34,7 @@ EXIT_USAGE = 2
 EXIT_BUDGET = 4
 EXIT_WORSE = 5
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 ALL_REJECTS = "all"
 """In place of a class of rejects to do again."""
@@ -106,19 +111,46 @@ def _what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) 
 @click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
 @click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
 @_retry_rejects
+@click.option("--plan", "plan_path", metavar="FILE", help="What `plan --json` wrote, to tell beside what the run took.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-def run(config_path: str | None, overwrite: bool, retry_rejects: str | None, overrides: tuple[str, ...]) -> int:
+def run(
+    config_path: str | None,
+    overwrite: bool,
+    retry_rejects: str | None,
+    plan_path: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """Predict every panorama of input.uris into output.uri; the same command again resumes."""
     again, overrides = _what_again(retry_rejects, overwrite, overrides)
     config = load_config(config_path, overrides)
+    from pager_ray.plan.outcome import read_plan
+
+    planned = read_plan(plan_path) if plan_path is not None else None
     # Ray and torch take seconds to import: wrong usage is answered before.
     from pager_ray.pipeline.job import run_job
     from pager_ray.report import summary_lines
 
-    summary = run_job(config, overwrite=overwrite, retry_rejects=again)
+    summary = run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned)
     for line in summary_lines(summary):
         click.echo(line)
     return summary.exit_code
+
+
+@cli.command(cls=_CommandWithKeys)
+@click.option("--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys.")
+@plan_options
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+def plan(config_path: str | None, json_path: str | None, overrides: tuple[str, ...], **asked: Any) -> int:
+    """Measure a few of input.uris and say what the run will take; writes nothing to output.uri."""
+    config = load_config(config_path, overrides)
+    from pager_ray.plan.request import Request, plan_job
+    from pager_ray.report.plan_text import plan_lines
+
+    result = plan_job(config, Request.of(**asked))
+    for line in plan_lines(result):
+        click.echo(line)
+    _write_json(json_path, result.to_json())
+    return 0
 
 
 @cli.command(cls=_EvaluateCommand)
@@ -179,6 +211,19 @@ def _tell(outcome: EvaluationOutcome) -> int:
 
 
 @cli.command()
+@click.option("-w", "--watch", is_flag=True, help="Look again and again until the job is over; exits as the job did.")
+@click.option("--interval", default=5.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds between.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per look.")
+@click.argument("output")
+def status(watch: bool, interval: float, as_json: bool, output: str) -> int:
+    """Show how the job that writes to OUTPUT stands, from any machine and without Ray."""
+    from pager_ray.reader.status import read_status
+    from pager_ray.report.status_text import show_status
+
+    return show_status(lambda: read_status(output), watch=watch, interval=interval, as_json=as_json)
+
+
+@cli.command()
 @click.option("--sample", default="100%", show_default=True, help="Share of the results to decode, such as 1%.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Also write what was found as JSON.")
 @click.argument("output")
@@ -235,6 +280,34 @@ def compare(gates: tuple[str, ...], json_path: str | None, a: str, b: str) -> in
 
 
 @cli.command()
+@click.option("--to", metavar="FOLDER", help="Where to write it, any fsspec URL; by default gallery/ inside OUTPUT.")
+@click.option("--details", default="1000", show_default=True, metavar="N|all", help="How many get a page of their own.")
+@click.option("--overwrite", is_flag=True, help="Replace a gallery that stands there.")
+@click.argument("output")
+def gallery(to: str | None, details: str, overwrite: bool, output: str) -> int:
+    """Write a static page over the results of OUTPUT: thumbnails, sorting, filters, 360° views and point clouds."""
+    if details != "all" and not re.fullmatch(r"\d{1,9}", details):
+        raise ConfigError(f"--details: got {details!r}; takes a number of panoramas or all")
+    from pager_ray.gallery import build_gallery
+
+    built = build_gallery(output, to, details=None if details == "all" else int(details), overwrite=overwrite)
+    for line in built.lines():
+        click.echo(line)
+    return 0
+
+
+@cli.command()
+@export_options
+@click.argument("run_uri", metavar="OUTPUT")
+def export(run_uri: str, **given: Any) -> int:
+    """Write the predictions of OUTPUT in the files of other programs; the same command again resumes."""
+    outcome = export_from_options(run_uri, **given)
+    for line in outcome.lines():
+        click.echo(line)
+    return outcome.exit_code
+
+
+@cli.command()
 @click.argument("folder", type=click.Path(file_okay=False))
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1, 100_000), help="Panoramas to render.")
 @click.option("--height", default=512, show_default=True, type=click.IntRange(64, 8192), help="ERP height in pixels.")
@@ -250,7 +323,13 @@ def samples(folder: str, count: int, height: int, seed: int) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pager-ray``; exits with the documented codes."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(exit_code(arguments))
+
+
+def _terminate(*_: object) -> None:
+    """SIGTERM where no pipeline runs that could finish what it has begun."""
+    raise Terminated
 
 
 def exit_code(arguments: Sequence[str] | None = None) -> int:
@@ -268,7 +347,11 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_BUDGET)
     except PagerError as error:
         return _complain(error, EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click turns every interrupt into its own.
+        if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
+            click.echo("stopped by SIGTERM; the same command resumes", err=True)
+            return EXIT_TERMINATED
         click.echo("interrupted; the same command resumes", err=True)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0

@@ -65,3 +65,10 @@ class InputError(PagerError):
 
 class ErrorBudgetExceeded(PagerError):
     """More inputs were rejected than ``errors.max_rejects`` allows (exit code 4)."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The job was told to stop by SIGTERM and has stopped; the same command goes on (exit code 143).
+
+    Like an interrupt from the keyboard it is no ``Exception``: nothing that handles failures on the way takes it.
+    """

@@ -23,6 +23,7 @@ from pager_ray.errors import (
     PagerError,
     RunMismatchError,
     StorageError,
+    Terminated,
 )
 from pager_ray.pipeline import job
 from pager_ray.pipeline.job import RunSummary
@@ -42,7 +43,7 @@ def fake_job(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | RunSummar
     """Replace the job by one that ends at once; gives what it was called with."""
     calls: list[tuple[RunConfig, bool]] = []
 
-    def run_job(config: RunConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> RunSummary:
+    def run_job(config: RunConfig, *, overwrite: bool = False, **_: object) -> RunSummary:
         calls.append((config, overwrite))
         if isinstance(outcome, BaseException):
             raise outcome
@@ -129,6 +130,24 @@ def test_an_interrupt_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     fake_job(monkeypatch, KeyboardInterrupt())
     assert exit_code(["run", *ENOUGH]) == 130
     assert said(capsys).strip() == "interrupted; the same command resumes"
+
+
+def test_a_termination_is_exit_code_143(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A job that SIGTERM has stopped ends as the shell says of a process that the signal ended, and can go on."""
+    fake_job(monkeypatch, Terminated())
+    assert exit_code(["run", *ENOUGH]) == 143
+    assert said(capsys).strip() == "stopped by SIGTERM; the same command resumes"
+
+
+def test_sigterm_before_the_pipeline_ends_the_command() -> None:
+    """While inputs are listed there is nothing to finish: the command ends at once with 143 and one line."""
+    code = (
+        "import os, signal, pager_ray.cli as cli\n"
+        "cli.load_config = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "cli.main(['run', 'input.uris=x', 'output.uri=y'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.strip()) == (143, "stopped by SIGTERM; the same command resumes")
 
 
 def test_programming_errors_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:

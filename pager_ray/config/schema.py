@@ -218,6 +218,14 @@ class ErrorsConfig(Section):
         "throttled, meet 5xx answers or lose their connection; then an input is rejected as transient",
     )
 
+    stop_seconds: float = Field(
+        90.0,
+        ge=0,
+        le=3600,
+        description="how long a job that is told to stop (SIGTERM: `ray job stop`, a spot notice) may finish and "
+        "commit what its model has begun; at most what RAY_JOB_STOP_WAIT_TIME_S of the cluster leaves it",
+    )
+
     @field_validator("max_rejects")
     @classmethod
     def _budget_is_known(cls, value: int | str | None) -> int | str | None:

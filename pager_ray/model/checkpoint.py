@@ -1,13 +1,14 @@
 """From the name of a checkpoint to its two files on this machine.
 
 A checkpoint is ``model.safetensors`` beside ``config.yaml``: in a local folder, in a Hugging Face Hub repository (an
-alias or ``owner/name``), or in a folder on any fsspec URL. Hub files live in the Hugging Face cache; files from a URL
-are copied once per node.
+alias or ``owner/name``), or in a folder on any fsspec URL. Both come to a node once, however many of its processes ask
+at the same time: Hub files to the Hugging Face cache, which locks each file while it is downloaded (on file systems
+that only pretend to lock, it may be downloaded twice, never wrongly), files from a URL as :mod:`pager_ray.model.remote`
+says.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture, parse_architecture
+from pager_ray.model.digests import file_sha256
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -66,8 +68,8 @@ class ResolvedCheckpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the weights file, computed once per object."""
-        return checkpoint_sha256(self.weights)
+        """Digest of the weights file; a large file is hashed once per node, see :func:`file_sha256`."""
+        return file_sha256(self.weights)
 
     def describe(self) -> dict[str, str | None]:
         """Provenance for a run's manifest, without secrets."""
@@ -133,21 +135,6 @@ def read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path}: must hold a mapping of keys, got {type(config).__name__}")
     return config
-
-
-def checkpoint_sha256(weights: str | os.PathLike[str]) -> str:
-    """SHA-256 of a weights file in hexadecimal, read in pieces.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    try:
-        with open(weights, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(
-            f"{os.fspath(weights)}: cannot be read ({error.strerror or error}); check the file and the right to read it"
-        ) from error
 
 
 def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:

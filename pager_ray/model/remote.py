@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import CheckpointError
+from pager_ray.model.node_cache import CACHE_VARIABLE, cache_folder, locked
+from pager_ray.retrying import Retry, is_transient
 from pager_ray.storage import client_errors, mask_uri
 
-CACHE_VARIABLE = "PAGER_RAY_CACHE"
-
-
-def cache_folder() -> Path:
-    """Where this node keeps its copies: ``$PAGER_RAY_CACHE``, else ``~/.cache/pager_ray``."""
-    configured = os.environ.get(CACHE_VARIABLE)
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "pager_ray"
+# A file of gigabytes may take longer to come than a store is waited for to answer.
+_COPYING: Final = Retry(1800.0)
 
 
 def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
     """Bring a checkpoint folder to this node.
 
     The copy is keyed by the URL and by what the store says of each file's state (size, ETag or time), so a replaced
-    checkpoint is fetched anew. One process copies while the node's others wait; a copy appears under its final name
-    only when it is complete. A ``file://`` URL is used where it lies.
+    checkpoint is fetched anew. One process copies while the node's others wait; where it dies, the next one starts
+    over. Failures that pass by themselves are waited out. A copy appears under its final name only when it is complete.
+    A ``file://`` URL is used where it lies.
 
     Args:
         url: folder on any file system that fsspec serves.
@@ -56,27 +54,34 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
     try:
         store.invalidate_cache(path)
         for file, where in remote.items():
-            digest.update(f"\n{file} {store.size(where)} {store.ukey(where)}".encode())
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{name}: holds no {file}; a checkpoint takes {' beside '.join(reversed(files))}"
-        ) from None
+            state, _ = Retry().call(partial(_state, store, where), f"{name}/{file}")
+            digest.update(f"\n{file} {state}".encode())
     except client_errors() as error:
+        # An HTTP client calls a file that it could not ask for not found.
+        if isinstance(error, FileNotFoundError) and not is_transient(error):
+            raise CheckpointError(
+                f"{name}: holds no {file}; a checkpoint takes {' beside '.join(reversed(files))}"
+            ) from None
         raise CheckpointError(
             f"{name}: cannot be read ({_reason(error)}); check its store and the right to read it"
         ) from None
-    checkpoints = cache_folder() / "checkpoints"
+    try:
+        checkpoints = cache_folder() / "checkpoints"
+    except OSError as error:
+        raise CheckpointError(
+            f"{name}: cannot be copied to this node ({_reason(error)}); name a cache folder in {CACHE_VARIABLE}"
+        ) from None
     folder = checkpoints / digest.hexdigest()[:32]
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                partial = folder.with_suffix(".partial")
-                shutil.rmtree(partial, ignore_errors=True)  # what a copy that was killed has left
-                partial.mkdir()
+                unfinished = folder.with_suffix(".partial")
+                shutil.rmtree(unfinished, ignore_errors=True)  # what a copy that was killed has left
+                unfinished.mkdir()
                 for file, where in remote.items():
-                    store.get_file(where, str(partial / file))
-                partial.rename(folder)
+                    _copy(store, where, unfinished / file, f"{name}/{file}")
+                unfinished.rename(folder)
     except client_errors() as error:
         raise CheckpointError(
             f"{name}: cannot be copied to {checkpoints} ({_reason(error)}); check its store, or name another cache "
@@ -85,15 +90,32 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
     return folder, name
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among the processes of this node; it falls with the process that holds it."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _state(store: Any, where: str) -> str:
+    """What changes when a file does."""
+    found = store.info(where)
+    # A web server's files have no key of their own in fsspec.
+    marks = [str(found.get(header)) for header in ("ETag", "Last-Modified")]
+    return " ".join([str(store.size(where)), str(store.ukey(where)), *marks])
+
+
+def _copy(store: Any, where: str, target: Path, what: str) -> None:
+    """Copy one file whole, again where a connection breaks off.
+
+    Raises:
+        OSError: it cannot be read or written, like the clients' own errors; or what came is not of the store's size.
+    """
+    size = store.size(where)
+
+    def attempt() -> None:
+        store.get_file(where, str(target))
+        came = target.stat().st_size
+        if size is not None and came != size:
+            raise ConnectionResetError(errno.ECONNRESET, f"the copy has {came} of {size} bytes")
+
+    _COPYING.call(attempt, what)
 
 
 def _reason(error: Exception) -> str:
     """What went wrong in a store, in words of the operating system: a store's own text may repeat a signed URL."""
     strerror = getattr(error, "strerror", None)
-    return strerror if strerror and getattr(error, "errno", None) else type(error).__name__
+    return strerror if strerror and getattr(error, "errno", None) else type(error.__cause__ or error).__name__

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.errors import CheckpointError, ConfigError, ShapeError
 from pager_ray.model.architecture import FACES, SCENES, Architecture
 from pager_ray.model.checkpoint import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.model.compiled import GraphReplay
@@ -159,6 +160,7 @@ def load_model(
     precision: str = "auto",
     *,
     revision: str | None = None,
+    sha256: str | None = None,
 ) -> PagerModel:
     """Load a checkpoint.
 
@@ -170,9 +172,10 @@ def load_model(
             ``int8`` or ``fp8`` the backbone's matrix products take 8-bit numbers, which costs accuracy, and all else is
             as with ``auto``; see :mod:`pager_ray.model.low_precision`.
         revision: branch, tag or commit of a Hub repository.
+        sha256: digest that the weights file on this node must have, in hexadecimal; checked before it is loaded.
 
     Raises:
-        CheckpointError: the checkpoint cannot be found or read, or does not fit its configuration.
+        CheckpointError: the checkpoint cannot be found or read, does not fit its configuration, or is another one.
         ConfigError: unknown device or precision, or a precision that the device does not have.
     """
     target = _device(device)
@@ -187,6 +190,12 @@ def load_model(
         check_low_precision(precision, target)
         quantise = partial(quantise_product, precision=precision)
     checkpoint = resolve_checkpoint(source, revision=revision)
+    if sha256 is not None and checkpoint.sha256 != sha256:
+        raise CheckpointError(
+            f"{checkpoint.weights}: its SHA-256 is {checkpoint.sha256[:12]}… on {platform.node()}, but must be "
+            f"{sha256[:12]}…; every node must load the same file: copy it there again, or give a URL or a Hub id "
+            "instead of a folder"
+        )
     dtype = PRECISIONS[serving if quantise else precision]
     network = load_network(checkpoint.architecture, checkpoint.weights, device=target, dtype=dtype, on_filled=quantise)
     return PagerModel(network, checkpoint, target, precision)

@@ -1,8 +1,9 @@
 """From a safetensors file to the network, without a second copy in memory.
 
-The network is built on the meta device. Each tensor is then allocated once, in its final dtype on its final device, and
-filled from plain file reads: through a memory map, the file's pages would count as this process's memory beside the
-tensors.
+The network is built on the meta device. A tensor that the CPU takes as the file has it stays in the file, mapped into
+memory: all processes of a node share it, see :mod:`pager_ray.model.mapped`. Every other tensor is allocated once, in
+its final dtype on its final device, and filled from plain file reads: through a memory map, the file's pages would
+count as this process's memory beside the tensor.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import nn
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture
+from pager_ray.model.mapped import map_weights
 from pager_ray.model.network import CAMERA_ENCODER, PagerNetwork
 
 if TYPE_CHECKING:
@@ -79,12 +81,19 @@ def load_network(
     # One buffer for the whole load: allocated anew per tensor, it would leave holes between the tensors, and on some
     # runs a fifth of the weights' size with them.
     staging = torch.empty(_STAGING_BYTES, dtype=torch.uint8)
+    kept = _keys_kept_as_stored(network, dtypes, entries) if device.type == "cpu" and on_filled is None else set()
     with weights.open("rb", buffering=0) as file:
+        mapped = map_weights(file, weights) if kept else None
         # The camera encoder first: once the tokens are known its memory is free for the rest.
         for group in (camera_keys, other_keys):
             for key in group:
-                tensor = torch.empty(entries[key].shape, dtype=dtypes[key], device=device)
-                _read_into(tensor, entries[key], file, staging, f"{weights}: {key}")
+                entry = entries[key]
+                tensor = None
+                if mapped is not None and key in kept:
+                    tensor = mapped.tensor(key, entry.dtype, entry.shape, entry.start)
+                if tensor is None:
+                    tensor = torch.empty(entry.shape, dtype=dtypes[key], device=device)
+                    _read_into(tensor, entry, file, staging, f"{weights}: {key}")
                 module, _, name = key.rpartition(".")
                 setattr(network.get_submodule(module), name, nn.Parameter(tensor, requires_grad=False))
                 if on_filled is not None:
@@ -162,6 +171,22 @@ def parameter_dtypes(network: nn.Module, dtype: torch.dtype) -> dict[str, torch.
         for name, _ in module.named_parameters(recurse=False):
             dtypes[f"{prefix}.{name}"] = dtype if half else torch.float32
     return dtypes
+
+
+def _keys_kept_as_stored(
+    network: nn.Module, dtypes: Mapping[str, torch.dtype], entries: Mapping[str, TensorEntry]
+) -> set[str]:
+    """Name the parameters that the network holds, for as long as it lives, in the file's dtype and order."""
+    reordered = {
+        f"{prefix}.weight"
+        for prefix, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.kernel_size != (1, 1)
+    }
+    return {
+        key
+        for key, dtype in dtypes.items()
+        if dtype == entries[key].dtype and key not in reordered and not key.startswith(CAMERA_ENCODER)
+    }
 
 
 def _check_fit(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]], weights: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,12 +51,22 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    with _own_sigterm():
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     quieten_ray()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what SIGTERM does: connecting puts Ray's own handler in its place, which ends the process with code 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 def quieten_ray() -> None:
@@ -69,6 +81,9 @@ def quieten_ray() -> None:
 def reserve(compute: ComputeConfig) -> Reservation:
     """Decide reservations from what the connected cluster has.
 
+    A head without CPUs and nothing beside it is a cluster that grows when work comes; nobody knows yet how large its
+    nodes will be, so tasks and actors ask for whole CPUs, one each.
+
     Raises:
         ConfigError: GPUs are asked for on a lone machine that has none.
     """
@@ -76,23 +91,27 @@ def reserve(compute: ComputeConfig) -> Reservation:
     largest = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
     resources = ray.cluster_resources()
     cpus = resources.get("CPU", 0.0)
-    if compute.gpus_per_worker and not resources.get("GPU") and len(nodes) == 1:
+    lone = len(nodes) == 1 and cpus > 0
+    if compute.gpus_per_worker and not resources.get("GPU") and lone:
         raise ConfigError(
             f"compute.gpus_per_worker: got {compute.gpus_per_worker:g}, but this machine has no GPU; set it to 0 to "
             "run on CPUs, or give the address of a cluster"
         )
     task_cpus = compute.cpus_per_task
     if task_cpus == "auto":
-        task_cpus = SMALL_TASK_CPUS if cpus < SMALL_CLUSTER_CPUS else 1.0
-    if task_cpus > largest and len(nodes) == 1:
+        task_cpus = SMALL_TASK_CPUS if 0 < cpus < SMALL_CLUSTER_CPUS else 1.0
+    if task_cpus > largest and lone:
         raise ConfigError(
             f"compute.cpus_per_task: got {task_cpus:g}, but this machine has {largest:g} CPUs; takes no more than that"
         )
     workers = compute.gpu_workers if isinstance(compute.gpu_workers, int) else compute.gpu_workers[1]
-    room = max(0.0, cpus - RAY_TASK_CPUS - FREE_TASKS * task_cpus)
-    wanted = 1.0 if compute.gpus_per_worker else min(largest, max(1.0, cpus // workers))
-    actor_cpus = math.floor(min(wanted, room / workers) * 100) / 100
-    threads = int(min(largest, max(1.0, cpus // workers)))
+    if cpus:
+        room = max(0.0, cpus - RAY_TASK_CPUS - FREE_TASKS * task_cpus)
+        wanted = 1.0 if compute.gpus_per_worker else min(largest, max(1.0, cpus // workers))
+        actor_cpus = math.floor(min(wanted, room / workers) * 100) / 100
+        threads = int(min(largest, max(1.0, cpus // workers)))
+    else:
+        actor_cpus, threads = 1.0, 1
     if compute.threads_per_worker != "auto":
         threads = compute.threads_per_worker
     model_threads = None if compute.gpus_per_worker else threads

@@ -197,7 +197,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     reservation = _reserve(config, subject)
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
-    board = claim.board()
+    board = claim.board(("read",) if subject.checkpoint is None else ("read", "infer"))
     evaluation = config.evaluation
     # One by one: in larger batches the last bits of a prediction depend on its neighbours, and then the report would
     # depend on how the samples were split over workers.
@@ -274,7 +274,7 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
     """Stages of the Ray Data job that needs no model."""
     reservation = reserve(ComputeConfig(**config.compute.model_dump(), gpus_per_worker=0))
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
-    board = claim.board()
+    board = claim.board(("score",))
     stage = ScoreStageSettings(
         dataset=config.evaluation.dataset,
         data_path=config.evaluation.data_path,

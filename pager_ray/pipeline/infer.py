@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import resource
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,8 @@ EXIT_DEVICE_LOST = 70
 class InferSettings:
     """What an actor needs to load its model and to shape its output.
 
-    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``batch_size`` is the most that is
+    ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``sha256`` is that of the weights,
+    which every node must have alike. ``batch_size`` is the most that is
     wanted, ``fitting`` what earlier starts found to fit, by kind of device. ``memory_share`` is the part of the GPU's
     memory that a batch may fill, where the job chooses its size.
     """
@@ -60,6 +62,7 @@ class InferSettings:
     use_router: bool
     router_weights: str | None
     threads: int | None
+    sha256: str | None = None
     batch_size: int = 1
     memory_share: float | None = None
     fitting: Mapping[str, int] = field(default_factory=dict)
@@ -99,7 +102,11 @@ class InferActor:
             torch.set_num_threads(settings.threads)
         free = torch.cuda.mem_get_info()[0] if settings.device == "cuda" else 0
         model = load_model(
-            settings.checkpoint, device=settings.device, precision=settings.precision, revision=settings.revision
+            settings.checkpoint,
+            device=settings.device,
+            precision=settings.precision,
+            revision=settings.revision,
+            sha256=settings.sha256,
         )
         router = None
         if settings.use_router:
@@ -109,14 +116,15 @@ class InferActor:
         self.face_size = model.architecture.face_size
         self.predictor = Predictor(model, settings.inference, router)
         worker = describe_worker(model.precision, model.device)
-        device, name, most = device_kind(model.device), uuid.uuid4().hex, settings.batch_size
+        self._device, self._name = device_kind(model.device), uuid.uuid4().hex
+        most = settings.batch_size
         if settings.memory_share is not None:
             fits = suggested_batch(model.architecture, int(free * settings.memory_share), model.precision)
             most = min(most, fits)
         self.batches: FittingBatches[tuple[Pending, int]] = FittingBatches(
             most,
-            settings.fitting.get(device),
-            tell=lambda size: self.board.fits.remote(device, name, size),
+            settings.fitting.get(self._device),
+            tell=lambda size: self.board.fits.remote(self._device, self._name, size),
         )
         self.board.worker_started.remote(actor, worker)
 
@@ -129,7 +137,7 @@ class InferActor:
         if self._failure is not None:
             raise self._failure
         self._spent.seconds = 0.0
-        return call_isolated(
+        result = call_isolated(
             "infer",
             self._predict,
             table,
@@ -138,6 +146,8 @@ class InferActor:
             turn=self._turn,
             busy_seconds=lambda: self._spent.seconds,
         )
+        self.board.hear.remote(self._device, self._name, most_memory(), self.batches.size)
+        return result
 
     def _predict(self, table: pa.Table) -> pa.Table:
         rows: list[Row] = []
@@ -215,6 +225,13 @@ def device_kind(device: torch.device) -> str:
         return "CPU"
     gigabytes = torch.cuda.get_device_properties(device).total_memory / 2**30
     return f"{torch.cuda.get_device_name(device)} ({gigabytes:.0f} GiB)"
+
+
+def most_memory() -> int:
+    """The most memory, in bytes, that this process has held: on its GPU where it uses one, else its own."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def describe_worker(precision: str, device: torch.device) -> dict[str, str | None]:

@@ -24,8 +24,8 @@ import pyarrow as pa
 import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
-from pager_ray.pipeline.progress import DEATHS_ALONE, Work
-from pager_ray.pipeline.rows import IDENTITY, carry, iterate, naming_row, reject, to_table
+from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt, Work
+from pager_ray.pipeline.rows import IDENTITY, PUT_OFF, carry, iterate, naming_row, reject, to_table
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,12 @@ def call_isolated(
         return function(table)
     task, turn = _task(table), turn or nullcontext()
     began, cpu_began = time.perf_counter(), time.process_time()
-    deaths, fatal = ray.get(board.begin.remote(stage, task))
-    if fatal is not None:
-        raise PagerError(fatal)
-    if deaths:
+    attempt: Attempt = ray.get(board.begin.remote(stage, task, table.num_rows))
+    if attempt.fatal is not None:
+        raise PagerError(attempt.fatal)
+    if attempt.put_off:
+        return _put_off(table, schema)
+    if attempt.deaths:
         result = _one_by_one(stage, task, function, table, schema, board, turn)
     else:
         try:
@@ -84,9 +86,22 @@ def call_isolated(
             log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
             result = _one_by_one(stage, task, function, table, schema, board, turn)
     seconds = busy_seconds() if busy_seconds is not None else time.perf_counter() - began
-    work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes)
+    work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes, this_node())
     board.end.remote(stage, task, work)
     return result
+
+
+def this_node() -> str | None:
+    """The cluster's name for the node that this process runs on; None outside a cluster."""
+    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else None
+
+
+def _put_off(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows without anything done to them, marked so that the writer leaves them out."""
+    rows = [
+        {name: scalars[name].as_py() for name in ("id", "uri")} | {"error_class": PUT_OFF} for scalars in iterate(table)
+    ]
+    return to_table(rows, schema, table.num_rows, PUT_OFF)
 
 
 def _ends_the_job(error: Exception) -> bool:

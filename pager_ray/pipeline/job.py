@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.data import DataContext
 
 from pager_ray.config import RunConfig
-from pager_ray.config.schema import ComputeConfig
 from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.model.memory import MAX_BATCH
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
-from pager_ray.pipeline.read import ReadSettings, make_read_fn
+from pager_ray.pipeline.read import make_read_fn
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, READ_SCHEMA
 from pager_ray.pipeline.settings import (
     actor_pool,
     checkpoint_identity,
     describe_checkpoint,
     infer_settings,
+    largest_batch,
     normals_arrive_half,
-    sky_settings,
+    read_settings,
+    stitch_settings,
+    stored_schema,
 )
 from pager_ray.pipeline.sink import ShardSink
-from pager_ray.pipeline.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch_fn
+from pager_ray.pipeline.stitch import make_stitch_fn
+from pager_ray.plan.outcome import RunPlan
 from pager_ray.retrying import Retry
 from pager_ray.storage import Folder, mask_uri
-from pager_ray.write import Reconciliation, RunLayout, predictions_schema
+from pager_ray.write import Reconciliation, RunLayout
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,8 @@ log = logging.getLogger(__name__)
 class RunSummary:
     """How a run ended.
 
-    ``fresh`` counts the rows that this start finished; the others were finished by earlier ones.
+    ``fresh`` counts the rows that this start finished; the others were finished by earlier ones. ``plan`` is the
+    section of ``run.json`` that tells the plan, where the run was given one and had something left to do.
     """
 
     output: str
@@ -49,6 +53,7 @@ class RunSummary:
     fresh: int
     seconds: float
     previews: bool
+    plan: Mapping[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -61,6 +66,7 @@ def run_job(
     *,
     overwrite: bool = False,
     retry_rejects: str | None = None,
+    plan: RunPlan | None = None,
     model_stage: type[InferActor] = InferActor,
 ) -> RunSummary:
     """Run, or resume, one inference job to its end.
@@ -69,6 +75,7 @@ def run_job(
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete a run of other settings that stands at the same output.
         retry_rejects: a class of rejects to do again, or ``all``.
+        plan: what was planned; the run file and the summary set it beside what the job took.
         model_stage: what stands in for the model, where the job around it is measured.
 
     Raises:
@@ -99,27 +106,30 @@ def run_job(
     )
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.
-    result = run_to_end(claim, config.compute.address, lambda: _run_pipeline(config, checkpoint, claim, model_stage))
     fresh = len(claim.pending)
-    return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews)
+    beside = plan.beside(fresh) if plan is not None and fresh else None
+    if beside is not None:
+        claim.manifest["plan"] = beside
+
+    def pipeline() -> None:
+        _run_pipeline(config, checkpoint, claim, model_stage)
+        if beside is not None and not claim.told_to_stop:
+            beside["actual_seconds"] = round(time.monotonic() - began, 1)
+
+    result = run_to_end(claim, config.compute.address, pipeline)
+    return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews, beside)
 
 
 def _run_pipeline(
     config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Claim, model_stage: type[InferActor]
 ) -> None:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
-    architecture, output = checkpoint.architecture, config.output
     reservation = reserve(config.compute)
-    shard_rows = rows_per_shard(output.rows_per_shard, claim.before.inputs)
-    batch_size = _batch_size(config.compute, shard_rows)
-    schema = predictions_schema(
-        ENCODE_SCHEMA,
-        tuple(name for name in ("depth", "normals", "sky") if name in architecture.modalities),
-        codec=output.codec if output.format == "parquet" else None,
-        projection=output.projection,
-        face_size=architecture.face_size,
-        fov=architecture.cube_fov,
-    )
+    shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
+    batch_size = largest_batch(config.compute, shard_rows)
+    half_normals = normals_arrive_half(config.precision, reservation)
+    stitching = stitch_settings(config, checkpoint, half_normals=half_normals)
+    schema = stored_schema(config, checkpoint)
     board = claim.board()
     with DataContext.current(job_context()), claim.progress(board, reservation):
         # 1. list: the manifest's rows without those that earlier starts committed, a million at a time.
@@ -128,7 +138,7 @@ def _run_pipeline(
             rows = rows.repartition(target_num_rows_per_block=shard_rows)
             # 3. read + project, CPU: bytes → ERP → six uint8 faces.
             rows = rows.map_batches(
-                isolated("read", make_read_fn(_read_settings(config, checkpoint)), READ_SCHEMA, board),
+                isolated("read", make_read_fn(read_settings(config, checkpoint)), READ_SCHEMA, board),
                 batch_format="pyarrow",
                 batch_size=None,
                 zero_copy_batch=True,
@@ -148,9 +158,7 @@ def _run_pipeline(
             )
             # 5. stitch + encode, CPU: faces → ERP maps → stored bytes.
             rows = rows.map_batches(
-                isolated(
-                    "stitch", make_stitch_fn(_stitch_settings(config, checkpoint, reservation)), ENCODE_SCHEMA, board
-                ),
+                isolated("stitch", make_stitch_fn(stitching), ENCODE_SCHEMA, board),
                 batch_format="pyarrow",
                 batch_size=None,
                 zero_copy_batch=True,
@@ -161,37 +169,6 @@ def _run_pipeline(
                 ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
                 ray_remote_args={"num_cpus": reservation.task_cpus},
             )
-
-
-def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
-    return ReadSettings(
-        face_size=checkpoint.architecture.face_size,
-        fov=checkpoint.architecture.cube_fov,
-        max_pixels=config.input.max_pixels,
-        max_bytes=config.input.max_bytes,
-        thumbnail_width=PREVIEW_WIDTH if config.output.previews else None,
-        retry=Retry(config.errors.retry_seconds),
-    )
-
-
-def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, reservation: Reservation) -> StitchSettings:
-    modalities = checkpoint.architecture.modalities
-    return StitchSettings(
-        output=config.output,
-        face_size=checkpoint.architecture.face_size,
-        fov=checkpoint.architecture.cube_fov,
-        half_normals=normals_arrive_half(config.precision, reservation),
-        # A lone depth head predicts metres; with other heads beside it, metres need a scale head.
-        metric=tuple(modalities) == ("depth",) or any(name.startswith("scale_") for name in modalities),
-        preview_sky=sky_settings(config) if config.output.previews and not config.sky.fill else None,
-    )
-
-
-def _batch_size(compute: ComputeConfig, shard_rows: int) -> int:
-    """The most panoramas that a model actor gets at once; left to us, no more than a block has."""
-    if compute.batch_size == "auto":
-        return min(MAX_BATCH, shard_rows) if compute.gpus_per_worker else 1
-    return compute.batch_size
 
 
 def _shown_config(config: RunConfig) -> dict[str, Any]:

@@ -18,21 +18,23 @@ import ray
 from ray.data import DataContext
 
 from pager_ray.config.schema import ErrorsConfig
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError, Terminated
 from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.masking import mask_text
 from pager_ray.pipeline.cluster import Reservation, connected
 from pager_ray.pipeline.progress import ProgressLog, start_board
+from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.report.progress import Counts
 from pager_ray.report.stages import stage_lines, summarise_stages
 from pager_ray.write import Reconciliation, RunLayout, reconcile
-from pager_ray.write.layout import RUN_FILE
+from pager_ray.write.layout import PROGRESS_FILE, RUN_FILE
 from pager_ray.write.lease import Lease
 from pager_ray.write.ledger import shards_of
 from pager_ray.write.reconcile import drop_superseded, standing_rejects
 from pager_ray.write.runfile import (
     COMPLETE,
     FAILED,
+    STOPPED,
     begin_start,
     check_same_job,
     check_same_run,
@@ -75,6 +77,7 @@ class Claim:
         attempts: how often those rejects were tried before.
         generation: of the ledger; records are committed under it. Each part of a very large job begins one.
         errors: the error budget.
+        told_to_stop: whether rows were left for the next start because of SIGTERM.
         lease: keeps other jobs out until :func:`run_to_end` gives it back.
     """
 
@@ -87,23 +90,32 @@ class Claim:
     generation: int
     errors: ErrorsConfig
     lease: Lease
+    told_to_stop: bool = False
 
-    def board(self) -> Any:
-        """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost."""
+    def board(self, gates: tuple[str, ...] = ("read", "infer")) -> Any:
+        """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost.
+
+        Args:
+            gates: stages that take no more rows once the job is told to stop; what is past the last is finished.
+        """
         again = len(self.pending) - len(self.before.missing)
         counts = Counts(self.before.inputs, self.before.predictions, self.before.rejects - again)
-        board = start_board(counts, self.errors.budget_rows(self.before.inputs))
+        board = start_board(counts, self.errors.budget_rows(self.before.inputs), gates, str(self.layout.root))
         self.lease.when_lost(lambda: board.lose_output.remote())
         return board
 
     @contextmanager
     def progress(self, board: Any, reservation: Reservation) -> Iterator[None]:
-        """Tell of the job while a ``with`` block runs; note in the run file what workers and stages did."""
+        """Tell of the job while a ``with`` block runs; note in the run file what workers and stages did.
+
+        SIGTERM lets the model finish what it has begun, see :mod:`pager_ray.pipeline.stopping`.
+        """
         start = self.manifest["starts"][-1]
-        told = ProgressLog(board, workers=start["workers"], batch_sizes=self.batch_sizes)
+        told = ProgressLog(board, workers=start["workers"], batch_sizes=self.batch_sizes, note=self._note)
         try:
-            with told:
+            with told, finishing_what_is_begun(board, patience(self.errors.stop_seconds)) as stop:
                 yield
+                self.told_to_stop = stop.is_set()
         finally:
             start["stages"] = summarise_stages(
                 {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
@@ -113,6 +125,14 @@ class Claim:
             )
             for line in stage_lines(start["stages"]) if start["stages"] else []:
                 log.info("%s", line)
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        """Leave what a look at the job showed where ``pager-ray status`` finds it."""
+        try:
+            self.layout.progress.once().write_json(PROGRESS_FILE, facts | {"start": len(self.manifest["starts"])})
+        except StorageError as error:
+            # The next look comes soon; nothing depends on it.
+            log.debug("progress could not be noted: %s", error)
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -186,7 +206,7 @@ def claim_output(
     identity = dict(identity) | {"listing.sha256": listing_digest(listed)}
     # Looked at before anything is written, the lease included: what is refused stays as it was.
     _check_is_ours(layout, read_run_file(layout.root), identity, overwrite)
-    lease = Lease(layout.lease).take()
+    lease = Lease(layout.lease).take(wait=True)
     try:
         return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects)
     except BaseException:
@@ -356,10 +376,12 @@ def _known_cause(error: BaseException) -> PagerError | None:
 
 def _record_failure(claim: Claim, error: BaseException) -> None:
     """Note in the run file how this start ended, with what is done so far; the error itself goes on to the caller."""
-    outcome = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+    state, outcome = FAILED, f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        state, outcome = STOPPED, "terminated" if isinstance(error, Terminated) else "interrupted"
     try:
         # Shards are left as they are: writers of ours may still be at work.
-        end_start(claim.manifest, FAILED, mask_text(outcome)[:2000], reconcile(claim.layout, claim.inputs).counts())
+        end_start(claim.manifest, state, mask_text(outcome)[:2000], reconcile(claim.layout, claim.inputs).counts())
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)
@@ -377,6 +399,8 @@ def _finish(claim: Claim) -> Reconciliation:
             f"{len(result.unknown)} with an outcome were never listed (first: {', '.join(wrong[:3])}); restore "
             "state/ledger from a copy, or start anew with --overwrite"
         )
+    if result.missing and claim.told_to_stop:
+        raise Terminated
     if result.missing:
         raise PagerError(
             f"{layout.root}: {len(result.missing)} of {result.inputs} inputs have no outcome (first: "

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pager_ray.pipeline.metrics import Meters
 from pager_ray.report.progress import Counts, progress_line
 from pager_ray.report.stages import StageWork
 
@@ -27,17 +31,53 @@ takes three."""
 MAX_INTERNAL_ERRORS = 32
 """Unforeseen errors from which on their share of all rows decides whether the job is broken."""
 
+WRITE = "write"
+
+RATE_SECONDS = 300.0
+"""The present rate is that of so many seconds."""
+
+HEARD_SECONDS = 600.0
+"""A model actor that finished nothing for so long is no longer counted: it may be gone, with its node."""
+
 QUIET_SECONDS = 60.0
 """Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
 
 
 class Work(NamedTuple):
-    """One block's share in :class:`~pager_ray.report.stages.StageWork`."""
+    """One block's share in :class:`~pager_ray.report.stages.StageWork`, and the cluster's node that did it."""
 
     rows: int
     seconds: float
     cpu_seconds: float
     bytes_out: int
+    node: str | None = None
+
+
+class Attempt(NamedTuple):
+    """What a stage hears when it is about to work on some rows.
+
+    Attributes:
+        deaths: how many earlier attempts at them died.
+        fatal: why nobody should try, if so.
+        put_off: whether the rows are to be left for the job's next start, because this one is told to stop.
+    """
+
+    deaths: int
+    fatal: str | None = None
+    put_off: bool = False
+
+
+class State(NamedTuple):
+    """What a board knows: counts so far, the model actors that started, the batch sizes that fit by kind of device,
+    each stage's work, rejects by class, the last reject's message, and rows past the last gate that are not written."""
+
+    counts: Counts
+    workers: list[dict[str, Any]]
+    batch_sizes: dict[str, int]
+    work: dict[str, StageWork]
+    rejects: dict[str, int]
+    last_error: str | None
+    in_flight: int
 
 
 class Board:
@@ -45,34 +85,54 @@ class Board:
 
     What is true is on the output storage; this one may be forgotten. It runs beside the driver and dies with it, and
     should it restart alone, deaths are counted from new and an exceeded budget is noticed at the reconciliation.
+
+    Args:
+        counts: what earlier starts finished.
+        max_rejects: the error budget in rows.
+        gates: stages that leave rows alone once the job is told to stop, in order; what is past the last is finished.
+        output: the job's output, as metrics name it; without it there are none.
     """
 
-    def __init__(self, counts: Counts, max_rejects: int | None) -> None:
+    def __init__(
+        self,
+        counts: Counts,
+        max_rejects: int | None,
+        gates: tuple[str, ...] = ("read", "infer"),
+        output: str | None = None,
+    ) -> None:
         self.counts = counts
         self.max_rejects = max_rejects
         self.workers: list[dict[str, Any]] = []
         self.batch_sizes: dict[tuple[str, str], int] = {}
         self.work: dict[str, StageWork] = {}
+        self.rejects: dict[str, int] = {}
+        self.last_error: str | None = None
         self.output_is_lost = False
         self.fatal: str | None = None
+        self._gates = gates
+        self._stopping = False
+        self._passed = 0
         self._open: dict[tuple[str, str], int] = {}
         self._alone: dict[tuple[str, str], dict[str, int]] = {}
         self._starts: dict[str, int] = {}
         self._model_deaths = 0
         self._internal_errors = 0
         self._before = counts.done
+        self._finished: deque[tuple[float, int]] = deque()
+        self._heard: dict[str, tuple[str, float, int, int]] = {}
+        self._meters = Meters(output) if output is not None else None
 
-    def begin(self, stage: str, task: str) -> tuple[int, str | None]:
-        """Some rows are about to be worked on.
-
-        Returns:
-            How many earlier attempts at them died, and why nobody should try, if so.
-        """
+    def begin(self, stage: str, task: str, rows: int = 0) -> Attempt:
+        """Some rows are about to be worked on."""
+        if self._stopping and stage in self._gates:
+            return Attempt(0, None, put_off=True)
         work = self.work.setdefault(stage, StageWork())
         if work.began is None:
             work.began = time.monotonic()
         deaths = self._open.get((stage, task), 0)
         self._open[stage, task] = deaths + 1
+        if stage == self._gates[-1] and not deaths:
+            self._passed += rows
         if stage == "infer" and deaths:
             self._model_deaths += 1
             if self._model_deaths >= MAX_MODEL_DEATHS:
@@ -80,20 +140,83 @@ class Board:
                     f"model actors died {self._model_deaths} times in a row without finishing a batch; look at the "
                     "logs of the last nodes (memory, driver, hardware), then run the same command again"
                 )
-        return deaths, self.fatal
+        return Attempt(deaths, self.fatal)
 
-    def end(self, stage: str, task: str, work: Work | None = None, predicted: int = 0, rejected: int = 0) -> None:
-        """They are done: with how much work, and writers say with how many predictions and rejects."""
+    def end(
+        self,
+        stage: str,
+        task: str,
+        work: Work | None = None,
+        predicted: int = 0,
+        rejects: Mapping[str, int] | None = None,
+        last_error: str | None = None,
+    ) -> None:
+        """They are done: with how much work, and writers say with how many predictions and rejects of which class."""
         self._open.pop((stage, task), None)
         self._alone.pop((stage, task), None)
-        if work is not None:
-            done = self.work.setdefault(stage, StageWork())
-            done.add(*work)
-            done.ended = time.monotonic()
-        self.counts.predicted += predicted
-        self.counts.rejected += rejected
         if stage == "infer":
             self._model_deaths = 0
+        for name, count in (rejects or {}).items():
+            self.rejects[name] = self.rejects.get(name, 0) + count
+        self.last_error = last_error or self.last_error
+        rejected = sum((rejects or {}).values())
+        self.counts.predicted += predicted
+        self.counts.rejected += rejected
+        if predicted or rejected:
+            self._finished.append((time.monotonic(), self.counts.done))
+            while self._finished[-1][0] - self._finished[0][0] > RATE_SECONDS:
+                self._finished.popleft()
+        if work is not None:
+            done = self.work.setdefault(stage, StageWork())
+            done.add(work.rows, work.seconds, work.cpu_seconds, work.bytes_out, work.node)
+            done.ended = time.monotonic()
+            self._measure(stage, work, predicted, rejects or {})
+
+    def rate(self) -> float | None:
+        """Rows per second over the last minutes; None before there is one."""
+        if len(self._finished) < 2:
+            return None
+        (began, before), (ended, after) = self._finished[0], self._finished[-1]
+        return (after - before) / (ended - began) if ended > began else None
+
+    def queues(self) -> dict[str, int]:
+        """By stage, the rows that the one before has handed on and it has not finished."""
+        stages = [name for name in self.work if name != WRITE]
+        order = [*stages, WRITE] if WRITE in self.work else stages
+        return {name: max(self.work[before].rows - self.work[name].rows, 0) for before, name in pairwise(order)}
+
+    def _measure(self, stage: str, work: Work, predicted: int, rejects: Mapping[str, int]) -> None:
+        if self._meters is None:
+            return
+        meters = self._meters
+        meters.count("pager_ray_stage_panoramas", work.rows, stage)
+        meters.count("pager_ray_stage_busy_seconds", work.seconds, stage)
+        meters.count("pager_ray_stage_cpu_seconds", work.cpu_seconds, stage)
+        meters.count("pager_ray_stage_bytes", work.bytes_out, stage)
+        for name, rows in self.queues().items():
+            meters.show("pager_ray_stage_queue", rows, name)
+        if stage == WRITE:
+            meters.count("pager_ray_bytes_written", work.bytes_out)
+            meters.count("pager_ray_panoramas", predicted, "predicted")
+            meters.count("pager_ray_panoramas", sum(rejects.values()), "rejected")
+            for error_class, count in rejects.items():
+                meters.count("pager_ray_rejects", count, error_class)
+            left = self.counts.total - self.counts.done
+            meters.show("pager_ray_panoramas_left", left)
+            if rate := self.rate():
+                meters.show("pager_ray_seconds_left", left / rate)
+
+    def stop_taking(self) -> int:
+        """Let no more rows through the gates; returns how many are past the last one and not written yet.
+
+        Rows that are let through no more keep their place in the manifest: the next start does them.
+        """
+        self._stopping = True
+        return self.in_flight()
+
+    def in_flight(self) -> int:
+        """Rows past the last gate that are not written yet."""
+        return self._passed - (self.work[WRITE].rows if WRITE in self.work else 0)
 
     def try_alone(self, stage: str, task: str, row: str) -> int:
         """One row of a block whose worker died is about to be tried by itself; returns how often that killed."""
@@ -135,6 +258,18 @@ class Board:
         """The largest batch that fits a worker's device has changed."""
         self.batch_sizes[device, worker] = batch_size
 
+    def hear(self, device: str, worker: str, memory: int, batch: int) -> None:
+        """A model actor has finished a call; the most memory that it has held, in bytes, and its batch size."""
+        now = time.monotonic()
+        self._heard[worker] = (device, now, memory, batch)
+        if self._meters is None:
+            return
+        for kind in {kind for kind, *_ in self._heard.values()}:
+            alive = [heard for heard in self._heard.values() if heard[0] == kind and now - heard[1] < HEARD_SECONDS]
+            self._meters.show("pager_ray_model_workers", len(alive), kind)
+            self._meters.show("pager_ray_model_memory_bytes", max((held for *_, held, _ in alive), default=0), kind)
+            self._meters.show("pager_ray_batch_size", min((size for *_, size in alive), default=0), kind)
+
     def over_budget(self) -> bool:
         """Whether more inputs were rejected than the run allows."""
         return self.max_rejects is not None and self.counts.rejected > self.max_rejects
@@ -149,19 +284,30 @@ class Board:
             return "lost"
         return "budget" if self.over_budget() else self.fatal
 
-    def state(self) -> tuple[Counts, list[dict[str, Any]], dict[str, int], dict[str, StageWork]]:
-        """Counts so far, the model actors seen, the batch sizes that fit, by kind of device, and each stage's work."""
+    def state(self) -> State:
+        """Everything at once."""
+        return State(
+            self.counts,
+            self.workers,
+            self._fitting(),
+            self.work,
+            self.rejects,
+            self.last_error,
+            self.in_flight(),
+        )
+
+    def _fitting(self) -> dict[str, int]:
         sizes: dict[str, int] = {}
         for (device, _), size in self.batch_sizes.items():
             sizes[device] = min(size, sizes.get(device, size))
-        return self.counts, self.workers, sizes, self.work
+        return sizes
 
 
-def start_board(counts: Counts, max_rejects: int | None) -> Any:
-    """A board on the driver's own node, which no autoscaler takes away under it."""
+def start_board(counts: Counts, max_rejects: int | None, gates: tuple[str, ...], output: str) -> Any:
+    """A board on the driver's own node, which no autoscaler takes away under it; see :class:`Board`."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
-    return remote.remote(counts, max_rejects)
+    return remote.remote(counts, max_rejects, gates, output)
 
 
 @dataclass
@@ -169,7 +315,8 @@ class ProgressLog:
     """Logs rows, rate and time left every few seconds while a ``with`` block runs.
 
     ``workers`` is filled with what the model actors say of themselves, ``batch_sizes`` with what fitted them, ``work``
-    with what each stage did, also when the block fails.
+    with what each stage did, also when the block fails. ``note`` is given the same facts at every look, for whoever
+    watches from elsewhere.
     """
 
     board: Any
@@ -177,6 +324,7 @@ class ProgressLog:
     workers: list[dict[str, Any]] = field(default_factory=list)
     batch_sizes: dict[str, int] = field(default_factory=dict)
     work: dict[str, StageWork] = field(default_factory=dict)
+    note: Callable[[dict[str, Any]], None] | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -193,28 +341,55 @@ class ProgressLog:
             self._thread.join(timeout=5)
         self._look()
 
-    def _look(self) -> Counts | None:
-        """Counts so far, or None while the board cannot answer; workers are noted on the way."""
+    def _look(self) -> State | None:
+        """What the board knows, or None while it cannot answer; workers are noted on the way."""
         try:
-            counts, self.workers[:], fitting, work = ray.get(self.board.state.remote(), timeout=self.interval)
-            self.batch_sizes.update(fitting)
-            self.work.update(work)
+            state: State = ray.get(self.board.state.remote(), timeout=self.interval)
         except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
             # The board is restarting or the cluster is going down: the next look, or the job itself, will say.
             return None
-        return counts
+        self.workers[:] = state.workers
+        self.batch_sizes.update(state.batch_sizes)
+        self.work.update(state.work)
+        return state
 
     def _run(self) -> None:
         started, first, shown, spoke = time.monotonic(), None, None, time.monotonic()
         while not self._stop.wait(self.interval):
-            counts = self._look()
-            if counts is None:
+            state = self._look()
+            if state is None:
                 continue
-            now = time.monotonic()
+            counts, now = state.counts, time.monotonic()
             if first is None or counts.done == first:
                 # Starting workers and loading the model is no part of the rate.
                 first, started = counts.done, now
+            rate = (counts.done - first) / (now - started) if counts.done > first and now > started else None
+            if self.note is not None:
+                self.note(_facts(state, rate))
             if counts.done == shown and now - spoke < QUIET_SECONDS:
                 continue
             shown, spoke = counts.done, now
-            log.info("%s", progress_line(counts, counts.done - first, now - started))
+            log.info("%s", progress_line(counts, rate))
+
+
+def _facts(state: State, rate: float | None) -> dict[str, Any]:
+    """A look at a running job as JSON, for ``pager-ray status``."""
+    counts = state.counts
+    return {
+        "total": counts.total,
+        "predicted": counts.predicted,
+        "rejected": counts.rejected,
+        "rate": rate,
+        "seconds_left": (counts.total - counts.done) / rate if rate else None,
+        "rejects_by_class": state.rejects,
+        "last_error": state.last_error,
+        "workers": [
+            {"device": device, "count": count}
+            for device, count in Counter(str(worker.get("device")) for worker in state.workers).items()
+        ],
+        "batch_sizes": state.batch_sizes,
+        "stages": {
+            name: {"rows": work.rows, "seconds": work.seconds, "cpu_seconds": work.cpu_seconds}
+            for name, work in state.work.items()
+        },
+    }

@@ -75,6 +75,10 @@ ENCODE_SCHEMA = pa.schema(
 )
 """After *stitch* and *encode*: arrays are a codec's bytes, or npz files; preview is a JPEG."""
 
+PUT_OFF = "put_off"
+"""In place of an error class: the job was told to stop before the row was begun. Never written, done by the next start.
+"""
+
 RowFunction = Callable[[Row], Row]
 
 

@@ -14,7 +14,9 @@ from ray.data import Datasink
 from ray.data.block import Block, BlockAccessor
 
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
+from pager_ray.pipeline.isolate import this_node
 from pager_ray.pipeline.progress import Work
+from pager_ray.pipeline.rows import PUT_OFF
 from pager_ray.write import RunLayout, write_shard
 
 # Ray keeps the write operation's id among the task's arguments under this name.
@@ -63,13 +65,15 @@ class ShardSink(Datasink[None]):
         """
         tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
         rows = pa.concat_tables([table for table in tables if table.num_rows])
+        rows = rows.filter(pc.not_equal(pc.fill_null(rows.column("error_class"), ""), PUT_OFF))
         if not rows.num_rows:
             return
         task = f"{ctx.kwargs[_WRITE_ID][:12]}-{ctx.task_idx:08}"
         began, cpu_began = time.perf_counter(), time.process_time()
-        (deaths, _), reason = ray.get([self.board.begin.remote("write", task), self.board.why_stop.remote()])
+        attempt, reason = ray.get([self.board.begin.remote("write", task), self.board.why_stop.remote()])
         if reason is not None:
             raise _why_stop(reason, self.layout)
+        deaths = attempt.deaths
         if deaths >= MAX_DEATHS:
             first = rows.column("id")[0].as_py()
             raise PagerError(
@@ -86,10 +90,21 @@ class ShardSink(Datasink[None]):
             counts = self.layout.ledger.commit(self.generation, task, record)
             if not counts:
                 self.layout.drop(shard)
-        rejected = pc.sum(pc.is_valid(record.column("error_class"))).as_py() if counts else 0
-        predicted = record.num_rows - rejected if counts else 0
-        work = Work(rows.num_rows, time.perf_counter() - began, time.process_time() - cpu_began, rows.nbytes)
-        ray.get(self.board.end.remote("write", task, work, predicted, rejected))
+        rejects = _rejects_by_class(record) if counts else {}
+        predicted = record.num_rows - sum(rejects.values()) if counts else 0
+        spent = time.perf_counter() - began, time.process_time() - cpu_began
+        work = Work(rows.num_rows, *spent, rows.nbytes, this_node())
+        ray.get(self.board.end.remote("write", task, work, predicted, rejects, _last_message(rows)))
+
+
+def _rejects_by_class(record: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(record.column("error_class").drop_null()).to_pylist()
+    return {entry["values"]: entry["counts"] for entry in counts}
+
+
+def _last_message(rows: pa.Table) -> str | None:
+    messages = rows.column("message").drop_null()
+    return messages[-1].as_py() if len(messages) else None
 
 
 def _why_stop(reason: str, layout: RunLayout) -> PagerError:

@@ -19,13 +19,12 @@ class Counts:
         return self.predicted + self.rejected
 
 
-def progress_line(counts: Counts, fresh: int, seconds: float) -> str:
-    """One line: rows done, share, rejects, rate and time left, from ``fresh`` rows done in ``seconds``."""
+def progress_line(counts: Counts, rate: float | None) -> str:
+    """One line: rows done, share, rejects and, where there is a rate in rows per second, rate and time left."""
     share = counts.done / counts.total if counts.total else 1.0
     line = f"{counts.done:,}/{counts.total:,} panoramas ({share:.0%}), {counts.rejected:,} rejected"
-    if fresh <= 0 or seconds <= 0:
+    if not rate:
         return line
-    rate = fresh / seconds
     return f"{line}, {format_rate(rate)}, {format_duration((counts.total - counts.done) / rate)} left"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 INFER = "infer"
@@ -23,6 +23,7 @@ class StageWork:
         bytes_out: what it handed on.
         began: when it first had work, on one clock for all stages.
         ended: when it last finished some.
+        nodes: rows by the cluster's node that did them.
     """
 
     rows: int = 0
@@ -31,9 +32,12 @@ class StageWork:
     bytes_out: int = 0
     began: float | None = None
     ended: float | None = None
+    nodes: dict[str, int] = field(default_factory=dict)
 
-    def add(self, rows: int, seconds: float, cpu_seconds: float, bytes_out: int) -> None:
-        """Count one block."""
+    def add(self, rows: int, seconds: float, cpu_seconds: float, bytes_out: int, node: str | None = None) -> None:
+        """Count one block, done on the cluster's ``node``."""
+        if node is not None:
+            self.nodes[node] = self.nodes.get(node, 0) + rows
         self.rows += rows
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
@@ -60,16 +64,17 @@ def summarise_stages(
 
     Returns:
         None where nothing was done; else ``window_seconds``, ``stages`` (each with ``rows``, ``seconds_per_panorama``,
-        ``cpu_seconds_per_panorama``, ``busy_share``, ``bytes_per_panorama``), ``bottleneck``, ``waits_for_storage``,
-        ``cores``, ``model_workers`` and, with a model, ``cores_per_worker`` and ``cores_per_gpu``: how many cores keep
-        one model worker, or one GPU, fed and cleared, beside the core that it has itself.
+        ``cpu_seconds_per_panorama``, ``busy_share``, ``bytes_per_panorama``, and rows by node in
+        ``nodes``), ``bottleneck``, ``waits_for_storage``, ``cores``, ``model_workers`` and, with a model,
+        ``cores_per_worker`` and ``cores_per_gpu``: how many cores keep one model worker, or one GPU, fed and cleared,
+        beside the core that it has itself.
     """
     done = {name: stage for name, stage in work.items() if stage.rows}
     clock = done.get(INFER) or next(iter(done.values()), None)
     if clock is None or clock.began is None or clock.ended is None:
         return None
     window = max(clock.ended - clock.began, 1e-6)
-    stages = {}
+    stages: dict[str, dict[str, Any]] = {}
     for name, stage in done.items():
         room, busy = (model_workers, stage.seconds) if name == INFER else (cores, stage.cpu_seconds)
         stages[name] = {
@@ -78,6 +83,7 @@ def summarise_stages(
             "cpu_seconds_per_panorama": _rounded(stage.cpu_seconds / stage.rows),
             "busy_share": _rounded(min(busy / (window * max(room, 1e-6)), 1.0)),
             "bytes_per_panorama": stage.bytes_out // stage.rows,
+            "nodes": dict(stage.nodes),
         }
     on_cpus = [name for name in stages if name != INFER]
     cores_share = sum(stages[name]["busy_share"] for name in on_cpus)

@@ -14,6 +14,7 @@ from pager_ray.write.ledger import Ledger, shards_of
 
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
+PROGRESS_FILE = "progress.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
@@ -34,6 +35,7 @@ class RunLayout:
         self.manifest = output / "state" / "manifest"
         self.ledger = Ledger(output / "state" / "ledger")
         self.lease = output / "state" / "lease"
+        self.progress = output / "state"
 
     def npz(self, name: str) -> Folder:
         """Folder of one array's npz files, as in the released layout."""
@@ -64,6 +66,7 @@ class RunLayout:
         # Not the lease: it is held by the job that clears.
         for folder in [*folders, *self._more_folders(), self.manifest, self.ledger.folder]:
             folder.remove()
+        self.progress.delete([PROGRESS_FILE])
         self.root.delete([RUN_FILE])
 
     def _more_folders(self) -> list[Folder]:

@@ -33,6 +33,9 @@ LEASE_SECONDS: Final = 90.0
 
 RENEW_SECONDS: Final = 15.0
 
+LOOK_SECONDS: Final = 2.0
+"""Between two looks at a lease whose holder may be dead."""
+
 _SUFFIX: Final = ".json"
 _DIGITS: Final = 8
 
@@ -54,8 +57,12 @@ class Lease:
         self._lost = threading.Event()
         self._when_lost: Callable[[], object] = lambda: None
 
-    def take(self) -> Lease:
+    def take(self, *, wait: bool = False) -> Lease:
         """Make the next generation and keep renewing it.
+
+        Args:
+            wait: where the holder is on another machine and may have died, see whether it renews its lease: it is
+                followed as soon as it is dead, and refuses us as soon as it shows that it lives.
 
         Raises:
             OutputInUseError: a living job holds the output; says where it runs and since when.
@@ -63,6 +70,8 @@ class Lease:
         """
         newest = self._newest()
         current = self._read(newest) if newest else None
+        if wait and current is not None:
+            newest, current = self._see_whether_it_lives(newest, current)
         if current is not None and (why := _life(current)):
             raise OutputInUseError(_in_use(self._folder, current, why))
         generation = newest + 1
@@ -80,6 +89,29 @@ class Lease:
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
         return self
+
+    def _see_whether_it_lives(self, newest: int, state: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
+        """The newest lease once it is clear what its holder is: as it was while it may be dead, else anew."""
+        first, current, told = newest, state, False
+        while (why := _life(current)) and _is_elsewhere(current):
+            if newest != first or current.get("renewed") != state.get("renewed"):
+                break
+            if not told:
+                told = True
+                host = current.get("host", "another machine")
+                log.info(
+                    "a job on %s that writes to this output %s: waiting whether it lives, %g s at most",
+                    host,
+                    why,
+                    LEASE_SECONDS,
+                )
+            time.sleep(LOOK_SECONDS)
+            newest = self._newest()
+            found = self._read(newest) if newest else None
+            if found is None:
+                return newest, None
+            current = found
+        return newest, current
 
     @property
     def generation(self) -> int:
@@ -165,6 +197,21 @@ class Lease:
         return state if isinstance(state, dict) else {}
 
 
+def life(folder: Folder) -> str:
+    """What shows that the job that holds an output may be alive, in words; empty when it is dead or there is none.
+
+    Args:
+        folder: ``state/lease`` of the output.
+
+    Raises:
+        StorageError: the storage cannot be read.
+    """
+    lease = Lease(folder)
+    newest = lease._newest()
+    state = lease._read(newest) if newest else None
+    return _life(state) if state is not None else ""
+
+
 def _name(generation: int) -> str:
     return f"{generation:0{_DIGITS}}{_SUFFIX}"
 
@@ -180,6 +227,12 @@ def _life(state: dict[str, Any]) -> str:
     if state.get("boot") == _boot_id() and state.get("host") == platform.node():
         return "is running" if _is_running(state.get("pid")) else ""
     return f"was heard of {max(age, 0):.0f} s ago"
+
+
+def _is_elsewhere(state: dict[str, Any]) -> bool:
+    """Whether only time can tell if a lease's holder lives: it ran elsewhere, and its lease can be understood."""
+    here = state.get("boot") == _boot_id() and state.get("host") == platform.node()
+    return not here and isinstance(state.get("renewed"), (int, float))
 
 
 def _is_running(pid: Any) -> bool:

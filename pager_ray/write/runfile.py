@@ -17,7 +17,7 @@ from pager_ray.storage import Folder
 from pager_ray.write.layout import RUN_FILE
 from pager_ray.write.shards import SCHEMA_VERSION
 
-RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+RUNNING, COMPLETE, FAILED, STOPPED = "running", "complete", "failed", "stopped"
 
 
 def read_run_file(output: Folder) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import errors
 
 from pager_ray.errors import CheckpointError
-from pager_ray.model import checkpoint_sha256, load_model, resolve_checkpoint
+from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.checkpoint import CONFIG, WEIGHTS, read_config
 from tests.model.conftest import GOLDEN
 
@@ -90,12 +90,6 @@ def test_yaml_and_json_read_alike(tmp_path: Path):
     (tmp_path / "json.yaml").write_text(json.dumps(config))
     (tmp_path / "block.yaml").write_text("modalities:\n- depth\nface_size: 56\nlog_depth: true\n")
     assert read_config(tmp_path / "json.yaml") == read_config(tmp_path / "block.yaml") == config
-
-
-def test_digest_of_a_missing_file_is_an_error(tmp_path: Path):
-    """Digesting a file that is not there is a CheckpointError."""
-    with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: cannot be read \(No such file .*; check the file"):
-        checkpoint_sha256(tmp_path / WEIGHTS)
 
 
 def cached_repository(cache: Path, repo: str, golden: str) -> Path:

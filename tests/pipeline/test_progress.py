@@ -10,15 +10,24 @@ import pytest
 import ray
 
 from pager_ray.pipeline import progress
-from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS, MAX_MODEL_DEATHS, QUIET_SECONDS, Board, ProgressLog, Work
+from pager_ray.pipeline.progress import (
+    MAX_INTERNAL_ERRORS,
+    MAX_MODEL_DEATHS,
+    QUIET_SECONDS,
+    Attempt,
+    Board,
+    ProgressLog,
+    State,
+    Work,
+)
 from pager_ray.report.progress import Counts
 
 
 def test_the_board_adds_up_shards() -> None:
     """Rows of every shard count on top of what earlier starts finished."""
     board = Board(Counts(100, predicted=10, rejected=1), None)
-    board.end("write", "t0", None, 4, 0)
-    board.end("write", "t1", None, 3, 2)
+    board.end("write", "t0", None, 4)
+    board.end("write", "t1", None, 3, {"not_an_image": 2})
     counts, workers, *_ = board.state()
     assert counts == Counts(100, predicted=17, rejected=3)
     assert counts.done == 20
@@ -39,7 +48,7 @@ def test_the_board_remembers_workers() -> None:
 def test_the_budget_is_what_may_be_rejected(limit: int | None, rejected: int, over: bool) -> None:
     """A run may have as many rejects as its budget says, and not one more; without one, any number."""
     board = Board(Counts(10, rejected=1 if rejected else 0), limit)
-    board.end("write", "t0", None, 5, max(rejected - 1, 0))
+    board.end("write", "t0", None, 5, {"transient": max(rejected - 1, 0)})
     assert board.over_budget() == over
 
 
@@ -47,9 +56,9 @@ def test_the_board_counts_the_dead() -> None:
     """What was begun and never ended has died; what ended is forgotten, however often it is done again."""
     board = Board(Counts(10), None)
     assert [board.begin("read", "t")[0] for _ in range(3)] == [0, 1, 2]
-    assert board.begin("stitch", "t") == (0, None)
+    assert board.begin("stitch", "t") == Attempt(0)
     board.end("read", "t")
-    assert board.begin("read", "t") == (0, None)
+    assert board.begin("read", "t") == Attempt(0)
     assert [board.try_alone("read", "t", "a") for _ in range(2)] == [0, 1]
     board.survived("read", "t", "a")
     assert board.try_alone("read", "t", "a") == 0
@@ -75,7 +84,7 @@ def test_models_that_only_die_stop_the_job() -> None:
 def test_errors_of_most_rows_stop_the_job() -> None:
     """Unforeseen errors of a few rows among many are theirs; when most rows meet them, the job is broken."""
     board = Board(Counts(10_000, predicted=5_000), None)
-    board.end("write", "t", None, 100, 0)
+    board.end("write", "t", None, 100)
     for _ in range(2 * MAX_INTERNAL_ERRORS - 14):
         board.internal_error("KeyError: 'x' (stage stitch)")
     assert board.why_stop() is None
@@ -107,11 +116,11 @@ class Clock:
         self.now += self.step
         return not self.states
 
-    def get(self, *_: object, **__: object) -> tuple[Counts, list[object], dict[str, int], dict[str, Any]]:
+    def get(self, *_: object, **__: object) -> State:
         state = self.states.pop(0)
         if isinstance(state, Exception):
             raise state
-        return Counts(100, predicted=state), [], {}, {}
+        return State(Counts(100, predicted=state), [], {}, {}, {}, None, 0)
 
 
 def told(
@@ -151,7 +160,7 @@ def test_a_board_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch, ca
 
 def test_the_log_stops_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving the block ends the thread, also when the job fails."""
-    monkeypatch.setattr(ray, "get", lambda *_, **__: (Counts(1), [], {}, {}))
+    monkeypatch.setattr(ray, "get", lambda *_, **__: State(Counts(1), [], {}, {}, {}, None, 0))
     log = ProgressLog(SimpleNamespace(state=SimpleNamespace(remote=lambda: None)), interval=3600)
 
     def fail() -> None:
@@ -193,3 +202,50 @@ def test_the_board_adds_up_work() -> None:
     assert work["read"].ended is not None
     assert work["read"].ended >= began
     assert (work["infer"].rows, work["infer"].ended) == (0, None)
+
+
+def test_rejects_are_known_by_class() -> None:
+    """The board adds up rejects by their class and keeps the last one's message."""
+    board = Board(Counts(10), None)
+    board.end("write", "t0", None, 1, {"not_2_to_1": 2, "transient": 1}, "a.jpg: is no panorama")
+    board.end("write", "t1", None, 1, {"transient": 1}, "b.jpg: timed out")
+    board.end("write", "t2", None, 1, {})
+    state = board.state()
+    assert state.rejects == {"not_2_to_1": 2, "transient": 2}
+    assert (state.counts.rejected, state.last_error) == (4, "b.jpg: timed out")
+
+
+def test_a_board_that_stops_lets_nothing_through_its_gates() -> None:
+    """Once told to stop, no row is begun before the last gate's end; what is past it is counted until written."""
+    board = Board(Counts(100), None)
+    board.begin("read", "r0", 8)
+    board.begin("infer", "i0", 8)
+    board.begin("infer", "i1", 4)
+    board.end("infer", "i0", Work(8, 1, 1, 1))
+    assert board.stop_taking() == 12
+    assert board.begin("read", "r1", 8).put_off
+    assert board.begin("infer", "i2", 8).put_off
+    assert not board.begin("stitch", "s0", 8).put_off
+    board.end("write", "w0", Work(8, 1, 1, 1), 8)
+    assert board.in_flight() == 4
+    board.end("infer", "i1", Work(4, 1, 1, 1))
+    board.end("write", "w1", Work(4, 1, 1, 1), 3, {"transient": 1})
+    assert board.in_flight() == 0
+
+
+def test_rows_that_are_repeated_count_once_past_the_gate() -> None:
+    """A batch whose worker died and that is begun again is in flight once."""
+    board = Board(Counts(100), None)
+    board.begin("infer", "i0", 8)
+    board.begin("infer", "i0", 8)
+    assert board.in_flight() == 8
+
+
+def test_the_queue_is_what_the_stage_before_has_finished() -> None:
+    """Between two stages wait the rows that one has finished and the next has not, in order of the pipeline."""
+    board = Board(Counts(100), None)
+    board.end("read", "t0", Work(12, 1, 1, 1))
+    board.end("infer", "t0", Work(8, 1, 1, 1))
+    board.end("stitch", "t0", Work(8, 1, 1, 1))
+    board.end("write", "t0", Work(4, 1, 1, 1), 4)
+    assert board.queues() == {"infer": 4, "stitch": 0, "write": 4}

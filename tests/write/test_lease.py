@@ -72,6 +72,47 @@ def test_only_the_dead_are_followed(folder: Folder, age: float, changes: dict[st
             assert list(states(folder)) == ["00000005.json"]
 
 
+def impatient(monkeypatch: pytest.MonkeyPatch, then: Any) -> None:
+    """Instead of sleeping between two looks, something happens."""
+    monkeypatch.setattr(module.time, "sleep", lambda _: then())
+
+
+def test_who_waits_follows_a_job_that_dies(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease elsewhere that is not renewed any more is followed the moment its time is over."""
+    leave(folder, 4, renewed=time.time() - LEASE_SECONDS + 20)
+    clock = [time.time()]
+    monkeypatch.setattr(module.time, "time", lambda: clock[0])
+    impatient(monkeypatch, lambda: clock.append(clock.pop() + module.LOOK_SECONDS))
+    before = clock[0]
+    with Lease(folder).take(wait=True):
+        assert list(states(folder)) == ["00000005.json"]
+    assert 20 <= clock[0] - before <= 20 + 2 * module.LOOK_SECONDS
+
+
+def test_who_waits_is_refused_by_a_job_that_lives(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first renewal shows that the holder lives: nobody waits longer than for that."""
+    leave(folder, 4, renewed=time.time() - 10)
+    impatient(monkeypatch, lambda: leave(folder, 4, renewed=time.time()))
+    with pytest.raises(OutputInUseError, match="a job on elsewhere"):
+        Lease(folder).take(wait=True)
+    assert list(states(folder)) == ["00000004.json"]
+
+
+def test_who_waits_is_refused_by_whoever_is_faster(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third job that follows meanwhile has the output."""
+    leave(folder, 4, renewed=time.time() - 10)
+    impatient(monkeypatch, lambda: leave(folder, 5, host="third"))
+    with pytest.raises(OutputInUseError, match="a job on third"):
+        Lease(folder).take(wait=True)
+
+
+def test_a_job_on_this_machine_is_not_waited_for(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a running process is known to run: it is no use to wait."""
+    impatient(monkeypatch, lambda: pytest.fail("waited"))
+    with Lease(folder).take(), pytest.raises(OutputInUseError, match="is running"):
+        Lease(folder).take(wait=True)
+
+
 def test_a_damaged_lease_is_no_free_output(folder: Folder) -> None:
     """What cannot be understood may be a living job's."""
     folder.write("00000001.json", b"{")

@@ -1,0 +1,199 @@
+"""Export per format and core, and many panoramas to GLB on Ray: python benchmarks/export_formats.py [--count 1000].
+
+1. A rendered street of 2048x4096 with exact maps, stored with the default codec, is exported to every format by one
+   process, as a job's worker does it: read and decode the run's row, read the source picture where colours need it,
+   make the files, put them on the local disk. Baseline: the released layout (npz). Best of ``--repeats`` after one warm
+   call; ``ratio`` is the baseline's time over the format's. Points: cleaned as released, thinned to a million.
+2. ``--count`` panoramas of 64x128 in shards of 16 are exported to GLB on a local Ray with ``--cpus`` cores. Printed:
+   panoramas per second from the first file to the last, the driver's processor time per panorama and as a share of the
+   job's wall time (the share of a single core that the driver needs, so what bounds a job of any size), and the bytes
+   that passed through Ray's object store per panorama.
+
+Exit code 1 where the driver would need more than half a core at the measured rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pager_ray import open_run
+from pager_ray.encode import get_codec
+from pager_ray.export.exporter import export_ids
+from pager_ray.export.formats import FORMATS, ExportSettings
+from pager_ray.export.records import Records
+from pager_ray.pipeline.export import run_export_job
+from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.samples import RenderedPanorama, make_scene, render
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout, predictions_schema, write_shard
+from pager_ray.write.layout import RUN_FILE
+from pager_ray.write.runfile import begin_start, end_start, new_run_file
+
+BASELINE = "npz"
+ROWS_PER_SHARD = 16
+MOST_DRIVER_SHARE = 0.5
+ARRAYS = ("depth", "normals", "sky")
+
+
+def write_run(folder: Path, truth: RenderedPanorama, ids: list[str]) -> str:
+    """A run whose panoramas all are the same scene; gives its URI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "source.jpg"
+    cv2.imwrite(str(source), truth.rgb[..., ::-1])
+    maps = {
+        "depth": np.where(truth.sky, np.float32(75), truth.depth),
+        "normals": truth.normals,
+        "sky": truth.sky.astype(np.float32),
+    }
+    blobs = {name: get_codec(name, "default").encode(maps[name]) for name in ARRAYS}  # type: ignore[arg-type]
+    height, width = truth.depth.shape
+    sizes = {"width": width, "height": height, "map_height": height, "map_width": width}
+    layout = RunLayout(Folder(str(folder / "run")))
+    layout.make()
+    layout.ledger.begin(1)
+    heads = [*ARRAYS, "scale_indoor", "scale_outdoor"]
+    manifest = new_run_file(
+        {"output": {"projection": "erp", "format": "parquet"}},
+        {},
+        checkpoint={"modalities": heads, "face_size": 504, "cube_fov": 90.0},
+    )
+    begin_start(manifest)
+    schema = predictions_schema(ENCODE_SCHEMA, ARRAYS, codec="default", projection="erp", face_size=504, fov=90.0)
+    for number, first in enumerate(range(0, len(ids), ROWS_PER_SHARD)):
+        rows = [
+            {"id": id, "uri": str(source), "log_scale": 0.0, **sizes, **blobs}
+            for id in ids[first : first + ROWS_PER_SHARD]
+        ]
+        record = write_shard(
+            layout, f"0123456789ab-{number:08}-abcdef", to_table(rows, ENCODE_SCHEMA, len(rows), "made"), schema
+        )
+        layout.ledger.commit(1, f"0123456789ab-{number:08}", record)
+    end_start(manifest, "complete", "complete", None)
+    layout.root.write_json(RUN_FILE, manifest)
+    return str(layout.root)
+
+
+def measure_formats(work: Path, height: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds and bytes of one panorama by format, on one core."""
+    print(f"rendering {height}x{2 * height} …", file=sys.stderr)
+    truth = render(make_scene(3, "outdoor"), height, 2 * height, supersample=1)
+    run = open_run(write_run(work / "large", truth, ["a"]))
+    cv2.setNumThreads(1)
+    found = {}
+    for name in FORMATS:
+        output, settings = Folder(str(work / "out" / name)), ExportSettings(name)
+        seconds = []
+        for number in range(repeats + 1):
+            began = time.perf_counter()
+            (row,) = export_ids(run, ["a"], output, settings).to_pylist()
+            if number:
+                seconds.append(time.perf_counter() - began)
+        if row["error_class"]:
+            raise SystemExit(f"{name}: {row['message']}")
+        found[name] = {"seconds": min(seconds), "bytes": row["bytes"], "files": row["files"]}
+    return found
+
+
+def measure_job(work: Path, count: int, cpus: int) -> dict[str, float]:
+    """What a job of many small panoramas takes, and what of it is the driver's."""
+    import ray
+
+    truth = render(make_scene(3, "outdoor"), 64, 128)
+    run = write_run(work / "small", truth, [f"{number:06d}" for number in range(count)])
+    ids = open_run(run).ids()
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    records = Records(Folder(str(work / "small" / "glb")))
+    records.claim({}, overwrite=False)
+    most = _watch_object_store()
+    began, cpu_began = time.perf_counter(), _cpu_seconds()
+    run_export_job(run, ids, records, ExportSettings("glb"))
+    wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu_began
+    used = most()
+    ray.shutdown()
+    standing = records.standing()
+    if standing.num_rows != count or standing.column("error_class").null_count != count:
+        raise SystemExit(f"{count - standing.column('error_class').null_count} of {count} were not exported")
+    times = sorted(os.stat(path).st_mtime for path in (work / "small" / "glb").glob("*.glb"))
+    return {
+        "wall_seconds": wall,
+        "panoramas_per_second": (count - 1) / (times[-1] - times[0]),
+        "driver_cpu_seconds": cpu,
+        "driver_share_of_a_core": cpu / wall,
+        "driver_cpu_ms_per_panorama": cpu / count * 1e3,
+        "object_store_bytes": used,
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of this process; Ray's own processes are its children, which do not count."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _watch_object_store():  # type: ignore[no-untyped-def]
+    """Watch what the object store holds; the function that comes back gives the most that it held, in bytes."""
+    import ray
+
+    total = ray.cluster_resources()["object_store_memory"]
+    most, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            most[0] = max(most[0], total - ray.available_resources().get("object_store_memory", total))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+
+    def stop() -> float:
+        over.set()
+        thread.join()
+        return most[0]
+
+    return stop
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=1000, help="panoramas of the job; 0 leaves it out")
+    parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--height", type=int, default=2048)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    report: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        formats = measure_formats(Path(folder), options.height, options.repeats)
+        report["formats"] = formats
+        base = formats[BASELINE]["seconds"]
+        print(f"{'format':12} {'seconds':>8} {'per s and core':>15} {'MB':>8} {'ratio':>6}")
+        for name, one in formats.items():
+            seconds = one["seconds"]
+            print(f"{name:12} {seconds:8.2f} {1 / seconds:15.2f} {one['bytes'] / 1e6:8.1f} {base / seconds:6.2f}")
+        share = 0.0
+        if options.count:
+            job = measure_job(Path(folder), options.count, options.cpus)
+            report["job"], share = job, job["driver_share_of_a_core"]
+            print(
+                f"\n{options.count} panoramas of 64x128 to GLB on {options.cpus} cores: {job['wall_seconds']:.1f} s, "
+                f"{job['panoramas_per_second']:.0f}/s; driver {job['driver_cpu_ms_per_panorama']:.2f} ms each, "
+                f"{share:.0%} of a core; object store at most {job['object_store_bytes'] / 1e6:.2f} MB"
+            )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return int(share > MOST_DRIVER_SHARE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

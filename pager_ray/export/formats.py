@@ -1,0 +1,175 @@
+"""The formats that a prediction is exported to: what each needs, and the files that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pager_ray.encode.npz import encode_npz
+from pager_ray.errors import ConfigError, InputError
+from pager_ray.export import images, pointfiles
+from pager_ray.export.faces import export_faces
+from pager_ray.export.libraries import load
+from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.storage import safe_name
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from numpy import ndarray
+
+    from pager_ray.prediction import Prediction
+
+Files = dict[str, bytes]
+Color = Literal["rgb", "normals"]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What decides the files of one panorama.
+
+    Attributes:
+        format: a name of :data:`FORMATS`.
+        color: what points and the pictures of faces show: the source picture, or normals.
+        cleaning: of point clouds.
+        face_size: pixels per side of a face.
+        unit: of depth and points: ``metre``, or ``relative`` where the checkpoint has no scale.
+    """
+
+    format: str
+    color: Color = "rgb"
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    face_size: int = 504
+    unit: str = "metre"
+
+
+Make = Callable[["Prediction", "UInt8[ndarray, 'h w 3'] | None", ExportSettings], Files]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes:
+        make: prediction, picture (None where it is coloured by normals, or not at all) and settings → its files.
+        needs: maps that a checkpoint must give.
+        coloured: whether it shows a picture.
+        libraries: modules of the ``export`` extra that it needs.
+    """
+
+    make: Make
+    needs: tuple[str, ...]
+    coloured: bool = False
+    libraries: tuple[str, ...] = ()
+
+
+def find_format(name: str) -> Format:
+    """A format by its name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"--to: got {name!r}; takes {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def check_possible(settings: ExportSettings, modalities: tuple[str, ...]) -> None:
+    """Refuse, before any work, what no row of a run can give or this environment cannot write.
+
+    Raises:
+        ConfigError: the checkpoint lacks a map, or a library is missing.
+    """
+    found = find_format(settings.format)
+    needs = [*found.needs, *(["normals"] if found.coloured and settings.color == "normals" else [])]
+    if lacking := [name for name in needs if name not in modalities]:
+        raise ConfigError(
+            f"--to {settings.format}: needs {' and '.join(lacking)}, and the run's checkpoint gives "
+            f"{', '.join(modalities)} alone; choose another format or another --color"
+        )
+    for module in found.libraries:
+        load(module)
+
+
+def export_files(prediction: Prediction, picture: UInt8[ndarray, "h w 3"] | None, settings: ExportSettings) -> Files:
+    """Files of one panorama, by name below the export's folder; the first one stands for all.
+
+    Args:
+        prediction: the panorama.
+        picture: its source at the size of the maps; None where the format shows none, or shows normals.
+        settings: what to make.
+
+    Raises:
+        InputError: this panorama cannot be exported.
+        ConfigError: a library is missing.
+    """
+    return find_format(settings.format).make(prediction, picture, settings)
+
+
+def _points(suffix: str, encode: Callable[[PointCloud, str], bytes]) -> Make:
+    def make(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+        cloud = point_cloud(prediction, picture, settings.cleaning)
+        return {f"{safe_name(prediction.id)}.{suffix}": encode(cloud, settings.unit)}
+
+    return make
+
+
+def _image(name: str, suffix: str, encode: Callable[[Any, ExportSettings], bytes]) -> Make:
+    def make(prediction: Prediction, _: Any, settings: ExportSettings) -> Files:
+        return {f"{safe_name(prediction.id)}.{suffix}": encode(_map(prediction, name), settings)}
+
+    return make
+
+
+def _map(prediction: Prediction, name: str) -> Any:
+    array = getattr(prediction, name)
+    if array is None:
+        raise InputError("no_map", f"{prediction.id}: has no {name}; choose a format of what it has")
+    return array
+
+
+def _npz(prediction: Prediction, *_: Any) -> Files:
+    maps = {name: getattr(prediction, name) for name in ("depth", "normals", "sky")}
+    files = {
+        f"{name}/preds/{safe_name(prediction.id)}.npz": encode_npz(name, array)
+        for name, array in maps.items()
+        if array is not None
+    }
+    if not files:
+        raise InputError("no_map", f"{prediction.id}: has no map at all; predict it again")
+    return files
+
+
+def _faces(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    from pager_ray.preview import colorize_normals
+
+    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    files = export_faces(prediction.id, shown, prediction.depth, settings.face_size, settings.unit)
+    return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
+
+
+_CLEANING = ("scipy",)
+
+FORMATS: Mapping[str, Format] = {
+    "glb": Format(_points("glb", pointfiles.encode_glb), ("depth",), True, _CLEANING),
+    "ply": Format(_points("ply", pointfiles.encode_ply), ("depth",), True, ("plyfile", *_CLEANING)),
+    "laz": Format(_points("laz", pointfiles.encode_laz), ("depth",), True, ("laspy", "lazrs", *_CLEANING)),
+    "depth-exr": Format(
+        _image("depth", "exr", lambda array, settings: images.encode_depth_exr(array, settings.unit)),
+        ("depth",),
+        libraries=("OpenEXR",),
+    ),
+    "depth-png": Format(
+        _image("depth", "png", lambda array, settings: images.encode_depth_png(array, settings.unit)), ("depth",)
+    ),
+    "normals-exr": Format(
+        _image("normals", "exr", lambda array, _: images.encode_normals_exr(array)),
+        ("normals",),
+        libraries=("OpenEXR",),
+    ),
+    "normals-png": Format(_image("normals", "png", lambda array, _: images.encode_normals_png(array)), ("normals",)),
+    "sky-png": Format(_image("sky", "png", lambda array, _: images.encode_sky_png(array)), ("sky",)),
+    "npz": Format(_npz, ()),
+    "faces": Format(_faces, (), True, ("OpenEXR",)),
+}
+"""By the name that ``--to`` takes."""

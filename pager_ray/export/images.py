@@ -1,0 +1,148 @@
+"""Maps as images: OpenEXR in float32, PNG in 8 and 16 bits, each saying in itself what its numbers mean.
+
+A PNG carries that as text (``unit``, ``scale``, ``ray_type``, …) and, being a panorama, GPano metadata as XMP; an EXR
+as attributes of the same names and as a latitude-longitude environment map. Rows and columns are those of the run's
+ERP maps: the centre looks forward.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+
+from pager_ray.errors import ShapeError
+from pager_ray.export.libraries import load
+from pager_ray.export.points import FRAME
+from pager_ray.read.gpano import NAMESPACE
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+RAY_TYPE: Final = "euclidean"
+NORMAL_STEPS: Final = 32767
+"""A component of a 16-bit normal is (value − 32768) / this; the zero vector of filled sky is 32768 three times."""
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_XMP_KEY = b"XML:com.adobe.xmp"
+
+
+def encode_depth_exr(depth: Float[np.ndarray, "h w"], unit: str = "metre", ray_type: str = RAY_TYPE) -> bytes:
+    """Depth in the channel ``Z``, float32, as stored: nothing is lost."""
+    about = {"unit": unit, "rayType": ray_type}
+    return _exr({"Z": depth}, about, panorama=ray_type == RAY_TYPE)
+
+
+def encode_normals_exr(normals: Float[np.ndarray, "h w 3"]) -> bytes:
+    """Normals in the channels ``N.X``, ``N.Y`` and ``N.Z``, float32."""
+    channels = {f"N.{name}": normals[..., axis] for axis, name in enumerate("XYZ")}
+    return _exr(channels, {"unit": "unit vector", "frame": FRAME}, panorama=True)
+
+
+def encode_depth_png(depth: Float[np.ndarray, "h w"], unit: str = "metre") -> bytes:
+    """Depth of 16 bits: value · ``scale`` is the depth along the ray, 0 is none.
+
+    The scale is a millimetre up to 65.5 m; beyond it, the next step of the 1-2-5 series that reaches the farthest
+    pixel. The error is at most half a scale, except that what is nearer than half of one becomes one.
+    """
+    scale = depth_scale(depth)
+    valid = np.isfinite(depth) & (depth > 0)
+    steps = np.rint(np.where(valid, depth, 0.0) / scale)
+    values = np.where(valid, np.maximum(steps, 1), 0).astype(np.uint16)
+    about = {"scale": f"{scale:g}", "unit": unit, "ray_type": RAY_TYPE, "invalid": "0"}
+    return _png(values, about)
+
+
+def depth_scale(depth: Float[np.ndarray, "h w"]) -> float:
+    """Metres that one step of a 16-bit depth image stands for."""
+    valid = depth[np.isfinite(depth) & (depth > 0)]
+    farthest = float(valid.max()) if valid.size else 0.0
+    series = (float(f"{digit}e{power}") for power in range(-3, 6) for digit in (1, 2, 5))
+    scale = next((step for step in series if farthest <= step * 65535), None)
+    if scale is None:
+        raise ShapeError(f"depth of {farthest:g} m does not fit into 16 bits; choose depth-exr")
+    return scale
+
+
+def encode_normals_png(normals: Float[np.ndarray, "h w 3"]) -> bytes:
+    """Normals as 16-bit RGB: (value − 32768) / 32767 are x, y and z, each off by at most 1/65534."""
+    values = (np.rint(np.clip(normals, -1, 1) * NORMAL_STEPS) + 32768).astype(np.uint16)
+    about = {"scale": "1/32767", "offset": "32768", "unit": "unit vector", "frame": FRAME}
+    return _png(values[..., ::-1], about)
+
+
+def encode_sky_png(sky: Float[np.ndarray, "h w"]) -> bytes:
+    """Probability of sky of 8 bits: value / 255, off by at most 1/510."""
+    values = np.rint(np.clip(sky, 0, 1) * 255).astype(np.uint8)
+    return _png(values, {"scale": "1/255", "unit": "probability"})
+
+
+def encode_face_jpeg(picture: UInt8[np.ndarray, "s s 3"]) -> bytes:
+    """One face's picture; no panorama."""
+    done, encoded = cv2.imencode(
+        ".jpg",
+        np.ascontiguousarray(picture[..., ::-1]),
+        [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+    )
+    return _encoded(done, encoded, picture)
+
+
+def gpano(height: int, width: int) -> bytes:
+    """An XMP packet that says: a whole equirectangular panorama, its centre straight ahead."""
+    properties = {
+        "ProjectionType": "equirectangular",
+        "UsePanoramaViewer": "True",
+        "FullPanoWidthPixels": width,
+        "FullPanoHeightPixels": height,
+        "CroppedAreaImageWidthPixels": width,
+        "CroppedAreaImageHeightPixels": height,
+        "CroppedAreaLeftPixels": 0,
+        "CroppedAreaTopPixels": 0,
+    }
+    attributes = " ".join(f'GPano:{name}="{value}"' for name, value in properties.items())
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" xmlns:GPano="{NAMESPACE}" {attributes}/></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+def _exr(channels: Mapping[str, np.ndarray], about: Mapping[str, str], *, panorama: bool) -> bytes:
+    openexr = load("OpenEXR")
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage, **about}
+    if panorama:
+        height, width = next(iter(channels.values())).shape
+        header |= {"envmap": openexr.ENVMAP_LATLONG, "xmp": gpano(height, width).decode()}
+    pixels = {name: np.ascontiguousarray(channel, dtype=np.float32) for name, channel in channels.items()}
+    file = io.BytesIO()
+    # One thread: a job has a task per core.
+    openexr.File(header, pixels, num_threads=0).write(file)
+    return file.getvalue()
+
+
+def _png(values: np.ndarray, about: Mapping[str, str]) -> bytes:
+    """A PNG with text and GPano metadata; colours in OpenCV's order, blue first."""
+    # The fastest level: these maps hardly compress better at a higher one, for ten times the work.
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(values), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    content = _encoded(done, encoded, values)
+    texts = [_chunk(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in about.items()]
+    height, width = values.shape[:2]
+    # Not compressed, no language, no translated keyword: three empty fields, the first of two bytes.
+    xmp = _chunk(b"iTXt", _XMP_KEY + b"\0\0\0\0\0" + gpano(height, width))
+    # Behind the header, which is always the first chunk and always 25 bytes.
+    head = len(_SIGNATURE) + 25
+    return b"".join([content[:head], *texts, xmp, content[head:]])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _encoded(done: bool, encoded: np.ndarray, values: np.ndarray) -> bytes:
+    if not done:
+        raise ShapeError(f"an image of {values.dtype} {values.shape} cannot be encoded; takes maps of one panorama")
+    return encoded.tobytes()

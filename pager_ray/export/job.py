@@ -1,0 +1,176 @@
+"""An export from what was asked for to its records: :func:`run_export`, on this process or on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pager_ray.errors import PagerError
+from pager_ray.export.exporter import export_ids
+from pager_ray.export.formats import ExportSettings, check_possible
+from pager_ray.export.records import REJECTS_FILE, Records
+from pager_ray.export.selection import select_ids
+from pager_ray.reader.run import Run, open_run
+from pager_ray.report.progress import format_duration, format_rate
+from pager_ray.storage import Folder, mask_uri
+
+log = logging.getLogger(__name__)
+
+LOCAL_ROWS = 16
+"""So many panoramas are exported by the calling process itself: starting Ray would take longer."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is wanted.
+
+    Attributes:
+        run: URI of the run.
+        settings: format, colours, cleaning.
+        ids: those to export; None for all.
+        where: a condition on columns; see :mod:`pager_ray.export.where`.
+        output: folder on any fsspec URL; by default ``exports/<format>`` inside the run.
+        overwrite: forget what an earlier export left in the folder.
+        local: use this process alone, however many there are.
+        address: of the Ray cluster; by default ``RAY_ADDRESS``, or this machine.
+    """
+
+    run: str
+    settings: ExportSettings
+    ids: tuple[str, ...] | None = None
+    where: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    local: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class ExportOutcome:
+    """How an export ended.
+
+    Attributes:
+        output: where it lies, without secrets.
+        selected: panoramas asked for.
+        exported: those that have their files.
+        fresh: those of them that this start made.
+        bytes: size of all files of the selected panoramas.
+        rejects_by_class: the others.
+        seconds: what this start took.
+    """
+
+    output: str
+    selected: int
+    exported: int
+    fresh: int
+    bytes: int
+    seconds: float
+    rejects_by_class: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete; 3 complete, but with rejects."""
+        return 3 if self.rejects_by_class else 0
+
+    def lines(self) -> list[str]:
+        """What was made and where to look; the last line names the rejects when there are any."""
+        told = f"{self.exported:,} of {self.selected:,} panoramas exported in {format_duration(self.seconds)}"
+        if self.fresh and self.seconds > 0:
+            told += f" ({self.fresh:,} in this start, {format_rate(self.fresh / self.seconds)})"
+        lines = [told, f"output    {self.output} ({self.bytes / 1e6:,.1f} MB)"]
+        if self.rejects_by_class:
+            classes = ", ".join(f"{name} {count:,}" for name, count in self.rejects_by_class.items())
+            lines.append(f"reasons   {classes}")
+            lines.append(f"{sum(self.rejects_by_class.values()):,} rejects: {self.output}/{REJECTS_FILE}")
+        return lines
+
+
+def run_export(request: ExportRequest) -> ExportOutcome:
+    """Export, or go on with an export that was stopped. Rejects of earlier starts are tried again.
+
+    Raises:
+        ConfigError: the request cannot be met, or another export stands at the output.
+        RunNotFoundError: there is no run.
+        StorageError: run or output cannot be read or written.
+        PagerError: the job failed; the same request goes on.
+    """
+    began = time.monotonic()
+    run = open_run(request.run)
+    check_possible(request.settings, tuple(run.manifest["checkpoint"]["modalities"]))
+    settings = _with_unit(request.settings, run)
+    selected = select_ids(run, request.ids, request.where)
+    output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
+    records = Records(output)
+    identity = {"run": mask_uri(run.uri), **_flat(asdict(settings))}
+    records.claim(identity, overwrite=request.overwrite)
+    todo = _left(records, selected)
+    log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
+    if todo and (request.local or len(todo) <= LOCAL_ROWS):
+        for id in todo:
+            records.commit(export_ids(run, [id], output, settings))
+    elif todo:
+        # Ray takes seconds to import, and more to start.
+        from pager_ray.pipeline.export import run_export_job
+
+        run_export_job(run.uri, todo, records, settings, already=len(selected) - len(todo), address=request.address)
+    return _finish(records, identity, selected, len(todo), time.monotonic() - began)
+
+
+def _with_unit(settings: ExportSettings, run: Run) -> ExportSettings:
+    """The settings with the run's unit: a checkpoint of depth alone is metric by itself, others through scale heads."""
+    modalities = run.manifest["checkpoint"]["modalities"]
+    metric = list(modalities) == ["depth"] or any(name.startswith("scale_") for name in modalities)
+    return ExportSettings(**(vars(settings) | {"unit": "metre" if metric else "relative"}))
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "cleaning"} | {
+        f"cleaning.{key}": value for key, value in settings["cleaning"].items()
+    }
+
+
+def _left(records: Records, selected: list[str]) -> list[str]:
+    """What is not exported yet, or whose file is gone."""
+    standing = records.standing()
+    done = standing.filter(pc.is_null(standing.column("error_class")))
+    if not done.num_rows:
+        return selected
+    there = records.files()
+    pairs = zip(done.column("id").to_pylist(), done.column("file").to_pylist(), strict=True)
+    finished = {id for id, file in pairs if file in there}
+    return [id for id in selected if id not in finished]
+
+
+def _finish(
+    records: Records, identity: Mapping[str, Any], selected: list[str], tried: int, seconds: float
+) -> ExportOutcome:
+    standing = records.standing()
+    wanted = {*selected}
+    rows = [row for row in standing.select(["id", "bytes", "error_class"]).to_pylist() if row["id"] in wanted]
+    rejects = Counter(row["error_class"] for row in rows if row["error_class"] is not None)
+    if len(rows) != len(selected):
+        missing = sorted(wanted - {row["id"] for row in rows})
+        raise PagerError(
+            f"{records.output}: {len(missing)} of {len(selected)} panoramas have no outcome (first: "
+            f"{', '.join(missing[:3])}); run the same command again"
+        )
+    exported = len(rows) - sum(rejects.values())
+    outcome = ExportOutcome(
+        str(records.output),
+        len(selected),
+        exported,
+        tried - sum(rejects.values()),
+        sum(row["bytes"] or 0 for row in rows),
+        seconds,
+        dict(rejects.most_common()),
+    )
+    counts = {"selected": outcome.selected, "exported": exported, "rejected": sum(rejects.values())}
+    done = {"counts": counts, "rejects_by_class": dict(outcome.rejects_by_class), "bytes": outcome.bytes}
+    records.finish(standing, {"identity": dict(identity), "state": "complete", **done})
+    return outcome

@@ -1,0 +1,104 @@
+"""The options of ``pager-ray export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, TypeVar
+
+import click
+
+from pager_ray.plan.options import Finite
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FORMAT_NAMES = (
+    "glb",
+    "ply",
+    "laz",
+    "depth-exr",
+    "depth-png",
+    "normals-exr",
+    "normals-png",
+    "sky-png",
+    "npz",
+    "faces",
+)
+"""Those of :data:`pager_ray.export.formats.FORMATS`, known without loading them."""
+
+_OPTIONS = (
+    click.option("--to", "format_name", required=True, metavar="FORMAT", help=f"One of {', '.join(FORMAT_NAMES)}."),
+    click.option("--ids", multiple=True, metavar="ID,…|@FILE", help="Panoramas to export; may be repeated."),
+    click.option("--where", metavar="CONDITION", help='On the run\'s columns, such as "sky_fraction < 0.2".'),
+    click.option("--output", metavar="URI", help="Folder for the files; by default exports/FORMAT inside OUTPUT."),
+    click.option("--overwrite", is_flag=True, help="Make files anew that an earlier export left there."),
+    click.option("--local", is_flag=True, help="Use this process alone, without Ray."),
+    click.option("--address", help="Of the Ray cluster; by default RAY_ADDRESS, or this machine."),
+    click.option(
+        "--color",
+        type=click.Choice(["rgb", "normals"]),
+        default="rgb",
+        show_default=True,
+        help="What points and faces show: the source picture, or the normals.",
+    ),
+    click.option(
+        "--max-points",
+        type=click.IntRange(0),
+        default=1_000_000,
+        show_default=True,
+        help="Per point cloud, thinned evenly over the sphere; 0 keeps all.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Decides which points stay."),
+    click.option(
+        "--sky-threshold",
+        type=Finite(0, 1),
+        default=0.3,
+        show_default=True,
+        help="Points with a larger probability of sky are dropped; 1 keeps them.",
+    ),
+    click.option("--keep-edges", is_flag=True, help="Keep points on depth edges."),
+    click.option("--keep-saturated", is_flag=True, help="Keep points at the end of the depth range."),
+    click.option("--keep-clusters", is_flag=True, help="Keep isolated far clusters."),
+    click.option(
+        "--face-size", type=click.IntRange(8, 8192), default=504, show_default=True, help="Pixels per side of a face."
+    ),
+)
+
+
+def export_options(command: Command) -> Command:
+    """Give a command all of them."""
+    return reduce(lambda inner, option: option(inner), reversed(_OPTIONS), command)
+
+
+def export_from_options(run: str, **given: Any) -> Any:
+    """Run an export as the options say; gives its :class:`~pager_ray.export.job.ExportOutcome`.
+
+    Raises:
+        PagerError: as :func:`pager_ray.export.job.run_export`.
+    """
+    from pager_ray.export.formats import ExportSettings, find_format
+    from pager_ray.export.job import ExportRequest, run_export
+    from pager_ray.export.points import Cleaning
+    from pager_ray.export.selection import read_ids
+
+    find_format(given["format_name"])
+    defaults = Cleaning()
+    cleaning = Cleaning(
+        sky_threshold=given["sky_threshold"] if given["sky_threshold"] < 1 else None,
+        edge_relative=None if given["keep_edges"] else defaults.edge_relative,
+        saturation=None if given["keep_saturated"] else defaults.saturation,
+        far_percentile=None if given["keep_clusters"] else defaults.far_percentile,
+        max_points=given["max_points"] or None,
+        seed=given["seed"],
+    )
+    request = ExportRequest(
+        run,
+        ExportSettings(given["format_name"], given["color"], cleaning, given["face_size"]),
+        ids=tuple(read_ids(given["ids"])) if given["ids"] else None,
+        where=given["where"],
+        output=given["output"],
+        overwrite=given["overwrite"],
+        local=given["local"],
+        address=given["address"],
+    )
+    return run_export(request)

@@ -1,0 +1,134 @@
+"""A prediction as a point cloud: cleaned, thinned, coloured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pager_ray import geometry
+from pager_ray.errors import InputError
+from pager_ray.export.cleaning import (
+    EDGE_ABSOLUTE,
+    EDGE_RELATIVE,
+    FAR_PERCENTILE,
+    cluster_keep,
+    edge_keep,
+    generator,
+    thin,
+)
+from pager_ray.preview import colorize_normals
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, UInt8
+
+    from pager_ray.prediction import Prediction
+
+RANGE_LIMIT: Final = 75.0
+"""The farthest scale-invariant depth that a run stores, in metres before scaling."""
+
+FRAME: Final = "x forward (ERP centre), y up, z right"
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """Which pixels become points.
+
+    Attributes:
+        sky_threshold: pixels with a larger probability of sky are dropped; None keeps them.
+        edge_absolute, edge_relative: of :func:`~pager_ray.export.cleaning.edge_keep`; None keeps edges.
+        saturation: pixels at or beyond this share of the depth range's end are dropped; None keeps them.
+        far_percentile: of :func:`~pager_ray.export.cleaning.cluster_keep`; None keeps isolated clusters.
+        max_points: of :func:`~pager_ray.export.cleaning.thin`; None keeps every point.
+        seed: decides which points stay.
+    """
+
+    sky_threshold: float | None = 0.3
+    edge_absolute: float = EDGE_ABSOLUTE
+    edge_relative: float | None = EDGE_RELATIVE
+    saturation: float | None = 0.99
+    far_percentile: float | None = FAR_PERCENTILE
+    max_points: int | None = 1_000_000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PointCloud:
+    """Points of one panorama, in the order of its pixels.
+
+    Attributes:
+        xyz: (N, 3) float32, metres (relative where the checkpoint has no scale); x forward, y up, z right.
+        colors: (N, 3) uint8 RGB.
+        normals: (N, 3) float32 unit vectors in the same frame; None where the run has none.
+    """
+
+    xyz: Float32[np.ndarray, "n 3"]
+    colors: UInt8[np.ndarray, "n 3"]
+    normals: Float32[np.ndarray, "n 3"] | None = None
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.xyz)
+
+
+def pixels_kept(prediction: Prediction, cleaning: Cleaning) -> Bool[np.ndarray, "h w"]:
+    """Pixels that become points before thinning: with finite depth, no sky, no edge, not at the end of the range."""
+    depth = _depth(prediction)
+    if cleaning.edge_relative is not None:
+        keep = edge_keep(depth, cleaning.edge_absolute, cleaning.edge_relative)
+    else:
+        keep = depth > 0
+    keep &= np.isfinite(depth)
+    if cleaning.saturation is not None:
+        # The range is that of depth before its scale, so a scale moves its end along.
+        end = cleaning.saturation * RANGE_LIMIT * np.exp(prediction.log_scale or 0.0)
+        keep &= depth < np.float32(end)
+    if cleaning.sky_threshold is not None and prediction.sky is not None:
+        keep &= prediction.sky <= np.float32(cleaning.sky_threshold)
+    return keep
+
+
+def point_cloud(
+    prediction: Prediction, picture: UInt8[np.ndarray, "h w 3"] | None, cleaning: Cleaning | None = None
+) -> PointCloud:
+    """A prediction's points: depth times the unit ray through each pixel's centre.
+
+    Args:
+        prediction: with depth; normals are taken along where it has them.
+        picture: (H, W, 3) RGB at the size of the maps; None colours by normals.
+        cleaning: the released one by default.
+
+    Raises:
+        InputError: ``no_points``: nothing is left of it; ``no_map``: it lacks depth, or normals to colour by.
+    """
+    cleaning = cleaning or Cleaning()
+    depth, normals = _depth(prediction), prediction.normals
+    if picture is None and normals is None:
+        raise InputError("no_map", f"{prediction.id}: has no normals to colour by; take --color rgb")
+    keep = pixels_kept(prediction, cleaning)
+    if cleaning.max_points is not None:
+        keep = thin(keep, cleaning.max_points, generator(cleaning.seed, prediction.id))
+    pixels = np.flatnonzero(keep)
+    xyz = depth.reshape(-1)[pixels, None] * geometry.erp_rays(*depth.shape).reshape(-1, 3)[pixels]
+    kept_normals = normals.reshape(-1, 3)[pixels] if normals is not None else None
+    if picture is not None:
+        colors = picture.reshape(-1, 3)[pixels]
+    else:
+        assert kept_normals is not None
+        colors = colorize_normals(kept_normals[None])[0] if len(pixels) else np.zeros((0, 3), np.uint8)
+    if cleaning.far_percentile is not None:
+        near = cluster_keep(xyz, cleaning.far_percentile)
+        xyz, colors = xyz[near], colors[near]
+        kept_normals = kept_normals[near] if kept_normals is not None else None
+    if not len(xyz):
+        raise InputError(
+            "no_points", f"{prediction.id}: no pixel is left after cleaning (all sky, or all edges); check its maps"
+        )
+    return PointCloud(xyz, colors, kept_normals)
+
+
+def _depth(prediction: Prediction) -> Float32[np.ndarray, "h w"]:
+    if prediction.depth is None:
+        raise InputError("no_map", f"{prediction.id}: has no depth; choose a format of what it has")
+    return prediction.depth

@@ -1,0 +1,233 @@
+"""A run's output → the files of its gallery.
+
+```
+index.html                  the page, the same for every run
+static/                     its style and script
+data/run.js                 name, counts, columns, colours
+data/rows-NNNNN.js          ids, sources and depth limits of 200 rows each
+data/column-NAME.js         one quality column of all rows, float32; loaded when the list is sorted or filtered by it
+panoramas/NNN/NNNNNN.js     a panorama's page: pictures, sampled depth and sky
+thumbs/NNN/NNNNNN.jpg       its card: rgb, depth, normals, sky side by side
+```
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import cv2
+
+from pager_ray.errors import ConfigError, PagerError, StorageError
+from pager_ray.gallery.columns import CARD_COLUMNS, Rows, rows_of
+from pager_ray.gallery.panorama import depth_palette, show_panorama
+from pager_ray.gallery.site import Site, base64_of, detail_path
+from pager_ray.masking import plain_text
+from pager_ray.reader.run import Run, open_run
+from pager_ray.storage import Folder, safe_name
+
+log = logging.getLogger(__name__)
+
+CHUNK = 200
+"""Rows of one data file of the list."""
+
+DETAILS = 1000
+"""Panoramas that get a page of their own where nobody says how many."""
+
+_FOLDER = "gallery"
+_PROGRESS_SECONDS = 10.0
+
+
+class Detail(NamedTuple):
+    """What became of one panorama's page: limits of its card's depths, or why there is none."""
+
+    row: int
+    limits: tuple[float, float] | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What was built.
+
+    Attributes:
+        index: the page to open.
+        count: panoramas listed.
+        details: panoramas with a page of their own.
+        problems: id and reason of those that should have one and could not be read.
+    """
+
+    index: str
+    count: int
+    details: int
+    problems: tuple[tuple[str, str], ...]
+
+    def lines(self) -> list[str]:
+        """What a person is told; the last line is the page to open."""
+        lines = [f"{self.count} panoramas, {self.details} with a page of their own"]
+        if self.details + len(self.problems) < self.count:
+            lines[0] += " (--details all makes one for each)"
+        lines += [plain_text(f"no page for {id}: {problem}") for id, problem in self.problems[:10]]
+        if len(self.problems) > 10:
+            lines.append(f"and {len(self.problems) - 10} more without a page")
+        return [*lines, self.index]
+
+
+def build_gallery(
+    output: str, to: str | None = None, *, details: int | None = DETAILS, overwrite: bool = False, workers: int = 0
+) -> Gallery:
+    """Write the gallery of a run.
+
+    Args:
+        output: the run's output.
+        to: folder to write to; ``gallery`` inside the output by default.
+        details: how many panoramas, by id, get a page of their own; None for all.
+        overwrite: replace a gallery that stands there.
+        workers: processes that make pages; 0 for one per CPU.
+
+    Raises:
+        RunNotFoundError: there is no run.
+        ConfigError: a gallery stands there already.
+        StorageError: the run or the folder cannot be used.
+    """
+    run = open_run(output)
+    folder = to or Folder(output).uri(_FOLDER)
+    site = Site(folder)
+    if site.holds_gallery():
+        if not overwrite:
+            raise ConfigError(f"{site.index}: is there already; replace it with --overwrite, or choose another --to")
+        site.clear()
+    rows = rows_of(run.table())
+    count = len(rows.ids) if details is None else min(details, len(rows.ids))
+    made = _make_details(output, folder, rows, count, _previews(run), workers)
+    _write_list(site, run, rows, made, linked=to is None and _previews(run))
+    site.write_page()
+    problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
+    return Gallery(site.index, len(rows.ids), len(made) - len(problems), problems)
+
+
+def _previews(run: Run) -> bool:
+    return bool(run.manifest["config"]["output"].get("previews"))
+
+
+def _make_details(output: str, folder: str, rows: Rows, count: int, previews: bool, workers: int) -> dict[int, Detail]:
+    """Pages and cards of the first ``count`` rows."""
+    tasks = [(row, rows.ids[row], rows.numbers_of(row)) for row in range(count)]
+    processes = min(workers or os.cpu_count() or 1, count)
+    made: dict[int, Detail] = {}
+    told = time.monotonic()
+    for detail in _results(output, folder, previews, tasks, processes):
+        made[detail.row] = detail
+        if time.monotonic() - told > _PROGRESS_SECONDS:
+            told = time.monotonic()
+            log.info("%d of %d pages", len(made), count)
+    return made
+
+
+def _results(
+    output: str, folder: str, previews: bool, tasks: list[tuple[int, str, dict[str, float | None]]], processes: int
+) -> Iterator[Detail]:
+    if processes <= 1:
+        maker = _Maker(output, folder, previews)
+        yield from (maker.make(*task) for task in tasks)
+        return
+    # Clients of object stores run threads, which a forked process would lack.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _start, (output, folder, previews)) as pool:
+        yield from pool.map(_make, *zip(*tasks, strict=True), chunksize=4)
+
+
+class _Maker:
+    """Makes pages; one per process."""
+
+    def __init__(self, output: str, folder: str, previews: bool) -> None:
+        cv2.setNumThreads(1)
+        self._run, self._site = open_run(output), Site(folder)
+        self._previews = Folder(output) / "previews" if previews else None
+
+    def make(self, row: int, id: str, values: dict[str, float | None]) -> Detail:
+        """Page and card of one row; a panorama that cannot be read costs its own alone."""
+        try:
+            shown = show_panorama(row, self._run[id], values, self._preview(id))
+        except PagerError as error:
+            return Detail(row, None, " ".join(str(error).split()))
+        self._site.write(f"thumbs/{detail_path(row)}.jpg", shown.thumbnail)
+        self._site.write_data(f"panoramas/{detail_path(row)}", shown.page)
+        return Detail(row, shown.limits, None)
+
+    def _preview(self, id: str) -> bytes | None:
+        if self._previews is None:
+            return None
+        try:
+            return self._previews.read(f"{safe_name(id)}.jpg")
+        except StorageError:
+            return None
+
+
+_maker: _Maker | None = None
+
+
+def _start(output: str, folder: str, previews: bool) -> None:
+    global _maker
+    _maker = _Maker(output, folder, previews)
+
+
+def _make(row: int, id: str, values: dict[str, float | None]) -> Detail:
+    assert _maker is not None
+    return _maker.make(row, id, values)
+
+
+def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, linked: bool) -> None:
+    """The list's data; ``linked``: rows without a page show the run's preview, which lies beside the gallery."""
+    for number, start in enumerate(range(0, len(rows.ids), CHUNK)):
+        here = range(start, min(start + CHUNK, len(rows.ids)))
+        details = [made.get(row) for row in here]
+        site.write_data(
+            f"data/rows-{number:05d}",
+            {
+                "ids": [rows.ids[row] for row in here],
+                "uris": [rows.uris[row] for row in here],
+                "has": [int(detail is not None and detail.problem is None) for detail in details],
+                "limits": [detail.limits if detail else None for detail in details],
+                "problems": {k: detail.problem for k, detail in enumerate(details) if detail and detail.problem},
+                "previews": [_preview_link(rows.ids[row]) for row in here] if linked else None,
+            },
+        )
+    site.write_data("data/column-scene", base64_of(rows.scenes))
+    for name, values in rows.values.items():
+        site.write_data(f"data/column-{name}", base64_of(values))
+    site.write_data("data/run", _about(run, rows, sum(detail.problem is None for detail in made.values())))
+
+
+def _preview_link(id: str) -> str:
+    # A file name may hold per cent signs, which a URL escapes once more.
+    return f"../previews/{quote(safe_name(id), safe='')}.jpg"
+
+
+def _about(run: Run, rows: Rows, details: int) -> dict[str, Any]:
+    checkpoint = run.manifest["checkpoint"]
+    facts = [run.uri, f"checkpoint {checkpoint['name']}" if "name" in checkpoint else "", str(run.manifest["state"])]
+    if not rows.metric:
+        facts.append("relative depth: the checkpoint gives no metric scale")
+    if details < len(rows.ids):
+        facts.append(f"{details:,} with a page of their own, by id (--details all makes one for each)")
+    return {
+        "name": run.uri.rstrip("/").rsplit("/", 1)[-1] or "run",
+        "facts": [fact for fact in facts if fact],
+        "build": f"{time.time_ns():x}",
+        "count": len(rows.ids),
+        "details": details,
+        "chunk": CHUNK,
+        "unit": rows.unit,
+        "modalities": [str(name) for name in checkpoint["modalities"]],
+        "columns": rows.described(),
+        "card_columns": [name for name in CARD_COLUMNS if name in rows.values],
+        "palette": base64_of(depth_palette()),
+    }

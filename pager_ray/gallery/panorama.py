@@ -1,0 +1,218 @@
+"""One prediction → what its page and its card show.
+
+Depth and sky are point-sampled: every ``step``-th pixel of the stored map, beginning at ``step // 2``. So each number
+that the page reads out is one that the run stores, within the bound that travels with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pager_ray.errors import InputError, StorageError
+from pager_ray.preview import colorize_depth, colorize_normals, depth_limits, panel_size, plain_caption
+from pager_ray.read import decode_panorama
+from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from numpy import ndarray
+
+    from pager_ray.prediction import Prediction
+
+GRID_ROWS = 512
+"""Most rows of the samples that a page holds."""
+
+PICTURE_WIDTH = 2048
+THUMB = (144, 288)
+"""Height and width of one panel of a card."""
+
+SKY_RAMP = ((24, 28, 38), (133, 196, 255))
+MISSING = (128, 128, 128)
+
+# The source is looked for on a store that may be gone by now: a page without its picture is still one.
+_SOURCE_RETRY = Retry(10)
+_TOP_CODE = 65535
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which pixels of a stored map are kept: every ``step``-th of each side, beginning at ``first``."""
+
+    step: int
+    first: int
+    rows: int
+    columns: int
+
+    @classmethod
+    def of(cls, height: int, width: int) -> Grid:
+        """The finest grid of at most :data:`GRID_ROWS` rows and twice as many columns."""
+        step = max(math.ceil(height / GRID_ROWS), math.ceil(width / (2 * GRID_ROWS)))
+        first = min(step // 2, height - 1, width - 1)
+        return cls(step, first, *(len(range(first, size, step)) for size in (height, width)))
+
+    def sample(self, array: ndarray) -> ndarray:
+        """The kept pixels of a map (H, W[, C])."""
+        return np.ascontiguousarray(array[self.first :: self.step, self.first :: self.step])
+
+    def to_json(self) -> dict[str, int]:
+        """What the page needs to find the stored pixel."""
+        return {"step": self.step, "first": self.first, "rows": self.rows, "columns": self.columns}
+
+
+def pack(array: ndarray) -> dict[str, Any]:
+    """An (H, W) array of uint8 or uint16 without loss: differences along rows, byte planes, zlib, base64."""
+    before = np.zeros_like(array)
+    before[:, 1:] = array[:, :-1]
+    differences = array - before  # wraps around
+    planes = [differences >> 8, differences & 255] if array.dtype == np.uint16 else [differences]
+    content = b"".join(plane.astype(np.uint8).tobytes() for plane in planes)
+    return {"bits": 8 * array.itemsize, "data": base64.b64encode(zlib.compress(content, 6)).decode("ascii")}
+
+
+def quantise_depth(depth: Float[ndarray, "h w"]) -> dict[str, Any] | None:
+    """Depths as 16-bit codes, even on a logarithmic scale: ``near·exp((code − 1)·step)``; code 0 is no depth.
+
+    ``max_relative_error`` bounds what that changes. None without any depth.
+    """
+    valid = np.isfinite(depth) & (depth > 0)
+    if not valid.any():
+        return None
+    near, far = float(depth[valid].min()), float(depth[valid].max())
+    step = max(math.log(far / near) / (_TOP_CODE - 1), 1e-12)
+    places = np.log(np.where(valid, depth, near).astype(np.float64) / near) / step
+    codes = np.where(valid, np.clip(np.rint(places), 0, _TOP_CODE - 1) + 1, 0).astype(np.uint16)
+    # The page computes in float32 at the end: one rounding more.
+    error = math.expm1(step / 2) + 2.0**-23
+    return {**pack(codes), "near": near, "step": step, "max_relative_error": error}
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a page and a card are made of.
+
+    Attributes:
+        page: the content of its data file.
+        thumbnail: JPEG strip: rgb, depth, normals, sky.
+        limits: nearest and farthest depth of the card's colours; None without depth.
+    """
+
+    page: dict[str, Any]
+    thumbnail: bytes
+    limits: tuple[float, float] | None
+
+
+def show_panorama(
+    row: int, prediction: Prediction, values: dict[str, float | None], preview: bytes | None = None
+) -> Shown:
+    """Everything that is shown of one prediction.
+
+    Args:
+        row: its number in the gallery.
+        prediction: maps are decoded here.
+        values: its numbers, for the table beside the view.
+        preview: the run's own picture of it, for when its source is gone.
+
+    Raises:
+        StorageError: a stored map cannot be read.
+    """
+    grid = Grid.of(prediction.height, prediction.width)
+    depth = None if prediction.depth is None else grid.sample(prediction.depth).astype(np.float32)
+    normals = None if prediction.normals is None else grid.sample(prediction.normals).astype(np.float32)
+    sky = None if prediction.sky is None else grid.sample(prediction.sky).astype(np.float32)
+    rgb, origin = _picture(prediction.uri, preview)
+    limits = None if depth is None else depth_limits(depth)
+    coded = None if depth is None or limits is None else quantise_depth(depth)
+    shares = None if sky is None else np.rint(np.clip(np.nan_to_num(sky), 0, 1) * 255).astype(np.uint8)
+    colored = None if normals is None else colorize_normals(normals)
+    page = {
+        "row": row,
+        "height": prediction.height,
+        "width": prediction.width,
+        "metric": prediction.log_scale is not None,
+        "values": values,
+        "grid": grid.to_json(),
+        "depth": None if coded is None else {**coded, "shown": limits},
+        "sky": None if shares is None else pack(shares),
+        "images": {
+            "rgb": None if rgb is None else _data_url(rgb, 85),
+            "normals": None if colored is None else _data_url(colored, 90),
+        },
+        "rgb_from": origin,
+    }
+    panels = [
+        rgb,
+        None if depth is None else colorize_depth(_point_sample(depth), limits=limits),
+        colored,
+        None if shares is None else _tint(shares),
+    ]
+    return Shown(page, _strip(panels), limits)
+
+
+def depth_palette() -> UInt8[ndarray, "256 3"]:
+    """The colours of depth from near to far, as previews draw them."""
+    return colorize_depth(np.geomspace(1, 2, 256, dtype=np.float32)[None], limits=(1.0, 2.0))[0]
+
+
+def _picture(uri: str, preview: bytes | None) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
+    """The panorama itself and where it was found: its source, else the run's preview of it."""
+    try:
+        return decode_panorama(fetch(uri, _SOURCE_RETRY), max_width=PICTURE_WIDTH).erp, "its source"
+    except (InputError, StorageError):
+        if preview is None:
+            return None, "nowhere: the source cannot be read any more"
+    return preview_panel(preview), "the run's preview: the source cannot be read any more"
+
+
+def preview_panel(preview: bytes) -> UInt8[ndarray, "h w 3"] | None:
+    """The panorama in a picture of :func:`~pager_ray.preview.render_preview`; None when it is no such picture."""
+    try:
+        picture = Image.open(io.BytesIO(preview)).convert("RGB")
+    except OSError:
+        return None
+    height, width = panel_size(picture.width)
+    cell = height + plain_caption(picture.width, "panorama").height
+    gap = (picture.width - 2 * width) // 3
+    # Rows of panels, below a head that is less than one.
+    head = picture.height % cell
+    return np.asarray(picture.crop((gap, head, gap + width, head + height)))
+
+
+def _point_sample(array: ndarray) -> ndarray:
+    return cv2.resize(array, THUMB[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _tint(shares: UInt8[ndarray, "h w"]) -> UInt8[ndarray, "h w 3"]:
+    low, high = np.asarray(SKY_RAMP, np.float32)
+    return (low + shares[..., None] / np.float32(255) * (high - low)).astype(np.uint8)
+
+
+def _strip(panels: list[ndarray | None]) -> bytes:
+    """Four panels side by side; grey where one is missing."""
+    height, width = THUMB
+    strip = np.full((height, len(panels) * width, 3), MISSING, np.uint8)
+    for k, panel in enumerate(panels):
+        if panel is not None:
+            shrinks = panel.shape[0] >= height
+            method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            strip[:, k * width : (k + 1) * width] = cv2.resize(panel, (width, height), interpolation=method)
+    return _jpeg(strip, 84)
+
+
+def _jpeg(array: UInt8[ndarray, "h w 3"], quality: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, "JPEG", quality=quality, optimize=True)
+    return out.getvalue()
+
+
+def _data_url(array: UInt8[ndarray, "h w 3"], quality: int) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(array, quality)).decode("ascii")

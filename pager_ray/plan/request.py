@@ -1,0 +1,160 @@
+"""``pager-ray plan``: lists the inputs, measures a few of them, and plans the job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pager_ray.config import RunConfig
+from pager_ray.errors import ConfigError
+from pager_ray.infer import Predictor
+from pager_ray.infer.predictor import FacePrediction
+from pager_ray.listing import Listing, list_inputs
+from pager_ray.model import ResolvedCheckpoint, load_model, resolve_checkpoint
+from pager_ray.model.memory import suggested_batch
+from pager_ray.pipeline.infer import device_kind
+from pager_ray.pipeline.lifecycle import rows_per_shard
+from pager_ray.pipeline.settings import (
+    half_normals,
+    inference_settings,
+    largest_batch,
+    memory_share,
+    needs_router,
+)
+from pager_ray.plan.estimate import estimate
+from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
+from pager_ray.plan.plan import Job, Nodes, Plan
+from pager_ray.plan.profile import ModelProfile, read_profile
+from pager_ray.retrying import Retry
+
+log = logging.getLogger(__name__)
+
+GPU_TURNS = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``pager-ray plan`` was asked for beside the configuration.
+
+    Attributes:
+        samples: panoramas to measure.
+        profile: where to find what the model takes; None measures it here.
+        nodes: what the job is to run on.
+        local: on this machine alone instead.
+        hours: also look for a pool that finishes within them.
+    """
+
+    samples: int = 8
+    profile: str | None = None
+    nodes: Nodes = field(default_factory=Nodes)
+    local: bool = False
+    hours: float | None = None
+
+    @classmethod
+    def of(cls, *, samples: int, profile: str | None, local: bool, hours: float | None, **nodes: Any) -> Request:
+        """From the command line's options; ``nodes`` are fields of :class:`Nodes`."""
+        return cls(samples, profile, Nodes(**nodes), local, hours)
+
+
+def plan_job(config: RunConfig, request: Request) -> Plan:
+    """Plan one inference job; nothing is written to its output, and Ray is not started.
+
+    Raises:
+        ConfigError: the inputs or the profile cannot be used, or the model needs a GPU that is not here.
+        CheckpointError: the checkpoint cannot be used.
+    """
+    on_gpu = config.compute.gpus_per_worker > 0
+    if on_gpu and request.profile is None and not torch.cuda.is_available():
+        raise ConfigError(
+            f"compute.gpus_per_worker: got {config.compute.gpus_per_worker:g}, but this machine has no GPU to measure "
+            "the model on; give --profile with what the model takes per panorama, or set it to 0 to plan a run on CPUs"
+        )
+    profile = read_profile(request.profile) if request.profile is not None else None
+    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
+    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds))
+    usable = usable_rows(listed).num_rows
+    log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
+    shard_rows = rows_per_shard(config.output.rows_per_shard, len(listed))
+    workers = config.compute.gpu_workers
+    job = Job(
+        rows=usable,
+        rejected=len(listed) - usable,
+        shard_rows=shard_rows,
+        batch=largest_batch(config.compute, shard_rows),
+        workers=workers if isinstance(workers, int) else workers[1],
+        gpus_per_worker=config.compute.gpus_per_worker,
+        checkpoint_bytes=checkpoint.weights.stat().st_size,
+    )
+    # Where the model runs on CPUs and nobody says which, it runs here.
+    local = request.local or (not on_gpu and request.nodes.cpu_nodes is None)
+    nodes = replace(request.nodes, here=os.cpu_count() or 1) if local else request.nodes
+    half = half_normals(config.precision, on_gpu=on_gpu)
+    if profile is not None:
+        arrays = [name for name in ("depth", "normals", "sky") if name in checkpoint.architecture.modalities]
+        stand_in = StandIn(checkpoint.architecture.face_size, arrays, half_normals=half)
+        measured = measure_samples(config, checkpoint, listed, request.samples, stand_in, half_normals=half)
+        return estimate(job, measured, profile, nodes, stand_in=True, hours=request.hours)
+    model = _Model(config, checkpoint, job, route=needs_router(config, checkpoint, Listing.of(listed).table))
+    measured = measure_samples(config, checkpoint, listed, request.samples, model, half_normals=half)
+    return estimate(job, measured, model.profile(measured), nodes, hours=request.hours)
+
+
+class _Model:
+    """The checkpoint's network on this machine, as a model worker has it."""
+
+    def __init__(self, config: RunConfig, checkpoint: ResolvedCheckpoint, job: Job, *, route: bool) -> None:
+        on_gpu = job.gpus_per_worker > 0
+        if not on_gpu:
+            asked = config.compute.threads_per_worker
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.workers) if asked == "auto" else asked)
+        free = torch.cuda.mem_get_info()[0] if on_gpu else 0
+        began = time.perf_counter()
+        model = load_model(
+            checkpoint.source,
+            device="cuda" if on_gpu else "cpu",
+            precision=config.precision,
+            revision=checkpoint.revision,
+        )
+        router = None
+        if route:
+            from pager_ray.model.router import SceneRouter
+
+            router = SceneRouter.load(config.router_weights, device=model.device)
+        self.load_seconds = time.perf_counter() - began
+        self.predictor = Predictor(model, inference_settings(config), router)
+        self.batch = job.batch
+        if (share := memory_share(config.compute)) is not None:
+            self.batch = min(self.batch, suggested_batch(model.architecture, int(free * share), model.precision))
+        self._last: tuple[np.ndarray, list[str | None]] | None = None
+
+    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+        self._last = faces, list(scenes)
+        return self.predictor(faces, scenes)
+
+    def profile(self, measured: Measured) -> ModelProfile:
+        """What a worker takes per panorama: of the samples one by one on CPUs, of whole batches on a GPU."""
+        device = self.predictor.model.device
+        if device.type != "cuda" or self._last is None:
+            network = [sample.network for sample in measured.samples]
+            return ModelProfile(
+                f"CPU, {torch.get_num_threads()} threads",
+                tuple(cost.seconds for cost in network),
+                tuple(cost.cpu_seconds for cost in network),
+                self.load_seconds,
+            )
+        faces, scenes = self._last
+        seconds = []
+        for _ in range(GPU_TURNS + 1):
+            pending = self.predictor.submit(np.repeat(faces, self.batch, axis=0), scenes * self.batch)
+            pending.result()
+            seconds.append(pending.seconds / self.batch)
+        # The first call of a size chooses its kernels.
+        source = f"measured here, batches of {self.batch}"
+        return ModelProfile(device_kind(device), tuple(seconds[1:]), (0.0,), self.load_seconds, source)

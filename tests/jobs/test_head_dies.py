@@ -1,0 +1,66 @@
+"""A head that is killed leaves a run that another cluster resumes from the bucket alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import s3fs
+
+import pager_ray
+from pager_ray.reader.verify import verify_output
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout
+from tests.harness.head import RayHead
+
+WAIT_SECONDS = 180.0
+ROWS = 80
+
+
+def put(bucket: str, checkpoint: Path, samples: Path) -> None:
+    """Everything that a job needs, in the bucket: weights, panoramas, a listing of them."""
+    store = s3fs.S3FileSystem()
+    store.put(f"{checkpoint}/", f"{bucket}/checkpoint/", recursive=True)
+    pictures = sorted(samples.parent.glob("*.jpg"))
+    for picture in pictures:
+        store.put(str(picture), f"{bucket}/panoramas/{picture.name}")
+    uris = [pictures[number % len(pictures)].name for number in range(ROWS)]
+    rows = [f"{number:03},{bucket}/panoramas/{name},indoor" for number, name in enumerate(uris)]
+    store.pipe(f"{bucket}/listing.csv", "\n".join(["id,uri,scene", *rows, ""]).encode())
+
+
+def test_another_cluster_goes_on_from_the_bucket(
+    s3_bucket: str, tiny_unified: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head and driver are killed in mid-run and their disk is gone; a submission elsewhere ends with every row once."""
+    put(s3_bucket, tiny_unified, samples)
+    output = f"{s3_bucket}/run"
+    overrides = [
+        f"checkpoint={s3_bucket}/checkpoint",
+        f"input.uris={s3_bucket}/listing.csv",
+        f"output.uri={output}",
+        "output.rows_per_shard=2",
+        "compute.gpus_per_worker=0",
+    ]
+    job = ["--working-dir", ".", "--", "python", "jobs/infer.py", *overrides]
+    ledger = RunLayout(Folder(output)).ledger
+    monkeypatch.setenv("PAGER_RAY_CACHE", str(tmp_path / "first"))
+    with RayHead() as head:
+        head.ray("job", "submit", "--no-wait", *job)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while ledger.read().num_rows < 6:
+            assert time.monotonic() < deadline, "no shard was committed"
+            time.sleep(0.2)
+        head.nodes[0].kill()
+    done = ledger.read().num_rows
+    assert 6 <= done < ROWS
+    monkeypatch.setenv("PAGER_RAY_CACHE", str(tmp_path / "second"))
+    with RayHead() as head:
+        submitted = head.ray("job", "submit", *job, check=False)
+        assert submitted.returncode == 0, submitted.stdout[-4000:]
+    run = pager_ray.open_run(output)
+    assert len(run) == ROWS
+    assert run.manifest["state"] == "complete"
+    assert run.manifest["starts"][1]["stages"]["stages"]["infer"]["rows"] == ROWS - done
+    assert verify_output(output, 0.1).problems == []

@@ -1,0 +1,142 @@
+"""Submitted jobs, on a real head with token authentication, are as on a laptop: exit codes, logs, stop and resume."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pager_ray
+from pager_ray.reader.verify import verify_output
+from pager_ray.samples import write_samples
+from pager_ray.storage import Folder
+from pager_ray.write import RunLayout
+from tests.harness.head import RayHead
+
+WAIT_SECONDS = 180.0
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    """A head whose jobs have a minute to finish what they have begun, and whose metrics are new every second."""
+    environment = {"RAY_JOB_STOP_WAIT_TIME_S": "60", "RAY_metrics_report_interval_ms": "1000"}
+    with RayHead(environment=environment) as head:
+        yield head
+
+
+def arguments(checkpoint: Path, output: Path, *more: str) -> list[str]:
+    return [f"checkpoint={checkpoint}", f"output.uri={output}", "compute.gpus_per_worker=0", *more]
+
+
+def submit(head: RayHead, script: str, *overrides: str, wait: bool = True) -> str:
+    """Submit a job script from the project's folder as the README says; returns the job's name."""
+    name = f"job-{uuid.uuid4().hex[:8]}"
+    options = ["--submission-id", name, "--working-dir", ".", *([] if wait else ["--no-wait"])]
+    head.ray("job", "submit", *options, "--", "python", f"jobs/{script}", *overrides, check=False)
+    return name
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for something that a job does by itself."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    return pytest.fail(f"waited {WAIT_SECONDS:g} s for {what}")
+
+
+def ended(head: RayHead, name: str) -> dict[str, Any]:
+    return until(lambda: (job := head.job(name))["status"] in ("SUCCEEDED", "FAILED", "STOPPED") and job, name)
+
+
+def manifest(output: Path) -> dict[str, Any]:
+    return json.loads((output / "run.json").read_text())
+
+
+def many(listing: Path, folder: Path, times: int) -> Path:
+    """A listing that names every sample several times, each under an id of its own."""
+    uris = sorted(str(path) for path in listing.parent.glob("*.jpg"))
+    rows = [f"{number:04}-{Path(uri).stem},{uri},indoor" for number in range(times) for uri in uris]
+    path = folder / "many.csv"
+    path.write_text("\n".join(["id,uri,scene", *rows]) + "\n")
+    return path
+
+
+def test_a_submitted_job_succeeds(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
+    """A complete run is a job that has succeeded, with the summary in its log and every row on the output."""
+    output = tmp_path / "run"
+    name = submit(head, "infer.py", *arguments(tiny_unified, output, f"input.uris={samples}", "scene_mode=indoor"))
+    job = ended(head, name)
+    assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), job["message"]
+    logs = head.ray("job", "logs", name).stdout
+    assert "8 of 8 panoramas predicted" in logs
+    assert f'pager_ray.open_run("{output}")' in logs
+    assert len(pager_ray.open_run(output)) == 8
+
+
+def test_the_exit_code_arrives(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
+    """Rejects are exit code 3 and wrong usage is 2, in the job's own record; the log ends with where to look."""
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    uris = f"input.uris=[{samples},{tmp_path / 'broken.jpg'}]"
+    output = tmp_path / "run"
+    name = submit(head, "infer.py", *arguments(tiny_unified, output, uris, "scene_mode=indoor"))
+    assert ended(head, name)["driver_exit_code"] == 3
+    assert head.ray("job", "logs", name).stdout.rstrip().endswith(f"1 rejects: {output}/rejects")
+    name = submit(head, "infer.py", "output.formt=npz")
+    assert ended(head, name)["driver_exit_code"] == 2
+    assert "output.formt: unknown key; did you mean output.format?" in head.ray("job", "logs", name).stdout
+
+
+def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
+    """`ray job stop` commits what is in flight and leaves a run that says so; a second submission does the rest, and
+    no row is done twice."""
+    output = tmp_path / "run"
+    listing = many(samples, tmp_path, 15)
+    overrides = arguments(tiny_unified, output, f"input.uris={listing}", "output.rows_per_shard=2")
+    name = submit(head, "infer.py", *overrides, wait=False)
+    ledger = RunLayout(Folder(str(output))).ledger
+    until(lambda: (output / "state" / "ledger").exists() and ledger.read().num_rows >= 10, "the first shards")
+    head.ray("job", "stop", name)
+    assert ended(head, name)["status"] == "STOPPED"
+    logs = head.ray("job", "logs", name).stdout
+    assert "told to stop" in logs
+    assert logs.rstrip().endswith("stopped by SIGTERM; the same command resumes")
+    stopped = manifest(output)
+    assert (stopped["state"], stopped["starts"][0]["outcome"]) == ("stopped", "terminated")
+    done = stopped["counts"]["predictions"]
+    assert 10 <= done < 120
+    # What the model had begun was written: the stages after it had nothing left to do.
+    stages = stopped["starts"][0]["stages"]["stages"]
+    assert stages["write"]["rows"] == stages["infer"]["rows"] == done
+    name = submit(head, "infer.py", *overrides)
+    job = ended(head, name)
+    assert job["status"] == "SUCCEEDED", job["message"]
+    finished = manifest(output)
+    assert finished["counts"]["predictions"] == 120
+    assert finished["starts"][1]["stages"]["stages"]["infer"]["rows"] == 120 - done
+    assert verify_output(str(output), 0.1).problems == []
+
+
+def test_an_evaluation_is_submitted_alike(head: RayHead, tiny_unified: Path, tmp_path: Path) -> None:
+    """The evaluation job leaves its report, and its log names it."""
+    write_samples(tmp_path / "data", 2, height=128, seed=5)
+    output = tmp_path / "scores"
+    overrides = arguments(
+        tiny_unified,
+        output,
+        "evaluation.dataset=synthetic",
+        f"evaluation.data_path={tmp_path / 'data'}",
+        "evaluation.pictures=false",
+        "scene_mode=indoor",
+    )
+    name = submit(head, "evaluate.py", *overrides)
+    job = ended(head, name)
+    assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), job["message"]
+    assert f"{output}/metrics/report.md" in head.ray("job", "logs", name).stdout
+    assert json.loads((output / "metrics" / "report.json").read_text())["counts"]["scored"] == 2

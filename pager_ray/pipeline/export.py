@@ -16,9 +16,10 @@ from pager_ray.errors import PagerError, Terminated
 from pager_ray.export.exporter import EXPORT_SCHEMA, make_export_fn
 from pager_ray.export.formats import ExportSettings
 from pager_ray.export.records import Records
+from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.cluster import SMALL_CLUSTER_CPUS, connected
 from pager_ray.pipeline.isolate import isolated, this_node
-from pager_ray.pipeline.lifecycle import PARTITION_ROWS, ROWS_PER_CHUNK, _known_cause, job_context
+from pager_ray.pipeline.lifecycle import PARTITION_ROWS, ROWS_PER_CHUNK, job_context
 from pager_ray.pipeline.progress import ProgressLog, Work, start_board
 from pager_ray.pipeline.rows import PUT_OFF
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
@@ -63,7 +64,7 @@ def run_export_job(
         try:
             _run(run, ids, records, settings, already)
         except Exception as error:
-            known = _known_cause(error)
+            known = known_cause(error)
             if known is not None and known is not error:
                 raise known from error
             raise

@@ -49,9 +49,9 @@ class InferSettings:
     """What an actor needs to load its model and to shape its output.
 
     ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``sha256`` is that of the weights,
-    which every node must have alike. ``batch_size`` is the most that is
-    wanted, ``fitting`` what earlier starts found to fit, by kind of device. ``memory_share`` is the part of the GPU's
-    memory that a batch may fill, where the job chooses its size.
+    which every node must have alike. ``batch_size`` is the most that is wanted, ``fitting`` what earlier starts found
+    to fit, by kind of device. ``memory_share`` is the part of the GPU's memory that a batch may fill, where the job
+    chooses its size.
     """
 
     checkpoint: str

@@ -21,6 +21,7 @@ from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError, Terminated
 from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.masking import mask_text
+from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.cluster import Reservation, connected
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
@@ -56,9 +57,6 @@ for each part costs a minute in hours."""
 
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
-
-# What Ray Data appends to the message of an error that a stage raised.
-_RAY_ADVICE = "\nFailed to apply UDF transform"
 
 # Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
 # seven panoramas would be cut up on the way to the writer.
@@ -329,7 +327,7 @@ def _run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None])
         return _finish(claim)
     except BaseException as error:
         # Whatever it is, an interrupt included, is raised again below.
-        known = _known_cause(error)
+        known = known_cause(error)
         if isinstance(known, OutputInUseError):
             # What is written there is the other job's business.
             raise known from error
@@ -346,32 +344,6 @@ def rows_per_shard(wanted: int | str, rows: int) -> int:
     if isinstance(wanted, int):
         return wanted
     return min(max(rows // AUTO_SHARDS, 1), AUTO_ROWS_PER_SHARD)
-
-
-def _known_cause(error: BaseException) -> PagerError | None:
-    """Our own error inside what Ray wrapped around it; one line about Ray's otherwise; None for what is neither."""
-    if not isinstance(error, Exception):
-        # An interrupt, whatever was being handled when it came.
-        return None
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        # Ray's task errors also pass for the class of their cause: take the cause itself, it is the shorter message.
-        inner = getattr(current, "cause", None)
-        if isinstance(current, PagerError) and not isinstance(inner, BaseException):
-            current.args = (str(current).split(_RAY_ADVICE)[0], *current.args[1:])
-            return current
-        current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
-    if isinstance(error, ray.exceptions.RayError):
-        # Some of Ray's errors have no text at all.
-        lines = str(error).split(_RAY_ADVICE)[0].split("\n")
-        reason = next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)
-        log.debug("the job failed", exc_info=error)
-        return PagerError(
-            f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
-        )
-    return None
 
 
 def _record_failure(claim: Claim, error: BaseException) -> None:

@@ -312,6 +312,13 @@ def test_actors_that_load_at_once_are_no_failures() -> None:
     assert len(board.board.workers) == 3 * MAX_FAILED_STARTS
 
 
+def test_weights_of_another_digest_end_the_job() -> None:
+    """A node whose file is not the one that the job began with predicts nothing: the first call says so."""
+    table = to_table([good("a", faces(count=1)[0])], READ_SCHEMA, 1, "test")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        InferActor(replace(settings_of(), sha256="0" * 64), LocalBoard())(table)
+
+
 def test_a_worker_describes_itself() -> None:
     """A ready actor reports once what its predictions depend on besides the configuration."""
     progress = LocalBoard()

@@ -15,7 +15,8 @@ from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import CheckpointError, ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.listing import Listed
 from pager_ray.pipeline import lifecycle
-from pager_ray.pipeline.lifecycle import Claim, _known_cause, claim_output, run_to_end
+from pager_ray.pipeline.causes import known_cause
+from pager_ray.pipeline.lifecycle import Claim, claim_output, run_to_end
 from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 from pager_ray.write import Reconciliation, RunLayout, predictions_schema, write_shard
@@ -198,7 +199,7 @@ def test_an_interrupt_is_no_other_error() -> None:
     """Ctrl-C that comes while an error is handled is an interrupt, and not that error."""
     interrupt = KeyboardInterrupt()
     interrupt.__context__ = PagerError("the disk is full")
-    assert _known_cause(interrupt) is None
+    assert known_cause(interrupt) is None
 
 
 def test_large_jobs_are_done_in_parts(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,10 +200,18 @@ class RayHead:
         while time.monotonic() < deadline:
             if self.nodes[0].process.poll() is not None:
                 break
-            if self.ray("job", "list", check=False).returncode == 0:
+            if self.ray("job", "list", check=False).returncode == 0 and self._serves_metrics():
                 return
             time.sleep(0.5)
         raise RuntimeError(f"the head did not start: {self.nodes[0].log.read_text()[-3000:]}")
+
+    def _serves_metrics(self) -> bool:
+        """Whether the head's agent is up, which comes after the head takes jobs."""
+        try:
+            self.scrape()
+        except OSError:
+            return False
+        return True
 
     def ray(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Call Ray's command line as a user of the cluster does, from this project's folder."""

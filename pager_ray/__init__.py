@@ -15,11 +15,24 @@ if TYPE_CHECKING:
     from pager_ray import geometry
     from pager_ray.model import load_model
     from pager_ray.reader import Prediction, Run, open_run
+    from pager_ray.reader.rows import row_decoder
+    from pager_ray.reader.torch_dataset import torch_dataset
     from pager_ray.single import predict
 
 __version__ = "0.1.0"
 
-__all__ = ["PagerError", "Prediction", "Run", "__version__", "geometry", "load_model", "open_run", "predict"]
+__all__ = [
+    "PagerError",
+    "Prediction",
+    "Run",
+    "__version__",
+    "geometry",
+    "load_model",
+    "open_run",
+    "predict",
+    "row_decoder",
+    "torch_dataset",
+]
 
 _HOMES = {
     "load_model": "pager_ray.model",
@@ -27,6 +40,8 @@ _HOMES = {
     "open_run": "pager_ray.reader",
     "Run": "pager_ray.reader",
     "Prediction": "pager_ray.reader",
+    "row_decoder": "pager_ray.reader.rows",
+    "torch_dataset": "pager_ray.reader.torch_dataset",
 }
 
 

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 import fsspec
@@ -151,6 +151,13 @@ class Folder:
             StorageError: it is missing or cannot be read.
         """
         return self._do(name, "read", lambda: self.filesystem.cat_file(self.join(name)))
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read parts of; fetched is what is asked for.
+
+        Clients of object stores would otherwise read tens of megabytes ahead: several panoramas beside the one.
+        """
+        return self.filesystem.open(self.join(name), "rb", cache_type="none")
 
     def write(self, name: str, data: bytes) -> None:
         """Put a file as a whole: readers see the old content or the new, never a part.

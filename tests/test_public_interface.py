@@ -35,7 +35,10 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_every_public_name_exists() -> None:
     """Each documented name is there, listed, and importable from the package."""
-    names = {"PagerError", "Prediction", "Run", "geometry", "load_model", "open_run", "predict"}
+    names = {"PagerError", "Prediction", "Run", "geometry", "load_model", "open_run", "predict"} | {
+        "row_decoder",
+        "torch_dataset",
+    }
     assert names < set(pager_ray.__all__) == set(dir(pager_ray))
     for name in pager_ray.__all__:
         assert getattr(pager_ray, name) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -79,6 +80,9 @@ class Run:
     Attributes:
         manifest: content of ``run.json``: configuration, checkpoint, versions, counts, state.
         uri: where the run lies.
+        maps: those of ``depth``, ``normals`` and ``sky`` that its predictions have.
+        face_shape: (6, S, S) where faces are stored, None where ERP maps are.
+        fov: field of view of its faces, in degrees.
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
@@ -107,10 +111,11 @@ class Run:
                 "metrics/samples/*.parquet there"
             )
         try:
-            self._stores_erp = manifest["config"]["output"]["projection"] == "erp"
+            stores_erp = manifest["config"]["output"]["projection"] == "erp"
             checkpoint = manifest["checkpoint"]
-            self._face_size, self._fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
-            self._modalities = list(checkpoint["modalities"])
+            face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+            self.face_shape = None if stores_erp else (6, face_size, face_size)
+            self.maps = tuple(name for name in ARRAY_NAMES if name in checkpoint["modalities"])
             self._state = str(manifest["state"])
         except KeyError as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
@@ -155,58 +160,87 @@ class Run:
         table = read_columns(self._layout.results, shards_of(self._results), wanted)
         return table.select(wanted) if table is not None else _empty(wanted)
 
+    def files(self) -> list[str]:
+        """URIs of the Parquet shards that count, for other readers; the folder may hold more while a job runs."""
+        return [self._layout.results.uri(shard + SHARD_SUFFIX) for shard in sorted(shards_of(self._results))]
+
+    def schema(self) -> pa.Schema:
+        """Columns of the shards, maps included, with what each means in its metadata.
+
+        Raises:
+            RunNotFoundError: there is no prediction yet.
+            StorageError: a shard cannot be read.
+        """
+        shards = sorted(shards_of(self._results))
+        if not shards:
+            raise RunNotFoundError(f"{self.uri}: has no prediction yet; look again when it has, with refresh()")
+        with self._open(shards[0]) as parquet:
+            return parquet.schema_arrow
+
     def rejects(self) -> pa.Table:
         """One row per input that gave no prediction: id, uri, stage, error_class, message, attempts."""
         table = standing_rejects(self._layout, self._standing, REJECT_COLUMNS)
         return table if table is not None else _empty(REJECT_COLUMNS)
 
     def __getitem__(self, id: str) -> Prediction:
-        """The prediction of one panorama; its maps are read when they are first asked for.
+        """The prediction of one panorama; its maps are read here, and decoded when they are first asked for.
 
         Raises:
             RunNotFoundError: the run has no prediction under this id.
+            StorageError: it cannot be read.
+        """
+        return self.read(id, self.maps)
+
+    def read(self, id: str, maps: Sequence[str]) -> Prediction:
+        """The prediction of one panorama with some of its maps; the others are neither read nor there.
+
+        Raises:
+            RunNotFoundError: the run has no prediction under this id.
+            StorageError: it cannot be read.
         """
         place = self._index.find(id)
         if place is None:
             raise RunNotFoundError(
                 f"{self.uri}: has no prediction with id {id!r}; take one of ids(), or look into rejects() for why"
             )
-        folder, name = self._layout.results, place.shard + SHARD_SUFFIX
         scalars = ["id", "uri", "scene", "p_outdoor", "log_scale", "map_height", "map_width"]
+        wanted = [name for name in ARRAY_NAMES if name in maps]
+        with self._open(place.shard) as parquet:
+            has_arrays = any(name in parquet.schema_arrow.names for name in ARRAY_NAMES)
+            # Shards with arrays have one row per group, so this reads one panorama's megabytes.
+            if has_arrays:
+                row = parquet.read_row_group(place.row, columns=scalars + wanted)
+            else:
+                row = parquet.read(columns=scalars).slice(place.row, 1)
+        values = {column: row.column(column)[0].as_py() for column in scalars}
+        height, width = values.pop("map_height"), values.pop("map_width")
+        shape, shown = self.face_shape or (height, width), self._layout.results.uri(place.shard + SHARD_SUFFIX)
+        loaders = (
+            {
+                name: partial(_decode, row, name, shape, f"{shown}: {name} of {id!r}")
+                for name in wanted
+                if name in row.column_names and row.column(name)[0].is_valid
+            }
+            if has_arrays
+            else self._npz_loaders(id, shape, wanted)
+        )
+        return Prediction(**values, height=height, width=width, fov=self.fov, loaders=loaders)
+
+    @contextlib.contextmanager
+    def _open(self, shard: str) -> Iterator[pq.ParquetFile]:
+        folder, name = self._layout.results, shard + SHARD_SUFFIX
         try:
-            with folder.filesystem.open(folder.join(name), "rb") as file:
-                parquet = pq.ParquetFile(file)
-                stored = [array for array in ARRAY_NAMES if array in parquet.schema_arrow.names]
-                # Shards with arrays have one row per group, so this reads one panorama's megabytes.
-                if stored:
-                    row = parquet.read_row_group(place.row, columns=scalars + stored)
-                else:
-                    row = parquet.read(columns=scalars).slice(place.row, 1)
+            with folder.open(name) as file:
+                # Buffered: Arrow asks for neighbouring ranges together.
+                yield pq.ParquetFile(file, pre_buffer=True)
         except (*client_errors(), pa.ArrowException) as error:
             raise StorageError(
                 f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); {_RESTORE}"
             ) from error
-        values = {column: row.column(column)[0].as_py() for column in scalars}
-        height, width = values.pop("map_height"), values.pop("map_width")
-        shape = self._stored_shape(height, width)
-        loaders = (
-            {
-                array: partial(_decode, row, array, shape, f"{folder.uri(name)}: {array} of {id!r}")
-                for array in stored
-                if row.column(array)[0].is_valid
-            }
-            if stored
-            else self._npz_loaders(id, shape)
-        )
-        return Prediction(**values, height=height, width=width, fov=self._fov, loaders=loaders)
 
-    def _stored_shape(self, height: int, width: int) -> tuple[int, ...]:
-        return (height, width) if self._stores_erp else (6, self._face_size, self._face_size)
-
-    def _npz_loaders(self, id: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    def _npz_loaders(self, id: str, shape: tuple[int, ...], names: Sequence[str]) -> dict[str, Any]:
         file_name = f"{safe_name(id)}.npz"
-        arrays = [name for name in ARRAY_NAMES if name in self._modalities]
-        return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in arrays}
+        return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in names}
 
 
 def open_run(uri: str | os.PathLike[str]) -> Run:

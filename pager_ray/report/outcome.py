@@ -133,8 +133,8 @@ def _error_maps(layout: EvaluationLayout, shards: set[str], wanted: set[str]) ->
         if not folder.exists(name):
             continue  # a shard of rejects alone
         try:
-            with folder.filesystem.open(folder.join(name), "rb") as file:
-                parquet = pq.ParquetFile(file)
+            with folder.open(name) as file:
+                parquet = pq.ParquetFile(file, pre_buffer=True)
                 for place, id in enumerate(parquet.read(columns=["id"]).column("id").to_pylist()):
                     if id in wanted:
                         picture = parquet.read_row_group(place, columns=["picture"]).column("picture")[0].as_py()

@@ -79,8 +79,8 @@ def read_shard(folder: Folder, shard: str, columns: list[str] | None) -> pa.Tabl
 def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
     name = f"{shard}{SHARD_SUFFIX}"
     try:
-        with folder.filesystem.open(folder.join(name), "rb") as file:
-            return pq.ParquetFile(file).read(columns=columns)
+        with folder.open(name) as file:
+            return pq.ParquetFile(file, pre_buffer=True).read(columns=columns)
     except (*client_errors(), pa.ArrowException) as error:
         raise StorageError(
             f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or start "

@@ -43,7 +43,7 @@ def npz_of(name: str, array: np.ndarray) -> bytes:
 class SmallRun:
     """A run's output that a test fills shard by shard."""
 
-    folder: Path
+    folder: Path | str
     output_format: str = "parquet"
     projection: str = "erp"
     codec: str = "exact"

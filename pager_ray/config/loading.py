@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -58,16 +58,21 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
     return config
 
 
-def describe_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def describe_keys(model: type[BaseModel] = RunConfig) -> Iterator[tuple[str, str, str]]:
     """Yield ``(dotted key, default, meaning)`` of every key: what must be given first, then in order of the schema."""
+    yield from _describe(model, "", getattr(model, "REQUIRED", {}))
+
+
+def _describe(model: type[BaseModel], prefix: str, required: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for name, field in sorted(model.model_fields.items(), key=lambda item: _place(item[0])):
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from describe_keys(inner, f"{prefix}{name}.")
+            yield from _describe(inner, f"{prefix}{name}.", required)
             continue
         default = field.get_default(call_default_factory=True)
         shown = yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
-        yield f"{prefix}{name}", "(required)" if shown in ("''", "[]") else shown, field.description or ""
+        key = f"{prefix}{name}"
+        yield key, "(required)" if key in required else shown, field.description or ""
 
 
 def _place(section: str) -> int:

@@ -1,11 +1,88 @@
-"""Draw the README's picture: python docs/make_pictures.py."""
+"""Draw the README's pictures: python -m docs.make_pictures; those of the gallery need the system's Chromium.
 
+Everything shown is rendered by the project, with the exact depth, normals and sky in place of a network's.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
 from pathlib import Path
 
+from PIL import Image
+
+from pager_ray.gallery import build_gallery
 from pager_ray.preview import render_preview
 from pager_ray.samples import make_scene, render
+from tests.gallery.browser import Browser
+from tests.gallery.pages import drawn, open_panorama, press
+from tests.gallery.runs import rendered_run
 
-if __name__ == "__main__":
+HERE = Path(__file__).parent
+NAMES = ["atrium", "boulevard", "cabinet", "dunes", "entrance", "fields", "gallery", "harbour"]
+SHOWN = 4
+WIDTH, GAP = 1200, 12
+
+
+def draw_sample() -> None:
+    """A panorama with its maps, as a run draws previews."""
     street = render(make_scene(0, "outdoor"), 512, 1024)
     picture = render_preview(street.rgb, street.depth, street.normals, street.sky, metric=True)
-    (Path(__file__).parent / "sample.jpg").write_bytes(picture)
+    (HERE / "sample.jpg").write_bytes(picture)
+
+
+def draw_gallery() -> None:
+    """The gallery's list; below it one panorama as 360° view of depth and as point cloud."""
+    with tempfile.TemporaryDirectory() as temporary:
+        run = rendered_run(Path(temporary), NAMES, 768)
+        build_gallery(str(run.folder))
+        index = Path(run.folder) / "gallery" / "index.html"
+        browser = Browser(Path(temporary) / "profile")
+        try:
+            browser.resize(1280, 740)
+            browser.open(index)
+            browser.wait("document.querySelectorAll('.card').length === arguments[0]", len(NAMES))
+            browser.wait("[...document.images].every((image) => image.complete)")
+            toolbar = browser.js("return document.getElementById('toolbar').getBoundingClientRect().top")
+            shots = [shot_of(browser, (0, toolbar - 8, 1280, 740))]
+            browser.resize(1000, 740)
+            for mode, layer in (("sphere", "depth"), ("cloud", "rgb")):
+                box = open_panorama(browser, index, SHOWN)
+                press(browser, "layers", layer)
+                press(browser, "modes", mode)
+                if mode == "cloud":
+                    browser.wait("Number(document.getElementById('stage').dataset.points) > 0")
+                    box = browser.js("return document.getElementById('stage').getBoundingClientRect().toJSON()")
+                else:
+                    browser.mouse("mouseMoved", box["left"] + 0.3 * box["width"], box["top"] + 0.6 * box["height"])
+                drawn(browser)
+                shots.append(shot_of(browser, (box["left"], box["top"], box["right"], box["bottom"])))
+        finally:
+            browser.close()
+    compose(shots).save(HERE / "gallery.jpg", quality=82, optimize=True)
+
+
+def shot_of(browser: Browser, box: tuple[float, float, float, float]) -> Image.Image:
+    """A part of the window."""
+    picture = Image.open(io.BytesIO(browser.driver.get_screenshot_as_png())).convert("RGB")
+    return picture.crop(tuple(round(value) for value in box))
+
+
+def compose(shots: list[Image.Image]) -> Image.Image:
+    """The list on top, two views side by side below."""
+    half = (WIDTH - GAP) // 2
+    top, *views = (
+        shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
+        for shot, width in zip(shots, (WIDTH, half, half), strict=True)
+    )
+    low = min(view.height for view in views)
+    sheet = Image.new("RGB", (WIDTH, top.height + GAP + low), top.getpixel((1, 1)))
+    sheet.paste(top, (0, 0))
+    for k, view in enumerate(views):
+        sheet.paste(view.crop((0, view.height - low, half, view.height)), (k * (half + GAP), top.height + GAP))
+    return sheet
+
+
+if __name__ == "__main__":
+    draw_sample()
+    draw_gallery()

@@ -32,6 +32,7 @@ from pager_ray.gallery.site import Site, base64_of, detail_path
 from pager_ray.masking import plain_text
 from pager_ray.reader.run import Run, open_run
 from pager_ray.storage import Folder, safe_name
+from pager_ray.write.layout import GALLERY_FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ CHUNK = 200
 DETAILS = 1000
 """Panoramas that get a page of their own where nobody says how many."""
 
-_FOLDER = "gallery"
 _PROGRESS_SECONDS = 10.0
 
 
@@ -98,7 +98,7 @@ def build_gallery(
         StorageError: the run or the folder cannot be used.
     """
     run = open_run(output)
-    folder = to or Folder(output).uri(_FOLDER)
+    folder = to or Folder(output).uri(GALLERY_FOLDER)
     site = Site(folder)
     if site.holds_gallery():
         if not overwrite:

@@ -16,8 +16,9 @@ import numpy as np
 
 from pager_ray.errors import StorageError
 from pager_ray.storage import Folder, client_errors, error_reason, mask_uri
+from pager_ray.write.layout import GALLERY_PAGE
 
-INDEX = "index.html"
+INDEX = GALLERY_PAGE
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES = ("static/style.css", "static/viewer.js", "static/LICENSE.three.txt")
 DATA_FOLDERS = ("data", "panoramas", "thumbs", "static")

@@ -15,6 +15,7 @@ from pager_ray.write.ledger import Ledger, shards_of
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
 PROGRESS_FILE = "progress.json"
+GALLERY_FOLDER, GALLERY_PAGE = "gallery", "index.html"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
@@ -67,6 +68,8 @@ class RunLayout:
         for folder in [*folders, *self._more_folders(), self.manifest, self.ledger.folder]:
             folder.remove()
         self.progress.delete([PROGRESS_FILE])
+        # It would go on showing what is deleted.
+        (self.root / GALLERY_FOLDER).delete([GALLERY_PAGE])
         self.root.delete([RUN_FILE])
 
     def _more_folders(self) -> list[Folder]:

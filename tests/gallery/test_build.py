@@ -92,6 +92,16 @@ def test_a_standing_gallery_is_replaced_only_when_told(run: SmallRun, tmp_path: 
     assert (root / "notes.txt").read_text() == "mine"
 
 
+def test_a_gallery_of_a_deleted_run_shows_nothing(run: SmallRun) -> None:
+    """When a run is cleared its gallery's page goes, so that it does not show what is no more; others' files stay."""
+    build_gallery(str(run.folder), details=1, workers=1)
+    root = run.folder / "gallery"
+    (root / "notes.txt").write_text("mine")
+    run.layout.clear()
+    assert not (root / "index.html").exists()
+    assert (root / "notes.txt").read_text() == "mine"
+
+
 def test_no_id_escapes_its_data_file(tmp_path: Path) -> None:
     """Ids that look like markup, scripts or paths come back as they are, from ASCII files without a tag in them."""
     names = [HOSTILE, "../../outside", "a/b", "ü\U0001f600", "x" * 300]

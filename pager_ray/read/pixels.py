@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pager_ray.errors import InputError
+from pager_ray.read.exif import orientation_of
 from pager_ray.read.formats import detect_format
+from pager_ray.read.tiff import value_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -62,6 +64,8 @@ MAX_PARTS = 4096
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]", re.DOTALL)
 # APP0 to APP15 without APP14, which says how colours are stored, and comments.
 _JPEG_METADATA = frozenset([*range(0xE0, 0xEE), 0xEF, 0xFE])
+# Entries of TIFF files of old cameras that point behind the end.
+_LENIENT_BYTES = 1 << 16
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Pixels that are converted at a time: a whole picture would be held three times.
@@ -130,16 +134,6 @@ class _Quiet:
 _quiet = _Quiet()
 
 
-def _orientation(image: ImageFile) -> int:
-    """EXIF orientation 1…8; unreadable EXIF is no reason to lose the picture: viewers show it upright, so do we."""
-    try:
-        # Not the PNG reader's own method: it decodes the picture to look for EXIF behind it.
-        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except _DECODER_ERRORS:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
 def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     """Read format, size and metadata, and check limits, before any pixel is decoded.
 
@@ -147,6 +141,8 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
         InputError: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``corrupt_image`` or ``too_large``.
     """
     name, reader = detect_format(data)
+    if name == "TIFF" and value_bytes(data) > 2 * len(data) + _LENIENT_BYTES:
+        raise _corrupt(name, "its entries are larger than the file")
     parts = {"JPEG": _jpeg_parts, "PNG": _png_parts}.get(name)
     with _quiet():
         try:
@@ -165,7 +161,7 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
         if isinstance(image, TiffImageFile):
             _check_tiles(image, max_pixels)
         # Pillow turns TIFF itself, in size and pixels.
-        orientation = 1 if name == "TIFF" else _orientation(image)
+        orientation = 1 if name == "TIFF" else orientation_of(image.info)
     if orientation in _TURNED:
         width, height = height, width
     xmp = image.info.get("xmp")

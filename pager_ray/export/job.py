@@ -103,7 +103,7 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     began = time.monotonic()
     run = open_run(request.run)
     check_possible(request.settings, tuple(run.manifest["checkpoint"]["modalities"]))
-    settings = _with_unit(request.settings, run)
+    settings = with_unit(request.settings, run)
     selected = select_ids(run, request.ids, request.where)
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
@@ -122,7 +122,7 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     return _finish(records, identity, selected, len(todo), time.monotonic() - began)
 
 
-def _with_unit(settings: ExportSettings, run: Run) -> ExportSettings:
+def with_unit(settings: ExportSettings, run: Run) -> ExportSettings:
     """The settings with the run's unit: a checkpoint of depth alone is metric by itself, others through scale heads."""
     modalities = run.manifest["checkpoint"]["modalities"]
     metric = list(modalities) == ["depth"] or any(name.startswith("scale_") for name in modalities)

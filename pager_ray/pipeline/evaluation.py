@@ -23,7 +23,7 @@ from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing import Listed
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, reserve
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, connected, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
@@ -101,7 +101,7 @@ def run_evaluation(
     )
 
     # 4. The pipeline, on a cluster.
-    run_to_end(claim, config.compute.address, lambda: _evaluate(config, subject, scoring, claim))
+    run_to_end(claim, connected(config.compute.address), lambda: _evaluate(config, subject, scoring, claim))
 
     # 5. The report, from the committed scores.
     settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}
@@ -154,7 +154,7 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     )
 
     # 4. The pipeline, on a cluster.
-    run_to_end(claim, config.compute.address, lambda: _score(config, scoring, claim))
+    run_to_end(claim, connected(config.compute.address), lambda: _score(config, scoring, claim))
 
     # 5. The report; text summaries also where the released scripts would leave them.
     summaries = Folder(config.predictions) if isinstance(stored, NpzPredictions) else None

@@ -177,7 +177,7 @@ class InferActor:
                 os._exit(EXIT_DEVICE_LOST)
             raise
         for number, prediction in zip(waiting, predictions, strict=True):
-            rows[number] = _predicted(rows[number], prediction)
+            rows[number] = predicted_row(rows[number], prediction)
         return to_table(rows, INFER_SCHEMA, table.num_rows, "infer")
 
     def _await(self, submitted: Sequence[tuple[Pending, int] | InputError]) -> list[FacePrediction | InputError]:
@@ -195,7 +195,8 @@ class InferActor:
         return predictions
 
 
-def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:
+def predicted_row(row: Row, prediction: FacePrediction | InputError) -> Row:
+    """The row of ``INFER_SCHEMA`` that a prediction, or why there is none, makes of a row that was read."""
     if isinstance(prediction, InputError):
         return reject(row, "infer", naming_row(row, prediction))
     if not prediction.is_finite:

@@ -11,9 +11,9 @@ from typing import Any
 from ray.data import DataContext
 
 from pager_ray.config import RunConfig
-from pager_ray.listing import list_inputs
+from pager_ray.listing import Listing, list_inputs
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, reserve
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, connected, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
@@ -94,16 +94,7 @@ def run_job(
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
-    claim = claim_output(
-        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
-        listed,
-        config=_shown_config(config),
-        identity=config.result_keys() | checkpoint_identity(checkpoint),
-        sections={"checkpoint": describe_checkpoint(checkpoint)},
-        errors=config.errors,
-        overwrite=overwrite,
-        retry_rejects=retry_rejects,
-    )
+    claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.
     fresh = len(claim.pending)
@@ -116,7 +107,7 @@ def run_job(
         if beside is not None and not claim.told_to_stop:
             beside["actual_seconds"] = round(time.monotonic() - began, 1)
 
-    result = run_to_end(claim, config.compute.address, pipeline)
+    result = run_to_end(claim, connected(config.compute.address), pipeline)
     return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews, beside)
 
 
@@ -169,6 +160,27 @@ def _run_pipeline(
                 ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
                 ray_remote_args={"num_cpus": reservation.task_cpus},
             )
+
+
+def claim_run(
+    config: RunConfig,
+    checkpoint: ResolvedCheckpoint,
+    listed: Listing,
+    *,
+    overwrite: bool = False,
+    retry_rejects: str | None = None,
+) -> Claim:
+    """Make the output that a configuration names its own; see :func:`~pager_ray.pipeline.lifecycle.claim_output`."""
+    return claim_output(
+        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
+        listed,
+        config=_shown_config(config),
+        identity=config.result_keys() | checkpoint_identity(checkpoint),
+        sections={"checkpoint": describe_checkpoint(checkpoint)},
+        errors=config.errors,
+        overwrite=overwrite,
+        retry_rejects=retry_rejects,
+    )
 
 
 def _shown_config(config: RunConfig) -> dict[str, Any]:

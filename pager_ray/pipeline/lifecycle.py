@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError,
 from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.masking import mask_text
 from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.cluster import Reservation, connected
+from pager_ray.pipeline.cluster import Reservation
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.report.progress import Counts
@@ -299,11 +299,11 @@ def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: pa.Table, w
     }
 
 
-def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
-    """Run the pipeline on a cluster unless nothing is left to do; the run file says how it ended, whatever ends it.
+def run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]) -> Reconciliation:
+    """Run the pipeline unless nothing is left to do; the run file says how it ended, whatever ends it.
 
     Args:
-        address: the Ray cluster's; see ``compute.address``.
+        cluster: what the pipeline runs in, such as :func:`~pager_ray.pipeline.cluster.connected`; entered if it runs.
         pipeline: writes a shard for every pending row; called at most once.
 
     Raises:
@@ -312,14 +312,14 @@ def run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) 
         PagerError: the job failed; it can be resumed.
     """
     with claim.lease:
-        return _run_to_end(claim, address, pipeline)
+        return _run_to_end(claim, cluster, pipeline)
 
 
-def _run_to_end(claim: Claim, address: str | None, pipeline: Callable[[], None]) -> Reconciliation:
+def _run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]) -> Reconciliation:
     layout = claim.layout
     try:
         if claim.pending:
-            with connected(address):
+            with cluster:
                 pipeline()
             claim.lease.check()
         else:

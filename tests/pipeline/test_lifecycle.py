@@ -25,12 +25,6 @@ from pager_ray.write.runfile import read_run_file
 SCHEMA = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp", face_size=8, fov=90.0)
 
 
-@pytest.fixture(autouse=True)
-def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pipelines of these tests write their shards themselves."""
-    monkeypatch.setattr(lifecycle, "connected", lambda _: nullcontext())
-
-
 @pytest.fixture
 def output(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "run"))
@@ -62,7 +56,7 @@ def commit(job: Claim, task: str, good: str = "", **bad: str) -> None:
 
 
 def finish(job: Claim, pipeline: Callable[[], None]) -> Reconciliation:
-    return run_to_end(job, None, pipeline)
+    return run_to_end(job, nullcontext(), pipeline)
 
 
 def failing(error: Exception) -> Callable[[], None]:

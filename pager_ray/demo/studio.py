@@ -1,0 +1,316 @@
+"""One panorama and a mode → a run of one panorama, kept: what the page shows and gives away comes from there.
+
+```
+<cache>/sources/<digest>/<name>     pictures as they were given, as long as a result needs them
+<cache>/results/<key>/              a run's output, its gallery/ and exports/; the key is of picture, mode and model
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast, get_args
+
+from pager_ray.config import RunConfig, load_config
+from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageError
+from pager_ray.export.formats import FORMATS, Color, ExportSettings, check_possible, export_files, find_format
+from pager_ray.export.job import with_unit
+from pager_ray.gallery import build_gallery
+from pager_ray.infer import Predictor
+from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.pipeline.here import run_here
+from pager_ray.pipeline.settings import half_normals, inference_settings
+from pager_ray.reader import open_run
+from pager_ray.reader.picture import source_picture
+from pager_ray.samples import write_samples
+from pager_ray.storage import safe_name
+
+log = logging.getLogger(__name__)
+
+MODES: Final = ("auto", "indoor", "outdoor")
+COLORS: Final = get_args(Color)
+
+MAX_BYTES: Final = 256 << 20
+MAX_PIXELS: Final = 1 << 27
+"""A panorama of 16384×8192: stitched maps of a larger one would not fit a small machine's memory."""
+
+STEPS: Final = {
+    "list": "Looking at the file",
+    "read": "Decoding, cutting six faces",
+    "infer": "The network is at work",
+    "stitch": "Stitching and encoding",
+    "write": "Writing",
+    "gallery": "Making the views",
+}
+
+EXAMPLES: Final = 4
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which network, and how it runs; the words of :func:`pager_ray.load_model`."""
+
+    checkpoint: str = "pager"
+    revision: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    router_weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished panorama.
+
+    Attributes:
+        folder: the run's output.
+        id: its only prediction.
+        cached: whether it was there already.
+        maps: those that the checkpoint gives.
+    """
+
+    folder: Path
+    id: str
+    cached: bool
+    maps: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def preview(self) -> Path:
+        """A JPEG of picture, depth with its legend, normals and sky."""
+        return self.folder / "previews" / f"{safe_name(self.id)}.jpg"
+
+    def facts(self) -> dict[str, Any]:
+        """The row of the run's table: sizes, scene, scale, quality numbers."""
+        return open_run(self.folder).table().to_pylist()[0]
+
+    def formats(self) -> list[str]:
+        """Names of the formats that this panorama can be had in."""
+        return [name for name, format in FORMATS.items() if set(format.needs) <= set(self.maps)]
+
+
+class Studio:
+    """Holds one model and a folder of results; used by one thread at a time for predictions, by any for the rest.
+
+    Args:
+        model: the network.
+        cache: folder for pictures and results; made when it is missing.
+        keep: results that are kept; the ones that were not asked for the longest go first.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        StorageError: the folder cannot be used.
+    """
+
+    def __init__(self, model: Model, cache: Path, keep: int = 50) -> None:
+        self.cache, self.keep = cache, keep
+        self._results, self._sources = cache / "results", cache / "sources"
+        for folder in (self._results, self._sources):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"--cache: {folder} cannot be made ({error.strerror}); choose another") from error
+        self._settings = model
+        self._checkpoint = resolve_checkpoint(model.checkpoint, revision=model.revision)
+        self._model = load_model(
+            self._checkpoint.source,
+            device=model.device,
+            precision=model.precision,
+            revision=self._checkpoint.revision,
+            sha256=self._checkpoint.sha256,
+        )
+        self._router: Any = None
+        self._turn = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint is called."""
+        return self._checkpoint.name
+
+    @property
+    def has_two_scales(self) -> bool:
+        """Whether the mode decides anything: which of two scale heads runs."""
+        return self._model.has_two_scales
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results."""
+        return self._results
+
+    def examples(self) -> list[Path]:
+        """A few rendered panoramas, made at the first call and kept."""
+        folder = self.cache / "examples"
+        if not (folder / "samples.csv").exists():
+            write_samples(folder, EXAMPLES, height=512, ground_truth=False)
+        return sorted(folder.glob("*.jpg"))
+
+    def find(self, key: str) -> Result:
+        """The result under a key, as a page remembers it.
+
+        Raises:
+            RunNotFoundError: it is gone.
+        """
+        known = {folder.name: folder for folder in self._results.iterdir()}
+        if key not in known:
+            raise RunNotFoundError("this result is not kept any more; run the panorama again")
+        run = open_run(known[key])
+        return Result(known[key], run.ids()[0], True, run.maps)
+
+    def result(self, picture: Path, mode: str, tell: Callable[[str], None] = lambda step: None) -> Result:
+        """Predict a panorama, or find what was predicted.
+
+        Args:
+            picture: an image file; its content counts, its name is kept for the files that are made of it.
+            mode: which scale head runs; ``auto`` lets CLIP decide where there are two.
+            tell: called with a key of :data:`STEPS` as each begins.
+
+        Raises:
+            InputError: it is no panorama that can be used; the message says why.
+            ConfigError: there is no such mode.
+            PagerError: something else failed.
+        """
+        if mode not in MODES:
+            raise ConfigError(f"mode: got {mode!r}; takes {', '.join(MODES)}")
+        source, digest = self._take(picture)
+        folder = self._results / self._key(digest, mode)
+        with self._turn:
+            cached = self._is_whole(folder)
+            if not cached:
+                self._make(source, folder, mode, tell)
+            os.utime(folder)
+            self._drop_old(folder)
+        run = open_run(folder)
+        return Result(folder, run.ids()[0], cached, run.maps)
+
+    def export(self, result: Result, format: str, color: str = "rgb") -> Path:
+        """A result's file in a format of :mod:`pager_ray.export`; several files become one archive. Kept.
+
+        Raises:
+            ConfigError: no such format or colour, or the format's library is not installed.
+            InputError: this panorama cannot be had in it.
+        """
+        find_format(format)
+        if color not in COLORS:
+            raise ConfigError(f"color: got {color!r}; takes {', '.join(COLORS)}")
+        folder = result.folder / "exports" / f"{format}-{color}"
+        with self._turn:
+            if not folder.exists():
+                files = self._files(result, format, color)
+                temporary = folder.with_suffix(".tmp")
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+                name, content = _one_file(result.id, format, files)
+                (temporary / name).write_bytes(content)
+                temporary.rename(folder)
+        return next(folder.iterdir())
+
+    @staticmethod
+    def _files(result: Result, format: str, color: str) -> dict[str, bytes]:
+        run = open_run(result.folder)
+        settings = with_unit(ExportSettings(format, cast(Color, color)), run)
+        check_possible(settings, tuple(run.manifest["checkpoint"]["modalities"]))
+        prediction = run[result.id]
+        shown = find_format(format).coloured and color == "rgb"
+        return export_files(prediction, source_picture(prediction) if shown else None, settings)
+
+    def _take(self, picture: Path) -> tuple[Path, str]:
+        """A copy of the picture that stays, and its digest."""
+        try:
+            if picture.stat().st_size > MAX_BYTES:
+                raise InputError(
+                    "too_large", f"{picture.name}: has more than {MAX_BYTES >> 20} MiB; give a smaller file"
+                )
+            content = picture.read_bytes()
+        except OSError as error:
+            raise InputError("missing", f"{picture.name}: cannot be read ({error.strerror}); give it again") from error
+        digest = hashlib.sha256(content).hexdigest()[:24]
+        source = self._sources / digest / safe_name(picture.name)
+        if not source.exists():
+            source.parent.mkdir(exist_ok=True)
+            temporary = source.parent / f".{threading.get_ident()}.tmp"
+            temporary.write_bytes(content)
+            temporary.replace(source)
+        return source, digest
+
+    def _key(self, digest: str, mode: str) -> str:
+        # The mode of a checkpoint with less than two scale heads changes nothing.
+        scene = mode if self._model.has_two_scales else "auto"
+        model = f"{self._checkpoint.sha256} {self._model.precision} {self._model.device.type}"
+        return f"{digest}-{scene}-{hashlib.sha256(model.encode()).hexdigest()[:12]}"
+
+    @staticmethod
+    def _is_whole(folder: Path) -> bool:
+        """Whether a result stands there to its last file: the gallery's page is written last."""
+        return (folder / "gallery" / "index.html").exists()
+
+    def _make(self, source: Path, folder: Path, mode: str, tell: Callable[[str], None]) -> None:
+        config = self._config(source, folder, mode)
+        predictor = Predictor(self._model, inference_settings(config), self._router_for(config))
+        on_gpu = self._model.device.type == "cuda"
+        half = half_normals(self._settings.precision, on_gpu=on_gpu)
+        done = run_here(config, self._checkpoint, predictor, half_normals=half, tell=tell)
+        if done.rejects:
+            reject = open_run(folder).rejects().to_pylist()[0]
+            shutil.rmtree(folder)
+            raise InputError(reject["error_class"], reject["message"].replace(f"{source}: ", f"{source.name}: "))
+        tell("gallery")
+        build_gallery(str(folder), workers=1, overwrite=True)
+
+    def _config(self, source: Path, folder: Path, mode: str) -> RunConfig:
+        given: dict[str, Any] = {
+            "input.uris": [str(source)],
+            "input.max_bytes": MAX_BYTES,
+            "input.max_pixels": MAX_PIXELS,
+            "output.uri": str(folder),
+            "output.previews": "true",
+            "checkpoint": self._settings.checkpoint,
+            "precision": self._settings.precision,
+            "scene_mode": mode if self._model.has_two_scales else "auto",
+        }
+        return load_config(None, [f"{key}={value}" for key, value in given.items()])
+
+    def _router_for(self, config: RunConfig) -> Any:
+        if config.scene_mode != "auto" or not self._model.has_two_scales:
+            return None
+        if self._router is None:
+            from pager_ray.model.router import SceneRouter
+
+            self._router = SceneRouter.load(self._settings.router_weights, device=self._model.device)
+        return self._router
+
+    def _drop_old(self, latest: Path) -> None:
+        """Delete the results beyond ``keep`` that were not asked for the longest, and pictures of none."""
+        results = sorted(self._results.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in results[self.keep :]:
+            if folder != latest:
+                log.info("the result %s goes: %d are kept", folder.name, self.keep)
+                shutil.rmtree(folder)
+        wanted = {folder.name.partition("-")[0] for folder in self._results.iterdir()}
+        for folder in self._sources.iterdir():
+            if folder.name not in wanted:
+                shutil.rmtree(folder)
+
+
+def _one_file(id: str, format: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Several files as one archive."""
+    if len(files) == 1:
+        ((name, content),) = files.items()
+        return name.rpartition("/")[2], content
+    archive = io.BytesIO()
+    # What is in it is compressed already, or is npz in the released layout, which is not.
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return f"{safe_name(id)}-{format}.zip", archive.getvalue()

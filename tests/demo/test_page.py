@@ -1,0 +1,246 @@
+"""The demo in a headless Chromium against a real process: what a person drops, sees, reads and takes along."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+import pager_ray
+from tests.gallery.browser import Browser, installed
+from tests.gallery.conftest import HARMLESS
+from tests.gallery.pages import drawn, press, stage
+
+pytestmark = pytest.mark.timeout(300)
+
+LOCAL = "127.0.0.1"
+
+# Gradio's own file field says this of itself at every upload.
+IGNORED = (HARMLESS, "Method not implemented.")
+
+
+@dataclass
+class Demo:
+    """A served page and its cache."""
+
+    url: str
+    cache: Path
+    process: subprocess.Popen[str]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind((LOCAL, 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def served(checkpoint: Path, cache: Path, port: int) -> Iterator[Demo]:
+    command = [sys.executable, "-m", "pager_ray", "demo", f"--checkpoint={checkpoint}", f"--cache={cache}"]
+    process = subprocess.Popen([*command, f"--port={port}"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.endswith(f"http://{LOCAL}:{port}/\n"), line
+        yield Demo(line.split()[-1], cache, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    with served(checkpoint, tmp_path_factory.mktemp("cache"), free_port()) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if not installed():
+        pytest.skip("needs the system's chromium and chromedriver in /usr/bin")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(window: Browser, demo: Demo) -> Iterator[Browser]:
+    """The page, open; nothing may be left in the console, and nobody else may have been asked for anything."""
+    window.driver.switch_to.default_content()
+    window.resize(1400, 1100)
+    window.complaints()
+    window.open(demo.url)
+    window.wait("document.querySelector('#picture input[type=file]') !== null")
+    choose(window, "indoor")
+    yield window
+    window.driver.switch_to.default_content()
+    asked = window.js("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert [url for url in asked if not url.startswith((demo.url, "data:", "blob:"))] == []
+    assert [entry for entry in window.complaints() if not any(text in entry for text in IGNORED)] == []
+
+
+def choose(page: Browser, mode: str) -> None:
+    page.driver.find_element("css selector", f"#mode input[value={mode}]").click()
+
+
+def drop(page: Browser, picture: Path) -> None:
+    """Give the page a file and wait until it has it."""
+    if page.js("return document.querySelector('#picture input[type=file]') === null"):
+        page.driver.find_element("css selector", "#picture button[aria-label='Clear']").click()
+        page.wait("document.querySelector('#picture input[type=file]') !== null")
+    page.driver.find_element("css selector", "#picture input[type=file]").send_keys(str(picture))
+    page.wait("document.querySelector('#picture .file-preview, #picture table') !== null")
+
+
+def predict(page: Browser, picture: Path) -> None:
+    """Drop a panorama, press the button and wait for its view."""
+    drop(page, picture)
+    page.driver.find_element("css selector", "#start").click()
+    page.wait("document.getElementById('status').textContent.includes(arguments[0])", picture.stem, seconds=60)
+
+
+def result_of(demo: Demo, page: Browser) -> pager_ray.Prediction:
+    """What is stored of the panorama that the page shows."""
+    source = page.js("return document.querySelector('#view iframe').src")
+    run = pager_ray.open_run(demo.cache / "results" / source.split("/views/")[1].split("/")[0])
+    return run[run.ids()[0]]
+
+
+def enter(page: Browser) -> tuple[float, float]:
+    """Go into the view; gives where it lies in the window."""
+    frame = page.driver.find_element("css selector", "#view iframe")
+    page.js("arguments[0].scrollIntoView({block: 'start'})", frame)
+    corner = page.js("const box = arguments[0].getBoundingClientRect(); return [box.left, box.top]", frame)
+    page.driver.switch_to.frame(frame)
+    page.wait("document.getElementById('stage').dataset.ready === '0'")
+    drawn(page)
+    return corner[0], corner[1]
+
+
+def complaint(page: Browser) -> str:
+    """The sentence that the page shows, which is then put away."""
+    text = page.wait("document.querySelector('.toast-body')?.textContent", seconds=60)
+    page.js("document.querySelector('.toast-body button, .toast-close').click()")
+    page.wait("document.querySelector('.toast-body') === null")
+    return text
+
+
+def test_a_panorama_is_shown_switched_read_and_turned(page: Browser, demo: Demo, pictures: list[Path]) -> None:
+    """A dropped panorama appears with its maps; layers switch, metres under the pointer are stored ones, it turns."""
+    predict(page, pictures[0])
+    assert page.wait("document.querySelector('#maps img')?.naturalWidth") == 1024
+    stored = result_of(demo, page)
+    left, top = enter(page)
+    shown = {}
+    for layer in ("rgb", "depth", "normals", "sky"):
+        press(page, "layers", layer)
+        assert stage(page)["layer"] == layer
+        shown[layer] = page.driver.get_screenshot_as_png()
+    assert len(set(shown.values())) == 4
+    box = page.js("return document.querySelector('#stage canvas').getBoundingClientRect().toJSON()")
+    for a, b in ((0.5, 0.5), (0.2, 0.4), (0.8, 0.7)):
+        page.mouse("mouseMoved", left + box["left"] + a * box["width"], top + box["top"] + b * box["height"])
+        drawn(page)
+        out = page.js("return {...document.getElementById('readout').dataset}")
+        assert float(out["depth"]) == pytest.approx(float(stored.depth[int(out["y"]), int(out["x"])]), rel=1e-4)
+    middle = left + box["left"] + box["width"] / 2, top + box["top"] + box["height"] / 2
+    before = float(stage(page)["yaw"])
+    page.drag(middle, (middle[0] - 150, middle[1]))
+    drawn(page)
+    assert float(stage(page)["yaw"]) > before + 0.1
+
+
+def test_the_point_cloud_opens_in_both_colours(page: Browser, pictures: list[Path]) -> None:
+    """Points of the panorama appear, coloured by the picture and by normals, and orbit."""
+    predict(page, pictures[0])
+    left, top = enter(page)
+    press(page, "modes", "cloud")
+    assert int(page.wait("Number(document.getElementById('stage').dataset.points)")) > 1000
+    seen = []
+    for layer in ("rgb", "normals"):
+        press(page, "layers", layer)
+        seen.append(page.driver.get_screenshot_as_png())
+    assert seen[0] != seen[1]
+    box = page.js("return document.querySelector('#stage canvas').getBoundingClientRect().toJSON()")
+    middle = left + box["left"] + box["width"] / 2, top + box["top"] + box["height"] / 2
+    before = stage(page)["camera"]
+    page.drag(middle, (middle[0] + 120, middle[1] + 40))
+    page.wait("document.getElementById('stage').dataset.camera !== arguments[0]", before)
+
+
+def test_a_file_is_made_and_downloaded(page: Browser, pictures: list[Path], tmp_path: Path) -> None:
+    """The file behind the link is what its format's library opens."""
+    predict(page, pictures[1])
+    page.driver.find_element("css selector", "#make").click()
+    link = page.wait("document.querySelector('#file a[href]')?.href", seconds=60)
+    with urllib.request.urlopen(link) as answer:
+        (tmp_path / "cloud.glb").write_bytes(answer.read())
+    points = trimesh.load_scene(tmp_path / "cloud.glb").to_geometry()
+    assert len(points.vertices) > 1000
+    assert np.isfinite(points.vertices).all()
+
+
+def test_the_same_again_comes_from_the_cache(page: Browser, demo: Demo, pictures: list[Path]) -> None:
+    """A second run of picture and mode is found; another mode is not."""
+    predict(page, pictures[2])
+    assert "from the cache" not in page.js("return document.getElementById('status').textContent")
+    page.driver.find_element("css selector", "#start").click()
+    page.wait("document.getElementById('status').textContent.includes('from the cache')")
+    choose(page, "outdoor")
+    page.driver.find_element("css selector", "#start").click()
+    page.wait("document.getElementById('status').textContent.includes('outdoor')")
+    assert "from the cache" not in page.js("return document.getElementById('status').textContent")
+
+
+def test_what_is_no_panorama_gets_its_sentence(page: Browser, pictures: list[Path], tmp_path: Path) -> None:
+    """A photograph, a text and nothing at all are told what is wrong, and the page goes on."""
+    photo, text = tmp_path / "photo.png", tmp_path / "letter.jpg"
+    Image.new("RGB", (400, 300)).save(photo)
+    text.write_text("Dear Sir or Madam")
+    page.driver.find_element("css selector", "#start").click()
+    assert "Drop a panorama first" in complaint(page)
+    for picture, words in ((photo, "400×300"), (text, "letter.jpg")):
+        drop(page, picture)
+        page.driver.find_element("css selector", "#start").click()
+        sentence = complaint(page)
+        assert words in sentence
+        assert "Traceback" not in sentence
+    predict(page, pictures[3])
+    assert page.js("return document.querySelector('#view iframe') !== null")
+
+
+def test_an_example_is_one_press(page: Browser) -> None:
+    """A rendered panorama is predicted as soon as it is picked."""
+    page.wait("document.querySelectorAll('#examples img').length === 4")
+    page.driver.find_elements("css selector", "#examples img")[1].click()
+    page.wait("document.querySelector('#view iframe') !== null", seconds=60)
+    assert "street" in page.js("return document.getElementById('status').textContent")
+
+
+def test_a_taken_port_and_an_interrupt(demo: Demo, checkpoint: Path, tmp_path: Path) -> None:
+    """A port that is taken is one line and exit code 1; an interrupt ends the demo with 130."""
+    port = demo.url.rstrip("/").rpartition(":")[2]
+    command = [sys.executable, "-m", "pager_ray", "demo", f"--checkpoint={checkpoint}", f"--cache={tmp_path}"]
+    refused = subprocess.run([*command, f"--port={port}"], capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.splitlines()[-1].startswith(f"pager-ray: --port: {LOCAL}:{port} cannot be used")
+    assert "Traceback" not in refused.stderr
+    with served(checkpoint, tmp_path, free_port()) as other:
+        other.process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 60
+        while other.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert other.process.returncode == 130

@@ -1,0 +1,90 @@
+"""The job in one process: the same output as on a cluster, resumed where it stopped, nothing lost and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pager_ray
+from pager_ray.config import RunConfig, load_config
+from pager_ray.errors import RunMismatchError
+from pager_ray.infer import FacePrediction, Predictor
+from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.pipeline.here import run_here
+from pager_ray.pipeline.job import run_job
+from pager_ray.pipeline.settings import inference_settings
+from pager_ray.reader.verify import verify_output
+from pager_ray.samples import write_samples
+
+COUNT = 4
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four panoramas and a text that is called one, beside a tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("here")
+    write_samples(folder / "in", COUNT, height=64, ground_truth=False)
+    (folder / "in" / "letter.jpg").write_text("Dear Sir or Madam")
+    write_random_checkpoint(folder / "checkpoint", "tiny")
+    return folder
+
+
+def config_of(inputs: Path, output: Path, **more: str) -> RunConfig:
+    given = {"input.uris": str(inputs / "in"), "output.uri": str(output), "checkpoint": str(inputs / "checkpoint")}
+    given |= {"scene_mode": "indoor", "compute.gpus_per_worker": "0", "compute.threads_per_worker": "1", **more}
+    return load_config(None, [f"{key}={value}" for key, value in given.items()])
+
+
+class Dying:
+    """A predictor that fails at its n-th panorama, and counts all."""
+
+    def __init__(self, config: RunConfig, fails_at: int | None = None) -> None:
+        self._predict = Predictor(load_model(config.checkpoint), inference_settings(config))
+        self.calls, self._fails_at = 0, fails_at
+
+    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+        self.calls += 1
+        if self.calls == self._fails_at:
+            raise RuntimeError("the power went")
+        return self._predict(faces, scenes)
+
+
+def test_it_ends_where_it_was_stopped(inputs: Path, tmp_path: Path) -> None:
+    """A second call does what the first one left, and every input ends as one prediction or one reject."""
+    config = config_of(inputs, tmp_path / "run")
+    checkpoint = resolve_checkpoint(config.checkpoint)
+    first = Dying(config, fails_at=3)
+    with pytest.raises(RuntimeError, match="the power went"):
+        run_here(config, checkpoint, first)
+    assert pager_ray.open_run(tmp_path / "run").manifest["state"] == "failed"
+    second, stages = Dying(config), list[str]()
+    done = run_here(config, checkpoint, second, tell=stages.append)
+    assert (done.inputs, done.predictions, done.rejects) == (COUNT + 1, COUNT, 1)
+    assert second.calls == COUNT - 2
+    assert stages[0] == "list"
+    assert stages.count("write") == COUNT - 2 + 1
+    verified = verify_output(str(tmp_path / "run"), 1.0)
+    assert (verified.state, verified.decoded, list(verified.problems)) == ("complete", COUNT, [])
+    reject = pager_ray.open_run(tmp_path / "run").rejects().to_pylist()[0]
+    assert (reject["stage"], reject["error_class"]) == ("read", "not_an_image")
+
+
+def test_a_cluster_takes_it_for_its_own(inputs: Path, tmp_path: Path) -> None:
+    """The job on Ray finds nothing left to do, and one of its own holds the same maps; other settings are refused."""
+    config = config_of(inputs, tmp_path / "here", **{"output.codec": "exact"})
+    run_here(config, resolve_checkpoint(config.checkpoint), Dying(config))
+    assert run_job(config).fresh == 0
+    other = config_of(inputs, tmp_path / "there", **{"output.codec": "exact"})
+    run_job(other)
+    here, there = (pager_ray.open_run(tmp_path / name) for name in ("here", "there"))
+    assert sorted(here.ids()) == sorted(there.ids())
+    for id in here.ids():
+        np.testing.assert_allclose(here[id].depth, there[id].depth, rtol=1e-4)
+        np.testing.assert_allclose(here[id].normals, there[id].normals, atol=1e-3)
+    changed = config_of(inputs, tmp_path / "here", **{"output.codec": "small"})
+    with pytest.raises(RunMismatchError, match=r"output\.codec"):
+        run_here(changed, resolve_checkpoint(changed.checkpoint), Dying(changed))

@@ -2,10 +2,10 @@
 
 Writes a random full-size checkpoint (float32, streamed) to a temporary folder and loads it in a fresh process per
 precision. The peak is the largest resident set of that process, as it stands and without what the process held before
-loading: importing torch alone is half a gigabyte, and another with each version. The ratio is to the parameters' size in
-the precision, and the limit is on what loading adds. In float32 the weights stay in their file, mapped into
-memory: they count as resident, but all processes of a node share them. What the process has for itself after loading
-is in the column "own".
+loading: importing torch alone is half a gigabyte, and another with each version. The ratio is to the parameters' size
+in the precision, and the limit is on what loading adds. In float32 the weights stay in their file, mapped into memory:
+they count as resident, but all processes of a node share them. What the process has for itself after loading is in the
+column "own".
 
     python benchmarks/checkpoint_memory.py [--preset tiny] [--folder KEEP]
 """

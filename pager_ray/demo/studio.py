@@ -238,10 +238,13 @@ class Studio:
         except OSError as error:
             raise InputError("missing", f"{picture.name}: cannot be read ({error.strerror}); give it again") from error
         digest = hashlib.sha256(content).hexdigest()[:24]
-        source = self._sources / digest / safe_name(picture.name)
-        if not source.exists():
-            source.parent.mkdir(exist_ok=True)
-            temporary = source.parent / f".{threading.get_ident()}.tmp"
+        folder = self._sources / digest
+        # The name that it was first given under: a result that was begun is of that file.
+        known = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+        source = known[0] if known else folder / safe_name(picture.name)
+        if not known:
+            folder.mkdir(exist_ok=True)
+            temporary = folder / f".{threading.get_ident()}.tmp"
             temporary.write_bytes(content)
             temporary.replace(source)
         return source, digest

@@ -119,8 +119,9 @@ def test_a_death_in_the_middle_is_made_good(
         with pytest.raises(StorageError):
             studio.result(pictures[0], "indoor")
     steps: list[str] = []
-    result = studio.result(pictures[0], "indoor", steps.append)
-    assert not result.cached
+    renamed = shutil.copy(pictures[0], studio.cache / "renamed.jpg")
+    result = studio.result(Path(renamed), "indoor", steps.append)
+    assert (result.cached, result.id) == (False, pictures[0].stem)
     assert steps == ["list", "gallery"]
     assert not verify_output(str(result.folder), 1.0).problems
 

@@ -49,7 +49,13 @@ def free_port() -> int:
 @contextmanager
 def served(checkpoint: Path, cache: Path, port: int) -> Iterator[Demo]:
     command = [sys.executable, "-m", "pager_ray", "demo", f"--checkpoint={checkpoint}", f"--cache={cache}"]
-    process = subprocess.Popen([*command, f"--port={port}"], stdout=subprocess.PIPE, text=True)
+    # What runs in the background of a shell ignores interrupts, and so would its children.
+    process = subprocess.Popen(
+        [*command, f"--port={port}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -18,7 +18,8 @@ SAYS = {
     "quickstart.ipynb": ["6 of 6 panoramas predicted", "verified: nothing lost, nothing twice"],
     "reading_results.ipynb": ["(2, 1, 256, 512)", "ufloat16"],
     "evaluation.ipynb": ["8 of 8 panoramas scored", "exit code 5", "exit code 0"],
-    "laptop_to_cluster.ipynb": ["the same command resumes", "verified: nothing lost, nothing twice"],
+    # Whether the stop comes before the end of the first job is the machine's affair.
+    "laptop_to_cluster.ipynb": ["predicted in each start", "verified: nothing lost, nothing twice"],
 }
 EACH = pytest.mark.parametrize("name", SAYS)
 

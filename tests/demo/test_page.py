@@ -19,7 +19,7 @@ import trimesh
 from PIL import Image
 
 import pager_ray
-from tests.gallery.browser import Browser, installed
+from tests.gallery.browser import Browser, opened
 from tests.gallery.conftest import HARMLESS
 from tests.gallery.pages import drawn, press, stage
 
@@ -74,11 +74,8 @@ def demo(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if not installed():
-        pytest.skip("needs the system's chromium and chromedriver in /usr/bin")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
+    with opened(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
@@ -20,6 +24,18 @@ FLAGS = (
 
 def installed() -> bool:
     return CHROMIUM.exists() and DRIVER.exists()
+
+
+@contextmanager
+def opened(profile: Path) -> Iterator[Browser]:
+    """A browser while a ``with`` block runs; tests that want one skip where none is installed."""
+    if not installed():
+        pytest.skip("needs the system's chromium and chromedriver in /usr/bin")
+    browser = Browser(profile)
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 class Browser:

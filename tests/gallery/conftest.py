@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pager_ray.gallery import build_gallery
-from tests.gallery.browser import Browser, installed
+from tests.gallery.browser import Browser, opened
 from tests.gallery.pages import HEIGHT, NAMES
 from tests.gallery.runs import rendered_run
 from tests.reader.runs import SmallRun
@@ -33,12 +33,9 @@ def index(rendered: SmallRun) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for the session; tests that want it skip where none is installed."""
-    if not installed():
-        pytest.skip("needs the system's chromium and chromedriver in /usr/bin")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
+    """One browser for the session."""
+    with opened(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 Writes a random full-size checkpoint (float32, streamed) to a temporary folder and loads it in a fresh process per
 precision. The peak is the largest resident set of that process, as it stands and without what the process held before
-loading: importing torch alone is half a gigabyte, and another with each version. The ratio is to the parameters' size
-in the precision, and the limit is on what loading adds. In float32 the weights stay in their file, mapped into memory:
-they count as resident, but all processes of a node share them. What the process has for itself after loading is in the
-column "own".
+loading: importing torch alone is half a gigabyte. The ratio is to the parameters' size in the precision; the limit is on
+the whole. In float32 the weights stay in their file, mapped into memory: they count as resident, but all processes of a
+node share them. What the process has for itself after loading is in the column "own".
 
     python benchmarks/checkpoint_memory.py [--preset tiny] [--folder KEEP]
 """
@@ -102,14 +101,14 @@ def main() -> int:
             size = width * parameters
             row = measure(folder, precision)
             grown = row["peak"] - row["before"]
-            worst = max(worst, grown / size)
+            worst = max(worst, row["peak"] / size)
             print(
                 f"{precision:10}  {size / 1e9:10.3f}  {row['peak'] / 1e9:7.3f}  {row['peak'] / size:5.3f}"
                 f"  {grown / 1e9:14.3f}  {grown / size:5.3f}"
                 f"  {row['own'] / 1e9:6.3f}  {row['held'] / 1e9:7.3f}  {row['tables'] / 1e6:9.1f}"
                 f"  {row['seconds']:7.1f}"
             )
-        print(f"worst ratio of what loading adds {worst:.3f}, limit {LIMIT}")
+        print(f"worst ratio {worst:.3f}, limit {LIMIT}")
         return 0 if worst < LIMIT else 1
 
 

@@ -2,9 +2,9 @@
 
 Writes a random full-size checkpoint (float32, streamed) to a temporary folder and loads it in a fresh process per
 precision. The peak is the largest resident set of that process, as it stands and without what the process held before
-loading: importing torch alone is half a gigabyte. The ratio is to the parameters' size in the precision; the limit is on
-the whole. In float32 the weights stay in their file, mapped into memory: they count as resident, but all processes of a
-node share them. What the process has for itself after loading is in the column "own".
+loading. The ratio is to the parameters' size in the precision. In float32 the weights stay in their file, mapped into
+memory: they count as resident, but all processes of a node share them. What the process has for itself after loading
+is in the column "own".
 
     python benchmarks/checkpoint_memory.py [--preset tiny] [--folder KEEP]
 """

@@ -96,6 +96,13 @@ class FacePrediction:
     is_finite: bool
 
 
+class Predicts(Protocol):
+    """A :class:`Predictor`, or what stands in for one."""
+
+    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+        """Predict a batch of faces (B, 6, S, S, 3) uint8."""
+
+
 class Predictor:
     """A loaded model with its router, ready for batches of faces.
 

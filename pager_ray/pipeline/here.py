@@ -6,15 +6,14 @@ What it leaves is a run like any other: ``verify``, ``gallery``, ``export`` and 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from pager_ray.config import RunConfig
-from pager_ray.infer import FacePrediction
+from pager_ray.infer import Predicts
 from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.pipeline.infer import predicted_row
@@ -28,13 +27,6 @@ from pager_ray.retrying import Retry
 from pager_ray.write import Reconciliation, write_shard
 
 Tell = Callable[[str], None]
-
-
-class Predicts(Protocol):
-    """A :class:`~pager_ray.infer.Predictor`."""
-
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
-        """Predict a batch of faces (B, 6, S, S, 3) uint8."""
 
 
 def run_here(

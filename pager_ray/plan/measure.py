@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +22,12 @@ import pyarrow.compute as pc
 
 from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError, InputError
-from pager_ray.infer.predictor import FacePrediction
+from pager_ray.infer import FacePrediction, Predicts
 from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
+from pager_ray.pipeline.infer import predicted_row
 from pager_ray.pipeline.read import make_read_fn
-from pager_ray.pipeline.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, blob, carry, iterate, to_table
+from pager_ray.pipeline.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table
 from pager_ray.pipeline.settings import read_settings, stitch_settings, stored_schema
 from pager_ray.pipeline.stitch import make_stitch_fn
 from pager_ray.plan.stand_in import template
@@ -38,13 +39,6 @@ from pager_ray.write import RunLayout, write_shard
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-
-class Predicts(Protocol):
-    """A predictor, or what stands in for one."""
-
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
-        """Predict a batch of faces (B, 6, S, S, 3) uint8."""
 
 
 class StandIn:
@@ -240,10 +234,7 @@ def _handed_on(read: pa.Table, prediction: FacePrediction) -> pa.Table:
     row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE])
     if scalars["thumbnail"].is_valid:
         row["thumbnail"] = memoryview(scalars["thumbnail"].as_buffer())
-    arrays = {"depth": prediction.depth, "normals": prediction.normals, "sky": prediction.sky}
-    row |= {"scene": prediction.scene, "p_outdoor": prediction.p_outdoor, "log_scale": prediction.log_scale}
-    row |= prediction.quality | {name: blob(array) for name, array in arrays.items() if array is not None}
-    return to_table([row], INFER_SCHEMA, 1, "infer")
+    return to_table([predicted_row(row, prediction)], INFER_SCHEMA, 1, "infer")
 
 
 def _reject_of(table: pa.Table) -> InputError | None:

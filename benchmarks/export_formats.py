@@ -34,12 +34,12 @@ from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import FORMATS, ExportSettings
 from pager_ray.export.records import Records
 from pager_ray.pipeline.export import run_export_job
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.runs import RunLayout, predictions_schema, write_shard
+from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.runfile import begin_start, end_start, new_run_file
 from pager_ray.samples import RenderedPanorama, make_scene, render
+from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout, predictions_schema, write_shard
-from pager_ray.write.layout import RUN_FILE
-from pager_ray.write.runfile import begin_start, end_start, new_run_file
 
 BASELINE = "npz"
 ROWS_PER_SHARD = 16

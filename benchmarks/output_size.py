@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 from pager_ray.encode import PURPOSES, Kind, get_codec
 from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import FACE_AXES, erp_to_cubemap, stitch_maps
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.runs import RunLayout, predictions_schema, write_shard
 from pager_ray.samples import Kind as SceneKind
 from pager_ray.samples import make_scene, render
+from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout, predictions_schema, write_shard
 
 HEIGHT, WIDTH, FACE = 2048, 4096, 504
 KINDS: tuple[Kind, ...] = ("depth", "normals", "sky")

@@ -22,9 +22,9 @@ from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline import job
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.reader import open_run
+from pager_ray.runs import RunLayout
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
 
 
 def committed_ids(output: Path) -> set[str]:

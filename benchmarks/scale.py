@@ -197,8 +197,8 @@ def claim(listing: str, output: str) -> Any:
 
 
 def _layout(output: str) -> Any:
+    from pager_ray.runs import RunLayout
     from pager_ray.storage import Folder
-    from pager_ray.write import RunLayout
 
     return RunLayout(Folder(output))
 
@@ -210,7 +210,7 @@ def shard_names(generation: int, first: int, number: int) -> list[str]:
 
 def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False) -> None:
     """Empty shards for rows, and their records: as writers put them, or in one, where a compaction reads it at once."""
-    from pager_ray.write.ledger import LEDGER_SCHEMA
+    from pager_ray.runs.ledger import LEDGER_SCHEMA
 
     layout = _layout(output)
     ids = rows.column("id").combine_chunks()

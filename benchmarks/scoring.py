@@ -92,9 +92,9 @@ def measure_ours(root: Path, name: str, repeats: int) -> dict[str, float]:
     """Median seconds of the stage's block function on one row."""
     from pager_ray.datasets import open_dataset
     from pager_ray.evaluate import ScoreSettings
-    from pager_ray.pipeline.rows import INFER_SCHEMA, blob, to_table
-    from pager_ray.pipeline.samples import sample_json
-    from pager_ray.pipeline.score import ScoreStageSettings, make_face_score_fn, make_stored_score_fn
+    from pager_ray.stages.rows import INFER_SCHEMA, blob, to_table
+    from pager_ray.stages.score import ScoreStageSettings, make_face_score_fn, make_stored_score_fn
+    from pager_ray.stages.truth import sample_json
 
     dataset, alignments, families, floor, pictures, stored = CASES[name]
     settings = ScoreStageSettings(

@@ -27,7 +27,7 @@ from pager_ray.errors import (
 )
 from pager_ray.pipeline import job
 from pager_ray.pipeline.job import RunSummary
-from pager_ray.write import Reconciliation
+from pager_ray.runs import Reconciliation
 
 ENOUGH = ["input.uris=in", "output.uri=out"]
 

@@ -65,7 +65,7 @@ def test_geometry_and_reader_need_neither_torch_nor_ray() -> None:
 
 def test_cpu_stages_do_not_load_torch() -> None:
     """Workers that read and stitch start without torch and Ray."""
-    stages = "import pager_ray.pipeline.read, pager_ray.pipeline.stitch"
+    stages = "import pager_ray.stages.read, pager_ray.stages.stitch"
     assert not loaded_by(stages) & {"torch", "ray", "open_clip"}
 
 

@@ -26,13 +26,13 @@ from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageE
 from pager_ray.export.formats import FORMATS, Color, ExportSettings, check_possible, export_files, find_format
 from pager_ray.export.job import with_unit
 from pager_ray.gallery import build_gallery
+from pager_ray.here import run_here
 from pager_ray.infer import Predictor
 from pager_ray.model import load_model, resolve_checkpoint
-from pager_ray.pipeline.here import run_here
-from pager_ray.pipeline.settings import half_normals, inference_settings
 from pager_ray.reader import open_run
 from pager_ray.reader.picture import source_picture
 from pager_ray.samples import write_samples
+from pager_ray.stages.settings import half_normals, inference_settings
 from pager_ray.storage import safe_name
 
 log = logging.getLogger(__name__)

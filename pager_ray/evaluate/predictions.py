@@ -11,8 +11,8 @@ from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.read.fetch import fetch
+from pager_ray.runs.layout import RUN_FILE
 from pager_ray.storage import Folder, safe_name
-from pager_ray.write.layout import RUN_FILE
 
 MAPS = ("depth", "normals")
 

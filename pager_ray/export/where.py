@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.errors import ConfigError
-from pager_ray.write.shards import PREDICTION_COLUMNS
+from pager_ray.runs.shards import PREDICTION_COLUMNS
 
 TEXT_COLUMNS = frozenset({"id", "uri", "digest", "scene"})
 

@@ -31,8 +31,8 @@ from pager_ray.gallery.panorama import depth_palette, show_panorama
 from pager_ray.gallery.site import Site, base64_of, detail_path
 from pager_ray.masking import plain_text
 from pager_ray.reader.run import Run, open_run
+from pager_ray.runs.layout import GALLERY_FOLDER
 from pager_ray.storage import Folder, safe_name
-from pager_ray.write.layout import GALLERY_FOLDER
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.prediction import QUALITY_COLUMNS
-from pager_ray.write.shards import PREDICTION_COLUMNS
+from pager_ray.runs.shards import PREDICTION_COLUMNS
 
 SCENES = ("unknown", "indoor", "outdoor")
 

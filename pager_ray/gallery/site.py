@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pager_ray.errors import StorageError
+from pager_ray.runs.layout import GALLERY_PAGE
 from pager_ray.storage import Folder, client_errors, error_reason, mask_uri
-from pager_ray.write.layout import GALLERY_PAGE
 
 INDEX = GALLERY_PAGE
 STATIC = Path(__file__).parent / "static"

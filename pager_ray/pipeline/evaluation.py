@@ -27,9 +27,13 @@ from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, connected,
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
-from pager_ray.pipeline.rows import INFER_SCHEMA, READ_SCHEMA
-from pager_ray.pipeline.samples import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
-from pager_ray.pipeline.score import (
+from pager_ray.pipeline.sink import ShardSink
+from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
+from pager_ray.retrying import Retry
+from pager_ray.runs import EvaluationLayout
+from pager_ray.runs.runfile import now, software_versions
+from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA
+from pager_ray.stages.score import (
     PICTURE_WIDTH,
     SCORE_TASK_MEMORY,
     ScoreStageSettings,
@@ -38,13 +42,12 @@ from pager_ray.pipeline.score import (
     score_schema,
     stored_schema,
 )
-from pager_ray.pipeline.settings import (
+from pager_ray.stages.settings import (
     actor_pool,
     infer_settings,
     normals_arrive_half,
 )
-from pager_ray.pipeline.sink import ShardSink
-from pager_ray.pipeline.subject import (
+from pager_ray.stages.subject import (
     ORACLE,
     Subject,
     evaluated_checkpoint,
@@ -52,11 +55,8 @@ from pager_ray.pipeline.subject import (
     score_settings,
     standing_predictions,
 )
-from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
-from pager_ray.retrying import Retry
+from pager_ray.stages.truth import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
 from pager_ray.storage import Folder, carries_secret, mask_uri
-from pager_ray.write import EvaluationLayout
-from pager_ray.write.runfile import now, software_versions
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from pager_ray.pipeline.cluster import SMALL_CLUSTER_CPUS, connected
 from pager_ray.pipeline.isolate import isolated, this_node
 from pager_ray.pipeline.lifecycle import PARTITION_ROWS, ROWS_PER_CHUNK, job_context
 from pager_ray.pipeline.progress import ProgressLog, Work, start_board
-from pager_ray.pipeline.rows import PUT_OFF
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.report.progress import Counts
+from pager_ray.stages.rows import PUT_OFF
 
 STAGE = "export"
 

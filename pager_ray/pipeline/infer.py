@@ -24,7 +24,7 @@ from pager_ray.infer.predictor import FacePrediction, Pending
 from pager_ray.model import load_model
 from pager_ray.model.memory import suggested_batch
 from pager_ray.pipeline.isolate import call_isolated
-from pager_ray.pipeline.rows import (
+from pager_ray.stages.rows import (
     IDENTITY,
     INFER_SCHEMA,
     SOURCE,

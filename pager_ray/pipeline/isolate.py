@@ -25,7 +25,7 @@ import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
 from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt, Work
-from pager_ray.pipeline.rows import IDENTITY, PUT_OFF, carry, iterate, naming_row, reject, to_table
+from pager_ray.stages.rows import IDENTITY, PUT_OFF, carry, iterate, naming_row, reject, to_table
 
 log = logging.getLogger(__name__)
 

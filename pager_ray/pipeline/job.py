@@ -17,9 +17,13 @@ from pager_ray.pipeline.cluster import READ_TASK_MEMORY, connected, reserve
 from pager_ray.pipeline.infer import InferActor
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
-from pager_ray.pipeline.read import make_read_fn
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, READ_SCHEMA
-from pager_ray.pipeline.settings import (
+from pager_ray.pipeline.sink import ShardSink
+from pager_ray.plan.outcome import RunPlan
+from pager_ray.retrying import Retry
+from pager_ray.runs import Reconciliation, RunLayout
+from pager_ray.stages.read import make_read_fn
+from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
+from pager_ray.stages.settings import (
     actor_pool,
     checkpoint_identity,
     describe_checkpoint,
@@ -30,12 +34,8 @@ from pager_ray.pipeline.settings import (
     stitch_settings,
     stored_schema,
 )
-from pager_ray.pipeline.sink import ShardSink
-from pager_ray.pipeline.stitch import make_stitch_fn
-from pager_ray.plan.outcome import RunPlan
-from pager_ray.retrying import Retry
+from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.storage import Folder, mask_uri
-from pager_ray.write import Reconciliation, RunLayout
 
 log = logging.getLogger(__name__)
 

@@ -27,12 +27,12 @@ from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.report.progress import Counts
 from pager_ray.report.stages import stage_lines, summarise_stages
-from pager_ray.write import Reconciliation, RunLayout, reconcile
-from pager_ray.write.layout import PROGRESS_FILE, RUN_FILE
-from pager_ray.write.lease import Lease
-from pager_ray.write.ledger import shards_of
-from pager_ray.write.reconcile import drop_superseded, standing_rejects
-from pager_ray.write.runfile import (
+from pager_ray.runs import Reconciliation, RunLayout, reconcile
+from pager_ray.runs.layout import PROGRESS_FILE, RUN_FILE
+from pager_ray.runs.lease import Lease
+from pager_ray.runs.ledger import shards_of
+from pager_ray.runs.reconcile import drop_superseded, standing_rejects
+from pager_ray.runs.runfile import (
     COMPLETE,
     FAILED,
     STOPPED,

@@ -1,4 +1,4 @@
-"""Stage *write*: blocks to shards that count, through :func:`pager_ray.write.write_shard` and the ledger."""
+"""Stage *write*: blocks to shards that count, through :func:`pager_ray.runs.write_shard` and the ledger."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ray.data.block import Block, BlockAccessor
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.pipeline.isolate import this_node
 from pager_ray.pipeline.progress import Work
-from pager_ray.pipeline.rows import PUT_OFF
-from pager_ray.write import RunLayout, write_shard
+from pager_ray.runs import RunLayout, write_shard
+from pager_ray.stages.rows import PUT_OFF
 
 # Ray keeps the write operation's id among the task's arguments under this name.
 _WRITE_ID = "write_uuid"
@@ -33,7 +33,7 @@ class ShardSink(Datasink[None]):
     repeated after it does nothing.
 
     Args:
-        generation: of the ledger; see :mod:`pager_ray.write.ledger`.
+        generation: of the ledger; see :mod:`pager_ray.runs.ledger`.
         rows_per_shard: rows to gather per task.
         board: the :class:`~pager_ray.pipeline.progress.Board`.
     """

@@ -26,15 +26,15 @@ from pager_ray.infer import FacePrediction, Predicts
 from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.pipeline.infer import predicted_row
-from pager_ray.pipeline.read import make_read_fn
-from pager_ray.pipeline.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table
-from pager_ray.pipeline.settings import read_settings, stitch_settings, stored_schema
-from pager_ray.pipeline.stitch import make_stitch_fn
 from pager_ray.plan.stand_in import template
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
+from pager_ray.runs import RunLayout, write_shard
+from pager_ray.stages.read import make_read_fn
+from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table
+from pager_ray.stages.settings import read_settings, stitch_settings, stored_schema
+from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout, write_shard
 
 log = logging.getLogger(__name__)
 

@@ -21,18 +21,18 @@ from pager_ray.model import ResolvedCheckpoint, load_model, resolve_checkpoint
 from pager_ray.model.memory import suggested_batch
 from pager_ray.pipeline.infer import device_kind
 from pager_ray.pipeline.lifecycle import rows_per_shard
-from pager_ray.pipeline.settings import (
+from pager_ray.plan.estimate import estimate
+from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
+from pager_ray.plan.plan import Job, Nodes, Plan
+from pager_ray.plan.profile import ModelProfile, read_profile
+from pager_ray.retrying import Retry
+from pager_ray.stages.settings import (
     half_normals,
     inference_settings,
     largest_batch,
     memory_share,
     needs_router,
 )
-from pager_ray.plan.estimate import estimate
-from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
-from pager_ray.plan.plan import Job, Nodes, Plan
-from pager_ray.plan.profile import ModelProfile, read_profile
-from pager_ray.retrying import Retry
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pager_ray.encode import codec_from_metadata
 from pager_ray.errors import ConfigError, ShapeError, StorageError
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run, open_run
-from pager_ray.write.layout import ARRAY_NAMES
+from pager_ray.runs.layout import ARRAY_NAMES
 
 if TYPE_CHECKING:
     import numpy as np

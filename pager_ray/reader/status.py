@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pager_ray.errors import RunNotFoundError, StorageError
+from pager_ray.runs.layout import PROGRESS_FILE, RUN_FILE, EvaluationLayout, RunLayout
+from pager_ray.runs.lease import life
+from pager_ray.runs.runfile import COMPLETE, RUNNING, read_run_file
 from pager_ray.storage import Folder
-from pager_ray.write.layout import PROGRESS_FILE, RUN_FILE, EvaluationLayout, RunLayout
-from pager_ray.write.lease import life
-from pager_ray.write.runfile import COMPLETE, RUNNING, read_run_file
 
 DIED = "died"
 """State of a job that says it runs and is not heard of any more; the same command resumes it."""

@@ -20,12 +20,12 @@ from pager_ray.geometry.faces import half_extent
 from pager_ray.listing import MANIFEST_SCHEMA, Texts, listing_digest, read_manifest
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
+from pager_ray.runs.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
+from pager_ray.runs.ledger import rows_by_shard, shards_of
+from pager_ray.runs.reconcile import Reconciliation, read_shard, reconcile
+from pager_ray.runs.runfile import COMPLETE, read_run_file
+from pager_ray.runs.shards import REJECT_COLUMNS
 from pager_ray.storage import Folder, safe_name
-from pager_ray.write.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
-from pager_ray.write.ledger import rows_by_shard, shards_of
-from pager_ray.write.reconcile import Reconciliation, read_shard, reconcile
-from pager_ray.write.runfile import COMPLETE, read_run_file
-from pager_ray.write.shards import REJECT_COLUMNS
 
 SHOWN: Final = 20
 

@@ -21,9 +21,9 @@ from pager_ray.report.evaluation import (
     read_report,
     summarise_tables,
 )
+from pager_ray.runs.layout import EvaluationLayout
+from pager_ray.runs.reconcile import iterate_shards
 from pager_ray.storage import Folder
-from pager_ray.write.layout import EvaluationLayout
-from pager_ray.write.reconcile import iterate_shards
 
 MISSING: Final = "missing"
 NAMED: Final = 5

@@ -22,10 +22,10 @@ from pager_ray.report.evaluation import (
 from pager_ray.report.evaluation_text import markdown, released_summaries, summary_text
 from pager_ray.report.figures import depth_by_range_figure, distribution_figure, pick_examples
 from pager_ray.report.progress import format_duration
+from pager_ray.runs.layout import SHARD_SUFFIX, EvaluationLayout
+from pager_ray.runs.ledger import shards_of
+from pager_ray.runs.reconcile import iterate_shards, standing_rejects
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
-from pager_ray.write.layout import SHARD_SUFFIX, EvaluationLayout
-from pager_ray.write.ledger import shards_of
-from pager_ray.write.reconcile import iterate_shards, standing_rejects
 
 if TYPE_CHECKING:
     from pager_ray.evaluate import ScoreSettings

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pager_ray.report.progress import format_duration, format_rate
-from pager_ray.write.runfile import COMPLETE, RUNNING, STOPPED
+from pager_ray.runs.runfile import COMPLETE, RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from pager_ray.reader.status import Status

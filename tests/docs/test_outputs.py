@@ -14,7 +14,7 @@ import pager_ray
 from pager_ray.encode import codec_names, get_codec
 from pager_ray.geometry import erp_rays
 from pager_ray.geometry.faces import FACE_NAMES
-from pager_ray.write.shards import PREDICTION_COLUMNS
+from pager_ray.runs.shards import PREDICTION_COLUMNS
 from tests.reader.runs import FACE, SmallRun, maps_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "outputs.md"

@@ -39,12 +39,12 @@ KINDS: Final = {
 
 # Functions of stages: point → module, object, function; a process dies before or after it.
 STAGES: Final = {
-    "fetch": ("pager_ray.pipeline.read", None, "fetch"),
-    "decode": ("pager_ray.pipeline.read", None, "decode_panorama"),
-    "project": ("pager_ray.pipeline.read", None, "erp_to_cubemap"),
+    "fetch": ("pager_ray.stages.read", None, "fetch"),
+    "decode": ("pager_ray.stages.read", None, "decode_panorama"),
+    "project": ("pager_ray.stages.read", None, "erp_to_cubemap"),
     "load the model": ("pager_ray.pipeline.infer", "InferActor", "_load"),
     "forward": ("pager_ray.pipeline.infer", "InferActor", "_predict"),
-    "encode": ("pager_ray.pipeline.stitch", None, "_store"),
+    "encode": ("pager_ray.stages.stitch", None, "_store"),
     "report the shard": ("pager_ray.pipeline.sink", "ShardSink", "write"),
     "reconcile": ("pager_ray.pipeline.lifecycle", None, "reconcile"),
 }
@@ -177,7 +177,7 @@ def _wrap_stages(folder: Path, module: Any) -> None:
         if name == module.__name__:
             place = getattr(module, owner) if owner else module
             _wrap(place, function, functools.partial(_call, folder, point, getattr(place, function)))
-    if module.__name__ == "pager_ray.pipeline.read":
+    if module.__name__ == "pager_ray.stages.read":
         _wrap(module, "decode_panorama", functools.partial(_poisoned, module.decode_panorama))
     if module.__name__ == "pager_ray.pipeline.infer":
         _wrap(module.InferActor, "__call__", functools.partial(_note, folder, module.InferActor.__call__))

@@ -15,9 +15,9 @@ import pytest
 
 import pager_ray
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import RunLayout
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
 from tests.harness import faults
 
 ROOT = Path(__file__).parents[2]

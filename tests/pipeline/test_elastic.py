@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import RunLayout
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
 from tests.harness.head import RayHead
 
 WAIT_SECONDS = 240.0

@@ -24,8 +24,8 @@ from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
 from pager_ray.evaluate import PredictedMaps, ScoreSettings, score_sample
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from pager_ray.pipeline.evaluation import run_evaluation, run_scoring
+from pager_ray.runs import EvaluationLayout
 from pager_ray.storage import Folder
-from pager_ray.write import EvaluationLayout
 from tests.datasets.folders import write_dataset
 
 ALL = ("depth", "normals", "seams")

@@ -18,9 +18,9 @@ from PIL import Image
 
 import pager_ray
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import RunLayout
 from pager_ray.samples import make_scene, render
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
 
 PANORAMAS = 200
 

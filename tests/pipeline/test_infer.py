@@ -25,7 +25,7 @@ from pager_ray.pipeline.infer import (
     InferSettings,
     describe_worker,
 )
-from pager_ray.pipeline.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table
+from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table
 from tests.geometry.reference import GOLDEN
 from tests.infer.golden import FACE, assert_near, assert_near_numbers, faces, model
 from tests.infer.test_predictor import FakeRouter

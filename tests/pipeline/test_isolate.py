@@ -15,7 +15,7 @@ import pytest
 from pager_ray.errors import CheckpointError, InputError, PagerError, ShapeError
 from pager_ray.pipeline.isolate import _task, call_isolated, isolated
 from pager_ray.pipeline.progress import MAX_MODEL_DEATHS
-from pager_ray.pipeline.rows import IDENTITY, STATUS, carry, iterate, to_table
+from pager_ray.stages.rows import IDENTITY, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
 __all__ = ["answers_at_once"]

@@ -15,9 +15,9 @@ from pager_ray.geometry import cubemap_to_erp
 from pager_ray.listing import list_inputs
 from pager_ray.pipeline.job import run_job
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import RunLayout
+from pager_ray.runs.lease import Lease
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
-from pager_ray.write.lease import Lease
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 

@@ -17,10 +17,10 @@ from pager_ray.listing import Listed
 from pager_ray.pipeline import lifecycle
 from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.lifecycle import Claim, claim_output, run_to_end
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.runs import Reconciliation, RunLayout, predictions_schema, write_shard
+from pager_ray.runs.runfile import read_run_file
+from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
-from pager_ray.write import Reconciliation, RunLayout, predictions_schema, write_shard
-from pager_ray.write.runfile import read_run_file
 
 SCHEMA = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp", face_size=8, fov=90.0)
 

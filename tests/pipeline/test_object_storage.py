@@ -15,10 +15,10 @@ import pytest
 
 import pager_ray
 from pager_ray.cli import exit_code
+from pager_ray.runs import RunLayout
+from pager_ray.runs.lease import Lease
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
-from pager_ray.write.lease import Lease
 from tests.harness.proxy import FaultProxy, Faults
 from tests.harness.s3 import S3Server
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pager_ray.encode import get_codec
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.runs import RunLayout, predictions_schema, write_shard
+from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.runfile import begin_start, end_start, new_run_file
+from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout, predictions_schema, write_shard
-from pager_ray.write.layout import RUN_FILE
-from pager_ray.write.runfile import begin_start, end_start, new_run_file
 
 HEIGHT, WIDTH, FACE = 16, 32, 8
 GENERATION = 1

@@ -22,8 +22,8 @@ from pager_ray.errors import ConfigError, PagerError, RunNotFoundError, StorageE
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.reader import open_run
 from pager_ray.reader.run import _Index
-from pager_ray.write.ledger import LEDGER_SCHEMA, record_of
-from pager_ray.write.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
+from pager_ray.runs.ledger import LEDGER_SCHEMA, record_of
+from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
 
 LAYOUTS = [("parquet", "erp"), ("parquet", "cubemap"), ("npz", "erp"), ("npz", "cubemap")]

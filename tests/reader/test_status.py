@@ -15,8 +15,8 @@ from pager_ray.errors import RunNotFoundError, StorageError
 from pager_ray.reader.status import DIED, Status, read_status
 from pager_ray.report import status_text
 from pager_ray.report.status_text import show_status, status_lines
-from pager_ray.write.layout import PROGRESS_FILE
-from pager_ray.write.runfile import begin_start, end_start
+from pager_ray.runs.layout import PROGRESS_FILE
+from pager_ray.runs.runfile import begin_start, end_start
 from tests.reader.runs import SmallRun
 
 ELSEWHERE = {"id": "x", "host": "elsewhere", "boot": "b", "pid": 7, "began": 0, "given_back": False}

@@ -20,11 +20,11 @@ from pager_ray.encode import get_codec
 from pager_ray.errors import RunNotFoundError
 from pager_ray.listing import Listed, listing_digest, write_manifest
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import EvaluationLayout
+from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.ledger import record_of
+from pager_ray.runs.runfile import begin_start, end_start, new_run_file
 from pager_ray.storage import Folder
-from pager_ray.write import EvaluationLayout
-from pager_ray.write.layout import RUN_FILE
-from pager_ray.write.ledger import record_of
-from pager_ray.write.runfile import begin_start, end_start, new_run_file
 from tests.reader.runs import SmallRun, maps_of
 
 IDS = ["a", "b/room 1", "c", "bad"]

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from pager_ray.evaluate import ScoreSettings
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
-from pager_ray.pipeline.score import stored_schema
 from pager_ray.report.evaluation import EvaluationFacts, EvaluationState
+from pager_ray.stages.score import stored_schema
 
 FAMILIES = ("depth", "normals", "seams")
 ALIGNMENTS = ("metric", "scale")

@@ -17,8 +17,8 @@ from pager_ray.errors import ConfigError
 from pager_ray.metrics.catalogue import metrics_of
 from pager_ray.report.compare import compare_outputs, compare_states, parse_gate
 from pager_ray.report.evaluation import make_report
+from pager_ray.runs import EvaluationLayout, write_shard
 from pager_ray.storage import Folder
-from pager_ray.write import EvaluationLayout, write_shard
 from tests.report.scores import ALIGNMENTS, FAMILIES, SCHEMA, facts, score_rows, score_table, state_of
 
 ROWS = score_rows(31)

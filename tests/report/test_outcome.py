@@ -9,8 +9,8 @@ import pytest
 
 from pager_ray.errors import StorageError
 from pager_ray.report.outcome import report_evaluation
+from pager_ray.runs import EvaluationLayout, write_shard
 from pager_ray.storage import Folder
-from pager_ray.write import EvaluationLayout, write_shard
 from tests.report.scores import SCHEMA, SCORING, facts, score_rows, score_table
 
 SHARD = "0123456789ab-00000000"

@@ -6,7 +6,7 @@ import pytest
 
 from pager_ray.pipeline.job import RunSummary
 from pager_ray.report import summary_lines
-from pager_ray.write import Reconciliation
+from pager_ray.runs import Reconciliation
 
 
 def summary(predictions: int, rejects: dict[str, int], **values: object) -> RunSummary:

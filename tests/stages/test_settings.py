@@ -11,7 +11,7 @@ from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.model import load_model
 from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline.cluster import Reservation
-from pager_ray.pipeline.settings import normals_arrive_half
+from pager_ray.stages.settings import normals_arrive_half
 
 ON_CPUS = Reservation(1.0, 1.0, 0.0, 1, 1)
 

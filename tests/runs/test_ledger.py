@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.runs.ledger import LEDGER_SCHEMA, Ledger, record_of, rows_by_shard, shards_of
 from pager_ray.storage import Folder
-from pager_ray.write.ledger import LEDGER_SCHEMA, Ledger, record_of, rows_by_shard, shards_of
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from pager_ray.model.memory import MAX_BATCH
 from pager_ray.pipeline.cluster import Reservation
 from pager_ray.pipeline.infer import InferSettings
 from pager_ray.pipeline.lifecycle import Claim
-from pager_ray.pipeline.read import ReadSettings
-from pager_ray.pipeline.rows import ENCODE_SCHEMA
-from pager_ray.pipeline.stitch import PREVIEW_WIDTH, StitchSettings
 from pager_ray.postprocess import DepthRange, SkySettings
 from pager_ray.retrying import Retry
-from pager_ray.write import predictions_schema
+from pager_ray.runs import predictions_schema
+from pager_ray.stages.read import ReadSettings
+from pager_ray.stages.rows import ENCODE_SCHEMA
+from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings
 
 CALLS_PER_GPU_ACTOR = 2
 

@@ -21,9 +21,9 @@ from pager_ray.errors import InputError
 from pager_ray.evaluate import PredictedMaps, ScoreSettings, open_predictions, score_sample, stitch_maps
 from pager_ray.evaluate.predictions import Predictions
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
-from pager_ray.pipeline.rows import IDENTITY, STATUS, Row, carry, iterate, naming_row, reject, to_table, view
-from pager_ray.pipeline.samples import row_sample, thumbnail_array, worker_dataset
 from pager_ray.preview import panel_size
+from pager_ray.stages.rows import IDENTITY, STATUS, Row, carry, iterate, naming_row, reject, to_table, view
+from pager_ray.stages.truth import row_sample, thumbnail_array, worker_dataset
 
 PICTURE_WIDTH = 1024
 

@@ -9,7 +9,7 @@ import pytest
 from pager_ray.config import EvaluateConfig, load_config
 from pager_ray.datasets import open_dataset
 from pager_ray.errors import ConfigError
-from pager_ray.pipeline.subject import Subject, evaluated_checkpoint, oracle, score_settings
+from pager_ray.stages.subject import Subject, evaluated_checkpoint, oracle, score_settings
 from tests.conftest import GOLDEN
 
 

@@ -20,7 +20,7 @@ from pager_ray.datasets import Dataset, Sample, open_dataset
 from pager_ray.errors import InputError
 from pager_ray.evaluate import truth_to_faces
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.pipeline.rows import (
+from pager_ray.stages.rows import (
     IDENTITY,
     INFER_SCHEMA,
     READ_SCHEMA,

@@ -15,7 +15,10 @@ import pyarrow as pa
 
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.pipeline.rows import (
+from pager_ray.read import decode_panorama
+from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
+from pager_ray.stages.rows import (
     IDENTITY,
     READ_SCHEMA,
     Row,
@@ -27,9 +30,6 @@ from pager_ray.pipeline.rows import (
     thumbnail,
     to_table,
 )
-from pager_ray.read import decode_panorama
-from pager_ray.read.fetch import fetch
-from pager_ray.retrying import Retry
 
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import pager_ray
 from pager_ray.errors import RunMismatchError, StorageError
+from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.shards import SCHEMA_VERSION
 from pager_ray.storage import Folder
-from pager_ray.write.layout import RUN_FILE
-from pager_ray.write.shards import SCHEMA_VERSION
 
 RUNNING, COMPLETE, FAILED, STOPPED = "running", "complete", "failed", "stopped"
 

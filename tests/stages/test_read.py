@@ -20,12 +20,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.listing import MANIFEST_SCHEMA
-from pager_ray.pipeline import read as stage
-from pager_ray.pipeline.read import ReadSettings, make_read_fn
-from pager_ray.pipeline.rows import READ_SCHEMA
 from pager_ray.preview import panel_size
 from pager_ray.read import decode_panorama
 from pager_ray.retrying import Retry
+from pager_ray.stages import read as stage
+from pager_ray.stages.read import ReadSettings, make_read_fn
+from pager_ray.stages.rows import READ_SCHEMA
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
 SIZE = 16

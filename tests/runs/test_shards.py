@@ -9,10 +9,10 @@ import pytest
 
 from pager_ray.encode import codec_from_metadata, get_codec
 from pager_ray.errors import StorageError
-from pager_ray.pipeline.rows import ENCODE_SCHEMA, to_table
+from pager_ray.runs import RunLayout, predictions_schema, reconcile, write_shard
+from pager_ray.runs.reconcile import drop_superseded, read_columns, standing_rejects
+from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout, predictions_schema, reconcile, write_shard
-from pager_ray.write.reconcile import drop_superseded, read_columns, standing_rejects
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
 from pager_ray.listing import Texts
+from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
+from pager_ray.runs.ledger import gather, rows_by_shard
+from pager_ray.runs.shards import put_rejects
 from pager_ray.storage import Folder, client_errors, error_reason
-from pager_ray.write.layout import SHARD_SUFFIX, RunLayout
-from pager_ray.write.ledger import gather, rows_by_shard
-from pager_ray.write.shards import put_rejects
 
 # Shards that are read at a time: their columns are small, opening them is waiting for the store.
 _READERS = 16

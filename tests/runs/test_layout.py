@@ -3,9 +3,9 @@
 import pytest
 
 from pager_ray.errors import RunMismatchError
+from pager_ray.runs import RunLayout
+from pager_ray.runs.ledger import record_of
 from pager_ray.storage import Folder
-from pager_ray.write import RunLayout
-from pager_ray.write.ledger import record_of
 
 
 @pytest.fixture

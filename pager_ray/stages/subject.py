@@ -15,7 +15,7 @@ from pager_ray.evaluate.predictions import NpzPredictions, RunPredictions
 from pager_ray.evaluate.scoring import FAMILIES
 from pager_ray.metrics.seams import SeamThresholds
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.pipeline.settings import checkpoint_identity, describe_checkpoint
+from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint
 
 ORACLE = "oracle"
 """The checkpoint that is the ground truth itself."""

@@ -19,12 +19,12 @@ from pager_ray.model import ResolvedCheckpoint
 from pager_ray.pipeline.infer import predicted_row
 from pager_ray.pipeline.job import claim_run
 from pager_ray.pipeline.lifecycle import run_to_end
-from pager_ray.pipeline.read import make_read_fn
-from pager_ray.pipeline.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table, view
-from pager_ray.pipeline.settings import read_settings, stitch_settings, stored_schema
-from pager_ray.pipeline.stitch import make_stitch_fn
 from pager_ray.retrying import Retry
-from pager_ray.write import Reconciliation, write_shard
+from pager_ray.runs import Reconciliation, write_shard
+from pager_ray.stages.read import make_read_fn
+from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table, view
+from pager_ray.stages.settings import read_settings, stitch_settings, stored_schema
+from pager_ray.stages.stitch import make_stitch_fn
 
 Tell = Callable[[str], None]
 

@@ -13,16 +13,16 @@ from pager_ray.encode.npz import decode_npz, encode_npz
 from pager_ray.errors import InputError
 from pager_ray.evaluate import ScoreSettings
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
-from pager_ray.pipeline.rows import STATUS, Row, blob, reject, to_table
-from pager_ray.pipeline.samples import SampleSettings, make_oracle_fn
-from pager_ray.pipeline.score import (
+from pager_ray.stages.rows import STATUS, Row, blob, reject, to_table
+from pager_ray.stages.score import (
     ScoreStageSettings,
     make_face_score_fn,
     make_stored_score_fn,
     score_schema,
     stored_schema,
 )
-from tests.pipeline.test_samples import manifest_of
+from pager_ray.stages.truth import SampleSettings, make_oracle_fn
+from tests.stages.test_truth import manifest_of
 
 SIZE = 28
 SCORING = ScoreSettings(("depth", "normals", "seams"), ("metric", "scale"), face_size=SIZE)

@@ -1,6 +1,6 @@
 """Where everything of a run lies.
 
-A shard counts once the ledger says so (:mod:`pager_ray.write.ledger`). Any other is the trace of a writer that died;
+A shard counts once the ledger says so (:mod:`pager_ray.runs.ledger`). Any other is the trace of a writer that died;
 its rows are done again under another name, so it is deleted before a run starts and never read.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from pager_ray.errors import RunMismatchError
+from pager_ray.runs.ledger import Ledger, shards_of
 from pager_ray.storage import TEMPORARY_SUFFIX, Folder
-from pager_ray.write.ledger import Ledger, shards_of
 
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"

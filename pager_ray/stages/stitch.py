@@ -17,7 +17,8 @@ from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import stitch_maps
-from pager_ray.pipeline.rows import (
+from pager_ray.preview import panel_size, render_preview
+from pager_ray.stages.rows import (
     ENCODE_SCHEMA,
     IDENTITY,
     INFERRED,
@@ -29,7 +30,6 @@ from pager_ray.pipeline.rows import (
     to_table,
     view,
 )
-from pager_ray.preview import panel_size, render_preview
 
 if TYPE_CHECKING:
     from pager_ray.postprocess import DepthRange, SkySettings

@@ -15,9 +15,9 @@ import fsspec
 import pytest
 
 from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.runs import lease as module
+from pager_ray.runs.lease import LEASE_SECONDS, Lease
 from pager_ray.storage import Folder
-from pager_ray.write import lease as module
-from pager_ray.write.lease import LEASE_SECONDS, Lease
 
 ROUNDS, RACERS = 20, 2
 

@@ -11,14 +11,14 @@ import pytest
 import pager_ray
 from pager_ray.config import RunConfig, load_config
 from pager_ray.errors import RunMismatchError
+from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline.here import run_here
 from pager_ray.pipeline.job import run_job
-from pager_ray.pipeline.settings import inference_settings
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
+from pager_ray.stages.settings import inference_settings
 
 COUNT = 4
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.errors import InputError, PagerError
-from pager_ray.pipeline.rows import (
+from pager_ray.prediction import QUALITY_COLUMNS
+from pager_ray.stages.rows import (
     ENCODE_SCHEMA,
     IDENTITY,
     INFER_SCHEMA,
@@ -23,7 +24,6 @@ from pager_ray.pipeline.rows import (
     to_table,
     view,
 )
-from pager_ray.prediction import QUALITY_COLUMNS
 
 SCHEMA = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("array", pa.large_binary())])
 DTYPES = [np.uint8, np.float16, np.float32]

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.encode import get_codec
+from pager_ray.runs.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
+from pager_ray.runs.ledger import record_of
 from pager_ray.storage import safe_name
-from pager_ray.write.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
-from pager_ray.write.ledger import record_of
 
 SCHEMA_VERSION = "2"
 

@@ -12,8 +12,9 @@ import pytest
 from pager_ray.datasets import open_dataset
 from pager_ray.evaluate import truth_to_faces
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.pipeline.rows import IDENTITY, INFER_SCHEMA, READ_SCHEMA, to_table
-from pager_ray.pipeline.samples import (
+from pager_ray.preview import panel_size
+from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, READ_SCHEMA, to_table
+from pager_ray.stages.truth import (
     SampleSettings,
     make_oracle_fn,
     make_sample_read_fn,
@@ -21,7 +22,6 @@ from pager_ray.pipeline.samples import (
     sample_json,
     thumbnail_array,
 )
-from pager_ray.preview import panel_size
 
 SIZE = 28
 

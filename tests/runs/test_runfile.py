@@ -3,8 +3,7 @@
 import pytest
 
 from pager_ray.errors import RunMismatchError, StorageError
-from pager_ray.storage import Folder
-from pager_ray.write.runfile import (
+from pager_ray.runs.runfile import (
     begin_start,
     check_same_job,
     check_same_run,
@@ -12,6 +11,7 @@ from pager_ray.write.runfile import (
     new_run_file,
     read_run_file,
 )
+from pager_ray.storage import Folder
 
 
 def test_differing_keys_are_named(tmp_path):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pager_ray.samples.textures import Color, Texture, fractal_noise, lattice
+from pager_ray.samples.noise import fractal_noise, lattice
+from pager_ray.samples.textures import Color, Texture
 
 if TYPE_CHECKING:
     from numpy import ndarray

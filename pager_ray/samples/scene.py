@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pager_ray.samples.solids import bounding_spheres
-from pager_ray.samples.textures import Color, fractal_noise
+from pager_ray.samples.noise import fractal_noise
+from pager_ray.samples.solids import pack
+from pager_ray.samples.textures import Color
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray
 
+    from pager_ray.samples.kernels import Packed
     from pager_ray.samples.solids import Solid, Vector
+    from pager_ray.samples.textures import Texture
 
 Kind = Literal["indoor", "outdoor"]
 
@@ -79,7 +83,8 @@ class Scene:
 
     The camera stands at ``eye`` and its forward axis is world x turned by ``heading`` radians about y (toward z).
     ``ambient`` is light from everywhere, (from above, from below); ``haze`` the distance in metres over which the
-    horizon's colour takes over, outdoors.
+    horizon's colour takes over, outdoors. ``tilt`` is the camera's (pitch, roll) in radians: forward rises with the
+    pitch, and the right side with the roll.
     """
 
     kind: Kind
@@ -94,8 +99,26 @@ class Scene:
     room: tuple[Vector, Vector] | None = None
     haze: float = 400.0
     exposure: float = 1.0
+    tilt: tuple[float, float] = (0.0, 0.0)
 
     @cached_property
-    def bounds(self) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "n"]]:
-        """Centres and radii of the solids' bounding spheres."""
-        return bounding_spheres(self.solids)
+    def packed(self) -> Packed:
+        """The solids as the arrays that rays are cast at."""
+        return pack(self.solids)
+
+    @cached_property
+    def textures(self) -> tuple[Texture, ...]:
+        """The textures of all solids in turn; ``packed.texture`` says where each solid's begin."""
+        return tuple(texture for solid in self.solids for texture in solid.textures)
+
+    @property
+    def camera(self) -> Float[ndarray, "3 3"]:
+        """Rotation from the camera's frame (x forward, y up, z right) to the world's."""
+        c, s = math.cos(self.heading), math.sin(self.heading)
+        turned = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
+        if self.tilt == (0.0, 0.0):
+            return turned
+        (c, d), (s, t) = (tuple(f(angle) for angle in self.tilt) for f in (math.cos, math.sin))
+        pitched = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        rolled = np.array([[1.0, 0.0, 0.0], [0.0, d, t], [0.0, -t, d]])
+        return turned @ pitched @ rolled

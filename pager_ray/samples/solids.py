@@ -1,79 +1,53 @@
-"""The solids that sample scenes are made of, with exact ray intersections.
+"""The solids that scenes are made of.
 
-Frame everywhere: x forward, y up, z right, metres. Rays are arrays of shape (3, n); an origin is (3, 1) for rays from
-one point or (3, n). A solid that encloses the origin is hit from inside, which is how a room is a box.
+Frame everywhere: x forward, y up, z right, metres. A solid that encloses the camera is hit from inside, which is how a
+room is a box.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pager_ray.samples import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float, Int
-    from numpy import ndarray
-
+    from pager_ray.samples.kernels import Packed
     from pager_ray.samples.textures import Texture
 
 Vector = tuple[float, float, float]
 
-# Hits nearer than this are the surface that a ray started on.
-NEAREST = 1e-6
 
-
-class Solid(Protocol):
-    """Something that rays hit."""
-
-    @property
-    def shadow(self) -> bool:
-        """Whether it keeps light from what lies behind it."""
-
-    def bound(self) -> tuple[Vector, float] | None:
-        """Centre and radius of a sphere around it; None when it has none worth testing."""
-
-    def hit(self, origin: Float[ndarray, "3 n"], ray: Float[ndarray, "3 n"]) -> Float[ndarray, "n"]:
-        """Distance along each unit ray to the nearest surface beyond :data:`NEAREST`; inf where there is none."""
-
-    def surface(
-        self, p: Float[ndarray, "3 n"]
-    ) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "n"], Float[ndarray, "n"], Int[ndarray, "n"]]:
-        """Outward unit normal, texture coordinates u, v in metres and texture index at points on the surface."""
-
-    @property
-    def textures(self) -> tuple[Texture, ...]:
-        """The textures that ``surface`` indexes."""
-
-
-def bounding_spheres(solids: Sequence[Solid]) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "n"]]:
-    """Centres and radii of the solids' bounding spheres; radius inf for those without one."""
-    bounds = [solid.bound() or ((0.0, 0.0, 0.0), math.inf) for solid in solids]
-    return np.array([center for center, _ in bounds]).reshape(-1, 3).T, np.array([radius for _, radius in bounds])
-
-
-def may_meet(
-    solid: Solid, origin: Float[ndarray, "3 m"], ray: Float[ndarray, "3 n"], reach: Float[ndarray, "n"]
-) -> Int[ndarray, "k"]:
-    """Indices of the rays that meet a solid's bounding sphere within ``reach``; all of them if it has none."""
-    bound = solid.bound()
-    if bound is None:
-        return np.arange(ray.shape[1])
-    (x, y, z), radius = bound
-    dx, dy, dz = x - origin[0], y - origin[1], z - origin[2]
-    middle = dx * ray[0] + dy * ray[1] + dz * ray[2]
-    aside = dx * dx + dy * dy + dz * dz - middle * middle
-    # A hair wider than the sphere: a ray that grazes it must not be lost to rounding.
-    return np.flatnonzero((aside <= radius * radius * 1.0001 + 1e-9) & (middle > -radius) & (middle - radius < reach))
-
-
-def _nearest_of(enter: Float[ndarray, "n"], leave: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
-    hit = np.where(enter > NEAREST, enter, leave)
-    return np.where((enter <= leave) & (leave > NEAREST), hit, np.inf)
+def pack(solids: Sequence[Solid]) -> Packed:
+    """Lay the solids out as the arrays that :mod:`pager_ray.samples.kernels` casts rays at."""
+    count = len(solids)
+    kind, shape = np.zeros(count, np.int64), np.zeros((count, 5))
+    planes: list[tuple[float, ...]] = []
+    first, texture = np.zeros(count + 1, np.int64), np.zeros(count, np.int64)
+    center, radius, textures = np.zeros((count, 3)), np.full(count, np.inf), 0
+    for k, solid in enumerate(solids):
+        if isinstance(solid, Convex):
+            kind[k] = kernels.CONVEX
+            planes += [(*f.normal, f.offset, *f.origin, *f.u_axis, *f.v_axis) for f in solid.faces]
+        elif isinstance(solid, Sphere):
+            kind[k], shape[k, :4] = kernels.SPHERE, (*solid.center, solid.radius)
+        elif isinstance(solid, Cylinder):
+            kind[k], shape[k] = kernels.CYLINDER, (*solid.foot, solid.radius, solid.height)
+        else:
+            kind[k], shape[k, 0] = kernels.GROUND, solid.height
+        bound = solid.bound()
+        if bound is not None:
+            center[k], radius[k] = bound
+        first[k + 1], texture[k] = len(planes), textures
+        textures += len(solid.textures)
+    casts = np.array([solid.shadow for solid in solids], bool)
+    packed = np.array(planes, np.float64).reshape(-1, 13)
+    return kernels.Packed(kind, shape, first, packed, center, radius, casts, texture)
 
 
 @dataclass(frozen=True)
@@ -91,18 +65,6 @@ class Ground:
 
     def bound(self) -> None:
         """No sphere holds a plane."""
-
-    def hit(self, origin: ndarray, ray: ndarray) -> ndarray:
-        """Distance along each ray, see :class:`Solid`."""
-        down = ray[1] < 0
-        t = (self.height - origin[1]) / np.where(down, ray[1], -1.0)
-        return np.where(down & (t > NEAREST), t, np.inf)
-
-    def surface(self, p: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Normal, u, v and texture index, see :class:`Solid`."""
-        normal = np.zeros_like(p)
-        normal[1] = 1
-        return normal, p[0], p[2], np.zeros(p.shape[1], np.intp)
 
 
 @dataclass(frozen=True)
@@ -122,23 +84,6 @@ class Sphere:
     def bound(self) -> tuple[Vector, float]:
         """Centre and radius: the ball itself."""
         return self.center, self.radius
-
-    def hit(self, origin: ndarray, ray: ndarray) -> ndarray:
-        """Distance along each ray, see :class:`Solid`."""
-        to = np.asarray(self.center, ray.dtype)[:, None] - origin
-        middle = (to * ray).sum(axis=0)
-        # The offset of the ray from the centre, squared as a vector: b² − c would lose the digits of distant balls.
-        miss = to - middle * ray
-        under = self.radius**2 - (miss * miss).sum(axis=0)
-        half = np.sqrt(np.maximum(under, 0))
-        return np.where(under >= 0, _nearest_of(middle - half, middle + half), np.inf)
-
-    def surface(self, p: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Normal, u, v and texture index, see :class:`Solid`."""
-        normal = (p - np.asarray(self.center)[:, None]) / self.radius
-        u = np.arctan2(normal[2], normal[0]) * self.radius
-        v = np.arcsin(np.clip(normal[1], -1, 1)) * self.radius
-        return normal, u, v, np.zeros(p.shape[1], np.intp)
 
 
 @dataclass(frozen=True)
@@ -161,38 +106,6 @@ class Cylinder:
         """Centre and radius of the sphere around it."""
         x, y, z = self.foot
         return (x, y + self.height / 2, z), math.hypot(self.radius, self.height / 2)
-
-    def hit(self, origin: ndarray, ray: ndarray) -> ndarray:
-        """Distance along each ray, see :class:`Solid`."""
-        x, y, z = (origin[k] - self.foot[k] for k in range(3))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            low, high = -y / ray[1], (self.height - y) / ray[1]
-            level = ray[1] == 0
-            inside = (y >= 0) & (y <= self.height)
-            enter = np.where(level, np.where(inside, -np.inf, np.inf), np.minimum(low, high))
-            leave = np.where(level, np.where(inside, np.inf, -np.inf), np.maximum(low, high))
-            a = ray[0] ** 2 + ray[2] ** 2
-            b = x * ray[0] + z * ray[2]
-            under = self.radius**2 * a - (x * ray[2] - z * ray[0]) ** 2
-            half = np.sqrt(np.maximum(under, 0))
-            round_enter, round_leave = (-b - half) / a, (-b + half) / a
-        upright = a < 1e-24
-        within = x**2 + z**2 <= self.radius**2
-        round_enter = np.where(upright, np.where(within, -np.inf, np.inf), np.where(under < 0, np.inf, round_enter))
-        round_leave = np.where(upright, np.where(within, np.inf, -np.inf), np.where(under < 0, -np.inf, round_leave))
-        return _nearest_of(np.maximum(enter, round_enter), np.minimum(leave, round_leave))
-
-    def surface(self, p: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Normal, u, v and texture index, see :class:`Solid`."""
-        x, y, z = (p[k] - self.foot[k] for k in range(3))
-        across = np.hypot(x, z)
-        off_mantle = np.abs(across - self.radius)
-        capped = np.minimum(np.abs(y), np.abs(y - self.height)) < off_mantle
-        up = np.where(y > self.height / 2, 1.0, -1.0)
-        scale = np.where(capped, 0.0, 1 / np.maximum(across, 1e-12))
-        normal = np.stack([x * scale, np.where(capped, up, 0.0), z * scale])
-        u = np.where(capped, x, np.arctan2(z, x) * self.radius)
-        return normal, u, np.where(capped, z, y), capped.astype(np.intp)
 
 
 @dataclass(frozen=True)
@@ -217,10 +130,6 @@ class Convex:
     shadow: bool = True
     bounded: bool = True
 
-    @cached_property
-    def _planes(self) -> tuple[Float[ndarray, "f 3"], Float[ndarray, "f 1"]]:
-        return np.array([face.normal for face in self.faces]), np.array([[face.offset] for face in self.faces])
-
     @property
     def textures(self) -> tuple[Texture, ...]:
         """One texture per face."""
@@ -230,30 +139,8 @@ class Convex:
         """Centre and radius of the sphere around it; None for a room, which surrounds everything."""
         return (self.center, self.radius) if self.bounded else None
 
-    def hit(self, origin: ndarray, ray: ndarray) -> ndarray:
-        """Distance along each ray, see :class:`Solid`."""
-        # Rays in single precision (shadows) stay in it.
-        normals, offsets = (plane.astype(ray.dtype, copy=False) for plane in self._planes)
-        along, room = normals @ ray, offsets - normals @ origin
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = room / along
-        enter = np.where(along < 0, t, -np.inf).max(axis=0)
-        leave = np.where(along > 0, t, np.inf).min(axis=0)
-        # A ray along a face it is outside of misses, whatever the other faces say.
-        enter[((along == 0) & (room < 0)).any(axis=0)] = np.inf
-        return _nearest_of(enter, leave)
 
-    def surface(self, p: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-        """Normal, u, v and texture index, see :class:`Solid`."""
-        normals, offsets = self._planes
-        off = np.abs(normals @ p - offsets)
-        which = off.argmin(axis=0)
-        normal, origin, u_axis, v_axis = (
-            np.array([getattr(face, name) for face in self.faces]).T[:, which]
-            for name in ("normal", "origin", "u_axis", "v_axis")
-        )
-        local = p - origin
-        return normal, (local * u_axis).sum(axis=0), (local * v_axis).sum(axis=0), which
+Solid = Ground | Sphere | Cylinder | Convex
 
 
 def _turned(local: Vector, yaw: float) -> Vector:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pager_ray.samples.noise import fractal_noise, lattice, value_noise
+
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from numpy import ndarray
 
 Color = tuple[float, float, float]
@@ -45,14 +47,17 @@ def shade_texture(
     footprint: Float[ndarray, "n"],
 ) -> Float[ndarray, "n 3"]:
     """Sample a texture, faded to its mean where a pixel's ``footprint`` in metres exceeds its features."""
-    keep = np.clip(1.5 - footprint / texture.feature, 0.0, 1.0)
-    if keep.min() == 1:
+    keep = 1.5 - footprint / texture.feature
+    if keep.min() >= 1:
         return texture.sample(u, v, p)
     mean = _mean_color(texture)
-    color = np.tile(mean, (u.size, 1))
+    color = np.empty((u.size, 3))
+    color[:] = mean
     near = np.flatnonzero(keep > 0)
     if near.size:
-        color[near] += keep[near, None] * (texture.sample(u[near], v[near], p[:, near]) - mean)
+        detail = texture.sample(u[near], v[near], p[:, near]) - mean
+        detail *= np.minimum(keep[near], 1.0)[:, None]
+        color[near] += detail
     return color
 
 
@@ -61,38 +66,6 @@ def _mean_color(texture: Texture) -> Float[ndarray, "3"]:
     side = np.linspace(0.013, 0.987, 16) * 8
     u, v = (axis.ravel() for axis in np.meshgrid(side - 4, side))
     return texture.sample(u, v, np.stack([u, v, u + v])).mean(axis=0)
-
-
-def lattice(*cells: Int[ndarray, "n"], seed: int) -> Float[ndarray, "n"]:
-    """Pseudo-random numbers in [0, 1), one per integer cell; the same for the same cell and seed everywhere."""
-    state = np.full(np.broadcast_shapes(*(cell.shape for cell in cells)), seed & 0xFFFFFFFF, np.uint32)
-    for cell, prime in zip(cells, (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D), strict=False):
-        state = (state ^ (cell.astype(np.uint32) * np.uint32(prime))) * np.uint32(0x27D4EB2F)
-        state ^= state >> np.uint32(15)
-    return ((state * np.uint32(0x165667B1)) >> np.uint32(8)) * 2.0**-24
-
-
-def value_noise(*axes: Float[ndarray, "n"], seed: int) -> Float[ndarray, "n"]:
-    """Smooth noise in [0, 1) with one value per unit cell of the one to three given coordinates."""
-    corners = [np.floor(axis) for axis in axes]
-    cells, weight = [], np.ones(axes[0].shape)
-    for k, (axis, corner) in enumerate(zip(axes, corners, strict=True)):
-        part = axis - corner
-        part *= part * (3 - 2 * part)
-        shape = [2 if k == j else 1 for j in range(len(axes))] + [axis.size]
-        cells.append(np.stack([corner, corner + 1]).astype(np.int64).reshape(shape))
-        weight = weight * np.stack([1 - part, part]).reshape(shape)
-    return (weight * lattice(*cells, seed=seed)).reshape(-1, axes[0].size).sum(axis=0)
-
-
-def fractal_noise(*axes: Float[ndarray, "n"], seed: int, octaves: int = 3) -> Float[ndarray, "n"]:
-    """Value noise of ``octaves`` halving scales, in [0, 1)."""
-    total, weight, scale = np.zeros_like(axes[0]), 0.0, 1.0
-    for octave in range(octaves):
-        total += value_noise(*(axis * scale for axis in axes), seed=seed + 7919 * octave) / scale
-        weight += 1 / scale
-        scale *= 2.0
-    return total / weight
 
 
 def _mix(a: Color | ndarray, b: Color | ndarray, share: Float[ndarray, "n"]) -> Float[ndarray, "n 3"]:

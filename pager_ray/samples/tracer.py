@@ -1,8 +1,7 @@
 """Ray casting of a scene into one ERP panorama with exact depth, normals and sky.
 
 Ground truth comes from one ray per pixel, through the pixel's centre. The picture takes that ray's colour too, except
-where neighbouring pixels differ in surface or brightness: only those are sampled again on a finer grid. The picture is
-worked on in square tiles, because nearby rays meet few solids and one test of bounding spheres leaves the others out.
+where neighbouring pixels differ in surface or brightness: only those are sampled again on a finer grid.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pager_ray.errors import ShapeError
+from pager_ray.samples.kernels import Index, first_hits, index_around, surfaces
 from pager_ray.samples.lighting import irradiance, srgb, tone_curve
-from pager_ray.samples.solids import may_meet
 from pager_ray.samples.textures import shade_texture
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 
     from pager_ray.samples.scene import Kind, Scene
 
-_TILE = 128
+# Rays that are followed at once on edges, which bounds the memory of large pictures.
+_RAYS = 1 << 19
 # A step of brightness (square root of linear) between neighbours that the eye sees as a jagged edge.
 _EDGE = 0.06
 
@@ -67,25 +67,20 @@ def render(scene: Scene, height: int, width: int, supersample: int = 2) -> Rende
         raise ShapeError(
             f"cannot render {height}x{width} with supersample {supersample}; takes H×2H with H ≥ 2, and supersample ≥ 1"
         )
-    pixels = height * width
-    tone, normal = np.empty((3, pixels)), np.empty((3, pixels))
-    distance, surface = np.empty(pixels), np.empty(pixels, np.int32)
-    rays = erp_rays(height, width)
-    for tile in _tiles(height, width):
-        shot = _shoot(scene, _turn(rays[:, tile], scene.heading), np.pi / height)
-        tone[:, tile] = tone_curve(shot.color, scene.exposure)
-        normal[:, tile], distance[tile], surface[tile] = shot.normal, shot.distance, shot.surface
+    camera = scene.camera
+    index = index_around(scene.packed, np.asarray(scene.eye, np.float64))
+    shot = _shoot(scene, index, camera @ erp_rays(height, width), np.pi / height)
+    tone = tone_curve(shot.color, scene.exposure)
     if supersample > 1:
-        edges = _edges(tone.reshape(3, height, width), surface.reshape(height, width)).ravel()
-        for tile in _tiles(height, width):
-            jagged = tile[edges[tile]]
-            if jagged.size:
-                tone[:, jagged] = _resample(scene, jagged, height, width, supersample)
-    sky = surface < 0
+        edges = _edges(tone.reshape(3, height, width), shot.surface.reshape(height, width)).ravel()
+        jagged = np.flatnonzero(edges)
+        for part in np.array_split(jagged, max(1, jagged.size * supersample**2 // _RAYS)):
+            tone[:, part] = _resample(scene, index, camera, part, height, width, supersample)
+    sky = shot.surface < 0
     return RenderedPanorama(
         rgb=np.ascontiguousarray(srgb(tone).T).reshape(height, width, 3),
-        depth=np.where(sky, 0.0, distance).astype(np.float32).reshape(height, width),
-        normals=np.ascontiguousarray(_turn(normal, -scene.heading).T, np.float32).reshape(height, width, 3),
+        depth=np.where(sky, 0.0, shot.distance).astype(np.float32).reshape(height, width),
+        normals=np.ascontiguousarray((camera.T @ shot.normal).T, np.float32).reshape(height, width, 3),
         sky=sky.reshape(height, width),
         scene=scene.kind,
     )
@@ -106,18 +101,6 @@ def _rays(y: Float[ndarray, "n"], x: Float[ndarray, "n"], height: int, width: in
     return np.stack([across * np.cos(longitude), np.sin(latitude), across * np.sin(longitude)])
 
 
-def _turn(v: Float[ndarray, "3 n"], heading: float) -> Float[ndarray, "3 n"]:
-    c, s = np.cos(heading), np.sin(heading)
-    return np.stack([c * v[0] - s * v[2], v[1], s * v[0] + c * v[2]])
-
-
-@lru_cache(maxsize=4)
-def _tiles(height: int, width: int) -> tuple[Int[ndarray, "k"], ...]:
-    index = np.arange(height * width).reshape(height, width)
-    corners = [(y, x) for y in range(0, height, _TILE) for x in range(0, width, _TILE)]
-    return tuple(index[y : y + _TILE, x : x + _TILE].ravel() for y, x in corners)
-
-
 @dataclass(frozen=True)
 class _Shot:
     """What n rays meet: linear colour, distance, normal toward the camera and surface id (−1 sky)."""
@@ -128,69 +111,50 @@ class _Shot:
     surface: Int[ndarray, "n"]
 
 
-def _shoot(scene: Scene, ray: Float[ndarray, "3 n"], pixel: float) -> _Shot:
-    """Follow neighbouring rays from the camera; ``pixel`` is the angle that one of them stands for."""
-    eye = np.asarray(scene.eye, np.float64)[:, None]
-    distance, solid = _nearest(scene, eye, ray)
-    color, normal = np.zeros_like(ray), np.zeros_like(ray)
-    surface = np.full(ray.shape[1], -1, np.int32)
-    albedo, glow = np.zeros_like(ray), np.zeros(ray.shape[1])
-    for k in np.unique(solid[solid >= 0]):
-        at = np.flatnonzero(solid == k)
-        p = eye + distance[at] * ray[:, at]
-        outward, u, v, which = scene.solids[k].surface(p)
-        facing = (outward * ray[:, at]).sum(axis=0)
-        normal[:, at] = outward * np.where(facing > 0, -1.0, 1.0)
-        surface[at] = k * 64 + which
-        footprint = distance[at] * pixel / np.maximum(np.abs(facing), 0.05)
-        for t, texture in enumerate(scene.solids[k].textures):
-            own = np.flatnonzero(which == t)
-            if own.size:
-                albedo[:, at[own]] = shade_texture(texture, u[own], v[own], p[:, own], footprint[own]).T
-                glow[at[own]] = texture.emission
-    hit = np.flatnonzero(solid >= 0)
+def _shoot(scene: Scene, index: Index, ray: Float[ndarray, "3 n"], pixel: float) -> _Shot:
+    """Follow rays from the camera; ``pixel`` is the angle that one of them stands for."""
+    eye = np.asarray(scene.eye, np.float64)
+    distance, solid = first_hits(scene.packed, index, eye, ray)
+    point, normal, coordinates, texture, face = surfaces(scene.packed, eye, ray, distance, solid, pixel)
+    surface = np.where(solid < 0, -1, solid * 64 + face)
+    # Solids that share a texture are sampled together, so points go by texture from here on.
+    number = np.append(_merged(scene), -1)[texture]
+    order = np.argsort(number.astype(np.int16) if len(scene.textures) < 2**15 else number, kind="stable")
+    beyond, hit = np.split(order, [int((solid < 0).sum())])
+    color = np.zeros_like(ray)
     if hit.size:
-        p = eye + distance[hit] * ray[:, hit]
-        color[:, hit] = albedo[:, hit] * (irradiance(scene, p, normal[:, hit]) + glow[hit])
-    if scene.sky is not None:
-        beyond = np.flatnonzero(solid < 0)
-        if beyond.size:
-            color[:, beyond] = scene.sky.radiance(ray[:, beyond], scene.sun).T
-        air = 1 - np.exp(-distance[hit] / scene.haze)
-        color[:, hit] += (np.asarray(scene.sky.horizon)[:, None] - color[:, hit]) * air
+        p, n = point[:, hit], normal[:, hit]
+        albedo, glow = _albedo(scene, number[hit], coordinates[:, hit], p)
+        light = irradiance(scene, p, n)
+        light += glow
+        light *= albedo
+        if scene.sky is not None:
+            air = 1 - np.exp(-distance[hit] / scene.haze)
+            light += (np.asarray(scene.sky.horizon)[:, None] - light) * air
+        color[:, hit] = light
+    if scene.sky is not None and beyond.size:
+        color[:, beyond] = scene.sky.radiance(ray[:, beyond], scene.sun).T
     return _Shot(color, distance, normal, surface)
 
 
-def _nearest(
-    scene: Scene, origin: Float[ndarray, "3 1"], ray: Float[ndarray, "3 n"]
-) -> tuple[Float[ndarray, "n"], Int[ndarray, "n"]]:
-    """Distance to the nearest solid and its index (inf and −1 where there is none)."""
-    best = np.full(ray.shape[1], np.inf)
-    which = np.full(ray.shape[1], -1, np.int32)
-    for k in _in_cone(scene, origin, ray):
-        solid = scene.solids[k]
-        near = may_meet(solid, origin, ray, best)
-        if near.size:
-            t = solid.hit(origin, ray[:, near])
-            closer = t < best[near]
-            best[near[closer]], which[near[closer]] = t[closer], k
-    return best, which
+def _merged(scene: Scene) -> Int[ndarray, "t"]:
+    """For each texture of the scene the number of the first one that is the same."""
+    same: dict[int, int] = {}
+    return np.array([same.setdefault(id(texture), k) for k, texture in enumerate(scene.textures)])
 
 
-def _in_cone(scene: Scene, origin: Float[ndarray, "3 1"], ray: Float[ndarray, "3 n"]) -> list[int]:
-    """Solids whose bounding sphere reaches into the cone around the rays, nearest first."""
-    axis = ray.mean(axis=1)
-    axis /= max(float(np.linalg.norm(axis)), 1e-9)
-    half_angle = np.arccos(np.clip((axis @ ray).min(), -1, 1))
-    center, radius = scene.bounds
-    to = center - origin
-    far = np.linalg.norm(to, axis=0)
-    off = np.arccos(np.clip(axis @ to / np.maximum(far, 1e-9), -1, 1))
-    inside = far <= radius
-    wide = np.arcsin(np.clip(radius / np.maximum(far, 1e-9), 0, 1))
-    kept = np.flatnonzero(inside | (off <= half_angle + wide + 1e-6))
-    # Near solids first: what they cover, farther ones need not be tested for.
-    return [int(k) for k in kept[np.argsort(np.where(inside, 0.0, far - radius)[kept])]]
+def _albedo(
+    scene: Scene, number: Int[ndarray, "n"], coordinates: Float[ndarray, "3 n"], p: Float[ndarray, "3 n"]
+) -> tuple[Float[ndarray, "3 n"], Float[ndarray, "n"]]:
+    """Colour and emission of surface points that are sorted by the number of their texture."""
+    albedo, glow = np.empty_like(p), np.zeros(p.shape[1])
+    u, v, footprint = coordinates
+    borders = np.flatnonzero(np.diff(number)) + 1
+    for start, stop in zip([0, *borders], [*borders, number.size], strict=True):
+        texture, own = scene.textures[number[start]], slice(start, stop)
+        albedo[:, own] = shade_texture(texture, u[own], v[own], p[:, own], footprint[own]).T
+        glow[own] = texture.emission
+    return albedo, glow
 
 
 def _edges(tone: Float[ndarray, "3 h w"], surface: Int[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
@@ -204,11 +168,19 @@ def _edges(tone: Float[ndarray, "3 h w"], surface: Int[ndarray, "h w"]) -> Bool[
     return edge
 
 
-def _resample(scene: Scene, pixels: Int[ndarray, "k"], height: int, width: int, n: int) -> Float[ndarray, "3 k"]:
+def _resample(
+    scene: Scene,
+    index: Index,
+    camera: Float[ndarray, "3 3"],
+    pixels: Int[ndarray, "k"],
+    height: int,
+    width: int,
+    n: int,
+) -> Float[ndarray, "3 k"]:
     """Mean colour of n×n rays in each pixel."""
     steps = (np.arange(n) + 0.5) / n
     dy, dx = (step.ravel()[:, None] for step in np.meshgrid(steps, steps, indexing="ij"))
     row, column = np.divmod(pixels, width)
     rays = _rays((row + dy).ravel(), (column + dx).ravel(), height, width)
-    shot = _shoot(scene, _turn(rays, scene.heading), np.pi / height / n)
+    shot = _shoot(scene, index, camera @ rays, np.pi / height / n)
     return tone_curve(shot.color, scene.exposure).reshape(3, n * n, -1).mean(axis=1)

@@ -11,7 +11,7 @@ from pager_ray.export.points import RANGE_LIMIT, Cleaning, pixels_kept, point_cl
 from pager_ray.postprocess import DEFAULT_RANGE
 from pager_ray.preview import colorize_normals
 from pager_ray.samples import Kind, Scene
-from pager_ray.samples.tracer import _nearest, _turn
+from pager_ray.samples.kernels import first_hits, index_around
 from tests.export.scenes import predicted, rendered
 
 EVERYTHING = Cleaning(None, edge_relative=None, saturation=None, far_percentile=None, max_points=None)
@@ -20,8 +20,9 @@ EVERYTHING = Cleaning(None, edge_relative=None, saturation=None, far_percentile=
 def misses(scene: Scene, xyz: np.ndarray) -> np.ndarray:
     """How far each point is from the surface that a ray through it meets, as a share of its distance."""
     distance = np.linalg.norm(xyz.astype(np.float64), axis=1)
-    rays = _turn((xyz / distance[:, None]).T, scene.heading)
-    met, _ = _nearest(scene, np.asarray(scene.eye, np.float64)[:, None], rays)
+    eye = np.asarray(scene.eye, np.float64)
+    rays = scene.camera @ (xyz / distance[:, None]).T
+    met, _ = first_hits(scene.packed, index_around(scene.packed, eye), eye, rays)
     return np.abs(met - distance) / distance
 
 

@@ -21,7 +21,6 @@ from pager_ray.config import load_config
 from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.job import run_job
 
-
 LOOK_SECONDS = 0.1
 
 

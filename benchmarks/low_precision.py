@@ -1,6 +1,4 @@
-"""What float16, bfloat16, int8 and fp8 cost in accuracy, and what they save: python benchmarks/low_precision.py.
-
-    python benchmarks/low_precision.py [--preset da3-giant|mid|tiny] [--checkpoint SOURCE] [--panoramas FOLDER]
+"""What float16, bfloat16, int8 and fp8 cost in accuracy, and what they save.
 
 Every precision loads the same checkpoint and predicts the same panoramas, one per forward; errors are against float32
 on the same device. The panoramas are the folder's, or else sample scenes that the project renders, half of them
@@ -39,10 +37,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import checkpoint_memory
 import numpy as np
 import torch
 
+from benchmarks import checkpoint_memory
+from benchmarks.frame import Report, Table
 from pager_ray.errors import ConfigError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer.predictor import IMAGENET_MEAN, IMAGENET_STD
@@ -149,7 +148,7 @@ def measure_precision(source: str, baseline: PagerModel, name: str, given: Seque
 def peak_of_loading(source: str, device: torch.device, precision: str) -> float:
     """Most bytes that loading takes, above those in use before."""
     if device.type != "cuda":
-        counted = checkpoint_memory.measure(Path(source), precision)
+        counted = checkpoint_memory.loading(Path(source), precision)
         return counted["peak"] - counted["before"]
     gc.collect()
     torch.cuda.empty_cache()
@@ -193,16 +192,17 @@ def errors(outputs: Outputs, exact: Outputs, log_depth: bool) -> dict[str, float
 
 
 COLUMNS = {
-    "depth norm": "{:.2e}",
-    "depth p50": "{:.2e}",
-    "depth p99": "{:.2e}",
-    "depth max": "{:.2e}",
-    "normals mean": "{:.3f}°",
-    "normals p99": "{:.3f}°",
-    "sky mean": "{:.1e}",
-    "sky max": "{:.1e}",
-    "log scale": "{:.1e}",
+    "depth norm": ".2e",
+    "depth p50": ".2e",
+    "depth p99": ".2e",
+    "depth max": ".2e",
+    "normals mean": ".3f",
+    "normals p99": ".3f",
+    "sky mean": ".1e",
+    "sky max": ".1e",
+    "log scale": ".1e",
 }
+COSTS = {"weights MB": ".1f", "load peak MB": ".1f", "ms": ".1f", "ratio": ".2f"}
 
 
 def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -246,45 +246,40 @@ def measure_parts(
     return rows
 
 
-def print_errors(name: str, values: dict[str, float], rest: str = "") -> None:
-    cells = ("-" if math.isnan(values[column]) else text.format(values[column]) for column, text in COLUMNS.items())
-    print(f"{name:24}" + "".join(f"{cell:>14}" for cell in cells) + rest, flush=True)
+def row_of(table: Table, name: str, values: dict[str, float], *costs: float) -> None:
+    table.row(name, *(None if math.isnan(values[column]) else values[column] for column in COLUMNS), *costs)
 
 
-def print_head(name: str, rest: str = "") -> None:
-    print(f"\n{name:24}" + "".join(f"{column:>14}" for column in COLUMNS) + rest)
-
-
-def measure(source: str, device: torch.device, options: argparse.Namespace) -> None:
-    """Print one row per precision, and the parts where asked for."""
+def compare(report: Report, source: str, device: torch.device, options: argparse.Namespace) -> None:
+    """One row per precision, and the parts where asked for."""
     baseline = load_model(source, device)
     architecture = baseline.architecture
     given = pictures(options.panoramas, options.count, architecture.face_size, architecture.cube_fov)
     predict(baseline, given[:1])
     shown = "rendered" if options.panoramas is None else f"of {options.panoramas}"
-    print(f"{len(given)} panoramas, {shown}; ratios to {baseline.precision}, errors against float32")
-    print_head("precision", f"{'weights MB':>12}{'load peak':>11}{'ms':>10}{'ratio':>8}")
+    title = f"{len(given)} panoramas, {shown}; ratios to {baseline.precision}, errors against float32"
+    table = report.table(title, COLUMNS | COSTS, "precision", width=14)
     exact: Outputs = []
     for name in ("float32", *options.precisions):
         try:
             row = measure_precision(source, baseline, name, given, options.repeats)
         except (ConfigError, RuntimeError) as error:
-            print(f"{name:24}{str(error).splitlines()[0]}")
+            report.line(f"{name:14}{str(error).splitlines()[0]}")
             continue
         exact = exact or row.outputs
-        rest = f"{row.weights / MEGA:12.1f}{row.load_peak / MEGA:11.1f}{1e3 * row.seconds:10.1f}"
-        rest += f"{row.baseline_seconds / row.seconds:7.2f}x"
-        print_errors(name, errors(row.outputs, exact, architecture.log_depth), rest)
+        found = errors(row.outputs, exact, architecture.log_depth)
+        ratio = row.baseline_seconds / row.seconds
+        row_of(table, name, found, row.weights / MEGA, row.load_peak / MEGA, 1e3 * row.seconds, ratio)
+        report.details[name] = found | {"ratio": ratio, "weights": row.weights}
     del baseline
     for precision in LOW_PRECISIONS:
         if options.parts and precision in options.precisions:
-            print_head(f"parts in {precision}")
-            for title, values in measure_parts(source, device, precision, given, exact).items():
-                print_errors(title, values)
+            parts = report.table(f"parts in {precision}", COLUMNS, width=24)
+            for name, values in measure_parts(source, device, precision, given, exact).items():
+                row_of(parts, name, values)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--preset", choices=("da3-giant", "mid", "tiny"), help="default: da3-giant on CUDA, mid else")
     parser.add_argument("--checkpoint", metavar="SOURCE", help="alias, Hub id, folder or URL, in place of random ones")
@@ -294,22 +289,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed forwards of each panorama (default: 3)")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--parts", action="store_true", help="errors of each kind of product")
-    options = parser.parse_args()
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
     device = torch.device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     preset = options.preset or ("da3-giant" if device.type == "cuda" else "mid")
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{options.checkpoint or preset}, {chip}, torch {torch.__version__}")
+    report.line(f"{options.checkpoint or preset}, {chip}, torch {torch.__version__}")
     if options.checkpoint:
         # The folder of its files: each precision then loads the same ones, without asking where they are again.
-        measure(os.fspath(resolve_checkpoint(options.checkpoint).weights.parent), device, options)
+        compare(report, os.fspath(resolve_checkpoint(options.checkpoint).weights.parent), device, options)
         return
-    print(RANDOM_WEIGHTS)
+    report.line(RANDOM_WEIGHTS)
     with tempfile.TemporaryDirectory() as folder:
-        measure(os.fspath(write_random_checkpoint(folder, preset)), device, options)
-    print(f"\n{RANDOM_WEIGHTS}")
-
-
-if __name__ == "__main__":
-    main()
+        compare(report, os.fspath(write_random_checkpoint(folder, preset)), device, options)
+    report.line(f"\n{RANDOM_WEIGHTS}")

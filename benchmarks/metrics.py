@@ -1,7 +1,5 @@
 """Time and memory of scoring a panorama, beside the textbook evaluation in torch, on one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/metrics.py [--repeats N]
-
 The baseline writes every formula down once over whole float32 arrays: mask, fit, means, the same weighted by solid
 angle, means by range and latitude. It is timed with everything that ours gives, and with the released scores alone
 ("released": no weights, no slices; ours still with them). Both must agree to 1e-5 before anything is timed.
@@ -21,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 
+from benchmarks.frame import Report, median_seconds
 from pager_ray.geometry import face_map
 from pager_ray.metrics import (
     ALIGNMENTS,
@@ -35,16 +34,6 @@ from pager_ray.metrics import (
 
 HEIGHT, WIDTH = 2048, 4096
 Tensors = dict[str, torch.Tensor]
-
-
-def milliseconds(call: Callable[[], object], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * float(np.median(times))
 
 
 def extra_megabytes(call: Callable[[], object]) -> float:
@@ -182,12 +171,12 @@ def panorama() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return prediction.astype(np.float32), truth, mask, normals, true_normals
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7, help="timed calls per line, of which the median is shown")
-    repeats = parser.parse_args().repeats
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+
+
+def cases_of() -> list[tuple[str, Callable[[], dict], Callable[[], dict], Callable[[], dict]]]:
+    """Name, our way, the textbook's, and the released scores alone."""
     prediction, truth, mask, normals, true_normals = panorama()
     depth_maps, normal_maps = (prediction, truth, mask), (normals, true_normals, mask)
     tensors = [torch.from_numpy(array) for array in (prediction, truth, mask)]
@@ -211,24 +200,27 @@ def main() -> None:
         )
     )
     seams_of = partial(textbook_seams, torch_depth[0])
-    cases.append(("seams", partial(seam_scores, prediction), seams_of, seams_of))
-    print(f"{HEIGHT}x{WIDTH}, one thread; torch {torch.__version__}, NumPy {np.__version__}, OpenCV {cv2.__version__}")
-    print(f"{'':18}{'torch ms':>10}{'released':>10}{'ours ms':>9}{'ratio':>9}{'released':>10}")
+    return [*cases, ("seams", partial(seam_scores, prediction), seams_of, seams_of)]
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    cases = cases_of()
+    columns = {"torch ms": ".1f", "released ms": ".1f", "ours ms": ".1f", "ratio": ".1f", "to released": ".1f"}
+    table = report.table(f"{HEIGHT}x{WIDTH}, one thread", columns)
     for name, ours, theirs, released in cases:
         check_agreement(ours(), theirs())
-        slow, short, fast = (milliseconds(call, repeats) for call in (theirs, released, ours))
-        print(f"{name:18}{slow:10.1f}{short:10.1f}{fast:9.1f}{slow / fast:8.1f}x{short / fast:9.1f}x", flush=True)
-    print("\npeak of memory beyond the inputs, MB: torch, ours")
+        slow, short, fast = (1e3 * median_seconds(call, options.repeats) for call in (theirs, released, ours))
+        table.row(name, slow, short, fast, slow / fast, short / fast)
+        report.ratio(f"metrics: {name}", "torch", slow, fast)
+    memory = report.table("peak of memory beyond the inputs, MB", {"torch": ".0f", "ours": ".0f"})
     for name, ours, theirs, _ in cases:
-        print(f"{name:18}{extra_megabytes(theirs):10.0f}{extra_megabytes(ours):9.0f}")
+        memory.row(name, extra_megabytes(theirs), extra_megabytes(ours))
     seams.seam_pairs.cache_clear()
     start = time.perf_counter()
     seams.seam_pairs(HEIGHT, WIDTH)
-    print(f"\nseam pairs, once per size and process: {1e3 * (time.perf_counter() - start):.0f} ms")
+    report.line(f"\nseam pairs, once per size and process: {1e3 * (time.perf_counter() - start):.0f} ms")
     values = np.random.default_rng(0).random((2000, 30))
-    bootstrap = milliseconds(partial(bootstrap_intervals, values), 1)
-    print(f"bootstrap of 2000 samples x 30 metrics x 1000 replicates: {bootstrap:.0f} ms")
-
-
-if __name__ == "__main__":
-    main()
+    bootstrap = 1e3 * median_seconds(partial(bootstrap_intervals, values), 1)
+    report.line(f"bootstrap of 2000 samples x 30 metrics x 1000 replicates: {bootstrap:.0f} ms")

@@ -1,7 +1,5 @@
 """Panoramas per second of the network, beside the released way of running it and beside what the chip could do.
 
-    python benchmarks/model.py [--preset da3-giant|mid|tiny] [--batches 1,2,4] [--compile] [--json FILE]
-
 Random weights, made on the device from a seed; the baseline ``released`` (see ``released_model.py``) and ours get the
 same ones and the same panoramas. Per way of running and number of panoramas:
 
@@ -21,19 +19,15 @@ precision is float32 for both, and *peak* includes the interpreter and its libra
 
 Agreement with the baseline on the same panoramas, one indoors and one outdoors: the relative error of log-depth is the
 norm of the difference over the norm of the baseline's log-depth; median and largest are of |difference| over
-max(|log-depth|, 1); the angle is between predicted normals. Exit code 1 where the relative error is over 2e-3 or the
-mean angle over 0.2 degrees.
+max(|log-depth|, 1); the angle is between predicted normals.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
 import math
-import platform
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +39,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from released_model import ReleasedNetwork
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.frame import Report, Table
+from benchmarks.released_model import ReleasedNetwork
 from pager_ray.infer.predictor import InferenceSettings, Predictor
 from pager_ray.model import PagerModel
 from pager_ray.model.architecture import FACES, Architecture
@@ -66,7 +61,7 @@ if TYPE_CHECKING:
 MAX_LOG_DEPTH_ERROR = 2e-3
 MAX_NORMALS_DEGREES = 0.2
 LEAST_RATIO = {"cuda": 3.0, "cpu": 1.5}
-LEAST_SHARE = 0.5
+LEAST_SHARE = 50.0
 GIB = 2**30
 MATRIX_SIDES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048)}
 SEED = 7
@@ -426,34 +421,59 @@ def rows_until_full(
             return
 
 
-def print_row(row: Measured, baseline: Measured | None, ceiling: float, work: float) -> None:
-    if row.problem is not None:
-        print(f"{row.way:18}{row.batch:6}  {row.problem}", flush=True)
-        return
-    network = served = "".rjust(9)
-    if baseline is not None:
-        network = f"{row.network_rate / baseline.network_rate:8.2f}x"
-        served = f"{row.served_rate / baseline.served_rate:8.2f}x"
-    predicted = "" if math.isnan(row.predicted_peak) else f"{row.predicted_peak / GIB:10.2f}"
-    print(
-        f"{row.way:18}{row.batch:6}{row.network_rate:10.3f}{1e3 / row.network_rate:11.1f}{network}"
-        f"{row.served_rate:10.3f}{served}{1e3 * row.latency:11.1f}{row.network_rate * work / ceiling:8.1%}"
-        f"{row.peak / GIB:9.2f}{predicted}",
-        flush=True,
-    )
+COLUMNS = {
+    "batch": "d",
+    "network/s": ".3f",
+    "ms each": ".1f",
+    "ratio": ".2f",
+    "served/s": ".3f",
+    "its ratio": ".2f",
+    "latency ms": ".1f",
+    "share": ".1%",
+    "peak GiB": ".2f",
+    "predicted": ".2f",
+}
 
 
-def print_parts(parts: dict[str, dict[str, float]]) -> None:
+@dataclass(frozen=True)
+class Frame:
+    """What every row is set against: the fastest matrix products, and a panorama's operations."""
+
+    table: Table
+    ceiling: float
+    work: float
+
+    def show(self, row: Measured, baseline: Measured | None) -> None:
+        """Print one row."""
+        if row.problem is not None:
+            self.table.row(row.way, row.batch, row.problem)
+            return
+        predicted = None if math.isnan(row.predicted_peak) else row.predicted_peak / GIB
+        self.table.row(
+            row.way,
+            row.batch,
+            row.network_rate,
+            1e3 / row.network_rate,
+            row.network_rate / baseline.network_rate if baseline else None,
+            row.served_rate,
+            row.served_rate / baseline.served_rate if baseline else None,
+            1e3 * row.latency,
+            row.network_rate * self.work / self.ceiling,
+            row.peak / GIB,
+            predicted,
+        )
+
+
+def show_parts(report: Report, parts: dict[str, dict[str, float]]) -> None:
     labels = list(dict.fromkeys(label for values in parts.values() for label in values))
-    print("\nparts, ms of one panorama, eager" + "".join(f"{way:>14}" for way in parts) + f"{'ratio':>10}")
+    table = report.table("parts, ms of one panorama, eager", dict.fromkeys(parts, ".2f") | {"ratio": ".2f"})
     for label in labels:
         values = [way.get(label, math.nan) for way in parts.values()]
-        ratio = f"{values[0] / values[-1]:9.2f}x" if len(values) > 1 and values[-1] > 0 else ""
-        print(f"{label:32}" + "".join(f"{1e3 * value:14.2f}" for value in values) + ratio)
+        ratio = values[0] / values[-1] if len(values) > 1 and values[-1] > 0 else None
+        table.row(label, *(1e3 * value for value in values), ratio)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--preset", choices=("da3-giant", "mid", "tiny"), help="default: da3-giant on CUDA, mid else")
     parser.add_argument(
@@ -464,20 +484,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="measure ours compiled, too")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--repeats", type=int, help="timed calls, of which the median counts (default: 10 on CUDA, 5)")
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    options = parser.parse_args()
+
+
+def settle(options: argparse.Namespace) -> None:
+    """Give options that depend on the device their values."""
     on_gpu = torch.device(options.device).type == "cuda"
     options.preset = options.preset or ("da3-giant" if on_gpu else "mid")
     options.precision = options.precision or ("float16" if on_gpu else "float32")
     options.batches = options.batches or ("1,2,4,8,16,32,64" if on_gpu else "1")
     options.repeats = options.repeats or (10 if on_gpu else 5)
-    return options
-
-
-def main() -> int:
-    options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
+    settle(options)
     device, clock = torch.device(options.device), Clock(torch.device(options.device))
     architecture = random_architecture(options.preset)
     settings, repeats, on_gpu = InferenceSettings(), options.repeats, device.type == "cuda"
@@ -485,14 +506,10 @@ def main() -> int:
     dtype = PRECISIONS[options.precision]
     chip = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     ceiling, work = matrix_rate(device, dtype, clock), operations(architecture)
-    print(f"{options.preset}, {options.precision}, {chip}, torch {torch.__version__}")
-    print(
-        f"{work / 1e12:.3f} TFLOP per panorama; ceiling {ceiling / 1e12:.2f} TFLOP/s = {ceiling / work:.2f} panoramas/s"
-    )
-    print(
-        f"{'':18}{'batch':>6}{'network/s':>10}{'ms each':>11}{'ratio':>9}{'served/s':>10}{'ratio':>9}"
-        f"{'latency ms':>11}{'share':>8}{'peak GiB':>9}{'predicted':>10}"
-    )
+    report.line(f"{options.preset}, {options.precision}, {chip}, torch {torch.__version__}")
+    per_second = f"{ceiling / 1e12:.2f} TFLOP/s = {ceiling / work:.2f} panoramas/s"
+    report.line(f"{work / 1e12:.3f} TFLOP per panorama; ceiling {per_second}")
+    frame = Frame(report.table(f"network, {options.preset}", COLUMNS, width=18), ceiling, work)
     pair = panoramas(2, architecture.face_size)
     parts: dict[str, dict[str, float]] = {}
     rows: list[Measured] = []
@@ -504,7 +521,7 @@ def main() -> int:
         chain = Released(released, settings)
         baseline = measure_released(chain, repeats, clock)
         rows.append(baseline)
-        print_row(baseline, baseline, ceiling, work)
+        frame.show(baseline, baseline)
         theirs = on_host(released(chain.upload(pair), ["scale_indoor", "scale_outdoor"]))
         parts["released"] = released_parts(chain, repeats, clock)
         del released, chain
@@ -526,69 +543,57 @@ def main() -> int:
         prepare()
         for row in rows_until_full(way, predictor, batches, repeats, clock):
             rows.append(row)
-            print_row(row, baseline, ceiling, work)
+            frame.show(row, baseline)
         if way == "ours, eager":
             parts["ours"] = our_parts(predictor, repeats, clock)
-    print_parts(parts)
-    return conclude(options, rows, baseline, agreement, parts, {"ceiling": ceiling, "work": work, "chip": chip})
+    show_parts(report, parts)
+    report.details |= {
+        "preset": options.preset,
+        "precision": options.precision,
+        "device": chip,
+        "flop_per_panorama": work,
+        "ceiling_flop_per_second": ceiling,
+        "rows": [asdict(row) for row in rows],
+        "parts_seconds": parts,
+        "agreement": agreement,
+    }
+    keep_figures(report, options, rows, baseline, agreement, frame)
 
 
-def conclude(
+def keep_figures(
+    report: Report,
     options: argparse.Namespace,
     rows: Sequence[Measured],
     baseline: Measured | None,
     agreement: dict[str, float] | None,
-    parts: dict[str, dict[str, float]],
-    facts: dict[str, Any],
-) -> int:
-    """Print agreement and what must hold, write the JSON, and give the exit code."""
-    good = [row for row in rows if row is not baseline and row.problem is None]
-    best = max(good, key=lambda row: row.network_rate) if good else None
-    held: dict[str, bool] = {}
+    frame: Frame,
+) -> None:
+    """Agreement and what must hold."""
+    kind, preset = torch.device(options.device).type, options.preset
     if agreement is not None:
-        print("\nagreement with the baseline")
+        table = report.table("agreement with the baseline", {"": ".2e"}, width=32)
         for name, value in agreement.items():
-            print(f"{name:32}{value:14.2e}")
-        held[f"relative error of log-depth <= {MAX_LOG_DEPTH_ERROR:g}"] = (
-            agreement["log_depth_relative"] <= MAX_LOG_DEPTH_ERROR
+            table.row(name, value)
+        name = f"relative error of log-depth, {preset}"
+        report.figure(name, agreement["log_depth_relative"], "of the norm", most=MAX_LOG_DEPTH_ERROR)
+        name = f"mean angle of normals, {preset}"
+        report.figure(name, agreement["normals_mean_degrees"], "degrees", most=MAX_NORMALS_DEGREES)
+    good = [row for row in rows if row is not baseline and row.problem is None]
+    if not good:
+        report.failed("network", "no way of running it worked")
+        return
+    best = max(good, key=lambda row: row.network_rate)
+    if baseline is not None:
+        report.ratio(
+            f"network, {preset}",
+            "the released way",
+            1e3 / baseline.network_rate,
+            1e3 / best.network_rate,
+            least=LEAST_RATIO[kind],
+            note=f"{best.way}, batches of {best.batch}",
         )
-        held[f"mean angle of normals <= {MAX_NORMALS_DEGREES:g} degrees"] = (
-            agreement["normals_mean_degrees"] <= MAX_NORMALS_DEGREES
-        )
-    agrees = all(held.values())
-    kind = torch.device(options.device).type
-    if best is not None:
-        if baseline is not None:
-            ratio = best.network_rate / baseline.network_rate
-            held[f"network at its best batch ({best.way}, {best.batch}) >= {LEAST_RATIO[kind]:g}x released"] = (
-                ratio >= LEAST_RATIO[kind]
-            )
-        if kind == "cuda":
-            share = best.network_rate * facts["work"] / facts["ceiling"]
-            held[f"share of the ceiling >= {LEAST_SHARE:.0%}"] = share >= LEAST_SHARE
-            alone = next((row for row in good if row.batch == 1), None)
-            if alone is not None:
-                held["peak memory of one panorama < 6 GiB"] = alone.peak < 6 * GIB
-    print()
-    for text, holds in held.items():
-        print(f"{'holds' if holds else 'MISSED':8}{text}")
-    if options.json is not None:
-        report = {
-            "preset": options.preset,
-            "precision": options.precision,
-            "device": facts["chip"],
-            "machine": platform.machine(),
-            "torch": str(torch.__version__),
-            "flop_per_panorama": facts["work"],
-            "ceiling_flop_per_second": facts["ceiling"],
-            "rows": [asdict(row) for row in rows],
-            "parts_seconds": parts,
-            "agreement": agreement,
-            "held": held,
-        }
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0 if agrees else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    share = 100 * best.network_rate * frame.work / frame.ceiling
+    report.figure(f"share of the matrix rate, {preset}", share, "%", least=LEAST_SHARE if kind == "cuda" else None)
+    alone = next((row for row in good if row.batch == 1), None)
+    if alone is not None and kind == "cuda":
+        report.figure(f"peak memory of one panorama, {preset}", alone.peak / GIB, "GiB", most=6)

@@ -1,4 +1,4 @@
-"""Bytes stored per 2048×4096 panorama, and the errors they cost: python benchmarks/output_size.py [--seeds 6].
+"""Bytes stored per 2048×4096 panorama, and the errors they cost.
 
 The panoramas are the project's own sample scenes, rendered with exact depth, normals and sky and then made into what a
 network would predict at its own resolution, six faces of 504 px (:func:`predicted_faces`). Random weights would give
@@ -8,8 +8,7 @@ half-precision arithmetic alone leaves 5e-4 of depth. ``--noise 2`` doubles all 
 
 Every map is stored with every codec, stitched to 2048×4096 and as faces (``projection: cubemap``), written as a shard
 of the job, read back and compared. The baseline is the released layout, float32 depth and normals in npz files,
-measured in the same run. Exit code 1 where the worst scene takes more than 1/6 of it with the default codec, or 1/25 as
-faces, or where an error exceeds its codec's bound.
+measured in the same run.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.frame import Report
 from pager_ray.encode import PURPOSES, Kind, get_codec
 from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import FACE_AXES, erp_to_cubemap, stitch_maps
@@ -147,63 +147,52 @@ def store(maps: Maps, purpose: str, projection: str) -> Stored:
     return Stored(len(content), {kind: len(blob) for kind, blob in blobs.items()}, errors)
 
 
-def megabytes(count: float) -> str:
-    return f"{count / 1e6:8.2f}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=6, help="scenes of each kind; three styles take turns")
     parser.add_argument("--noise", type=float, default=1.0, help="factor of the noise's strength; bounds hold at 1")
-    arguments = parser.parse_args()
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
     cv2.setNumThreads(1)
     results: dict[tuple[str, str], list[Stored]] = {}
     released = 0
-    print(f"MB per {HEIGHT}×{WIDTH} panorama, default codec, in a shard; noise ×{arguments.noise:g}")
-    print(f"{'':22}{'ERP':>8}{'depth':>8}{'normals':>8}{'sky':>8}{'cubemap':>10}{'depth':>8}{'normals':>8}{'sky':>8}")
-    for seed in range(arguments.seeds):
+    columns = {f"{name} MB": ".2f" for name in ("ERP", *KINDS, "cubemap", *(f"its {kind}" for kind in KINDS))}
+    table = report.table(f"per {HEIGHT}×{WIDTH} panorama, default codec, noise ×{options.noise:g}", columns, "scene")
+    for seed in range(options.seeds):
         for kind in get_args(SceneKind):
-            faces = predicted_faces(kind, seed, arguments.noise)
+            faces = predicted_faces(kind, seed, options.noise)
             maps = {"erp": stitched(faces, HEIGHT, WIDTH), "cubemap": faces}
             released = sum(len(encode_npz(name, maps["erp"][name])) for name in KINDS[:2])
-            line = f"{kind} {seed}, {make_scene(seed, kind).style}"
-            print(f"{line:22}", end="")
+            sizes: list[float] = []
             for projection, arrays in maps.items():
                 for purpose in PURPOSES:
                     results.setdefault((projection, purpose), []).append(store(arrays, purpose, projection))
                 stored = results[projection, "default"][-1]
-                print("".join(map(megabytes, (stored.file, *stored.maps.values()))), end="  ")
-            print(flush=True)
+                sizes += [size / 1e6 for size in (stored.file, *stored.maps.values())]
+            table.row(f"{kind} {seed}, {make_scene(seed, kind).style}", *sizes)
+    summarise(report, results, released)
 
-    print(f"\nWorst scene. Released layout, float32 npz of depth and normals: {released / 1e6:.1f} MB")
-    print(f"{'':20}{'MB':>8}{'smaller':>9}{'beside maps':>13}   largest error (bound): depth, normals, sky")
-    missed = []
+
+def summarise(report: Report, results: dict[tuple[str, str], list[Stored]], released: int) -> None:
+    """The worst scene of each projection and codec, beside the released layout."""
+    report.line(f"\nreleased layout, float32 npz of depth and normals: {released / 1e6:.1f} MB")
+    columns = {"MB": ".2f", "smaller": ".1f", "B beside maps": "d"} | {f"{kind} error": ".3g" for kind in KINDS}
+    table = report.table("worst scene", columns, width=24)
     for (projection, purpose), scenes in results.items():
         worst = max(scenes, key=lambda stored: stored.file)
+        errors = {kind: max(stored.errors[kind] for stored in scenes) for kind in KINDS}
         beside = worst.file - sum(worst.maps.values())
-        errors = []
-        for kind in KINDS:
-            codec, error = get_codec(kind, purpose), max(stored.errors[kind] for stored in scenes)
-            errors.append(
-                f"{error:.3g} ({codec.max_error:.3g} {codec.error_unit})" if codec.max_error else f"{error:g}"
-            )
-            if error > codec.max_error:
-                missed.append(f"{projection} {purpose}: {kind} is off by {error:g}, its bound is {codec.max_error:g}")
-        name = f"{projection}, {purpose}"
-        ratio = f"{released / worst.file:.1f}×"
-        print(f"{name:20}{megabytes(worst.file)}{ratio:>9}{beside:>11} B   {', '.join(errors)}")
-    for projection, share in MOST.items():
-        size = max(stored.file for stored in results[projection, "default"])
-        holds = size <= share * released
-        print(
-            f"{projection}: {size / 1e6:.2f} MB, at most 1/{1 / share:.0f} of {released / 1e6:.1f} MB is "
-            f"{share * released / 1e6:.2f} MB: {'holds' if holds else 'missed'}"
+        table.row(f"{projection}, {purpose}", worst.file / 1e6, released / worst.file, beside, *errors.values())
+        least = 1 / MOST[projection] if purpose == "default" else None
+        report.ratio(
+            f"stored as {projection}, codec {purpose}",
+            "released layout",
+            released / 1e6,
+            worst.file / 1e6,
+            "{:.1f} MB",
+            least=least,
         )
-        if not holds:
-            missed.append(f"{projection}: {size / 1e6:.2f} MB")
-    if missed:
-        raise SystemExit("missed: " + "; ".join(missed))
-
-
-if __name__ == "__main__":
-    main()
+        for kind in KINDS:
+            codec = get_codec(kind, purpose)
+            name = f"largest error of {kind} as {projection}, codec {purpose}"
+            report.figure(name, errors[kind], codec.error_unit, most=codec.max_error)

@@ -1,4 +1,4 @@
-"""What the job adds to the bare model stage: python benchmarks/pipeline.py [--gpus 1 4 16] [--panorama-rate 4].
+"""What the job adds to the bare model stage.
 
 Runs the whole inference job on this machine with simulated accelerators: model actors of the ordinary pipeline whose
 network is replaced by a sleep, as long as a GPU would take, and by predictions of the right shape and of realistic
@@ -16,7 +16,7 @@ Printed per number of GPUs:
 - the job's own summary: busy shares, bottleneck, CPUs per GPU.
 
 ``--rows-ladder 200 800 3200`` measures instead how the driver's time per panorama grows with the number of rows, with
-small panoramas that cost next to nothing beside it. Exit code 1 where an efficiency is below 95 % or something spilled.
+small panoramas that cost next to nothing beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -36,6 +35,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from benchmarks.frame import Report
 from pager_ray.config import load_config
 from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.predictor import FacePrediction
@@ -132,7 +132,7 @@ class Watcher:
             self.spilled = max(self.spilled, sum(path.stat().st_size for path in files if path.exists()))
 
 
-def measure(folder: Path, listing: Path, gpus: int, seconds: float, options: argparse.Namespace) -> dict[str, Any]:
+def run_once(folder: Path, listing: Path, gpus: int, seconds: float, options: argparse.Namespace) -> dict[str, Any]:
     """One run; its figures."""
     name = f"{gpus}-{listing.stem}"
     output, traces = folder / f"run-{name}", folder / f"traces-{name}"
@@ -202,28 +202,28 @@ def make_listing(folder: Path, rows: int, panoramas: list[Path]) -> Path:
     return path
 
 
-def show(result: dict[str, Any]) -> None:
+def show(report: Report, result: dict[str, Any]) -> None:
     """The figures of one run."""
     gpus, seconds = result["gpus"], result["seconds_per_panorama"]
-    print(f"{gpus} simulated GPUs, {seconds:g} s per panorama each (bare stage {gpus / seconds:.2f} panoramas/s)")
-    print(
+    report.line(f"{gpus} simulated GPUs, {seconds:g} s per panorama each (bare stage {gpus / seconds:.2f} panoramas/s)")
+    report.line(
         f"  efficiency {result['efficiency']:7.1%} in {result['steady_seconds']:.0f} s of steady state, "
         f"{result['efficiency_whole']:.1%} of the whole run with start and tail ({result['rows']} panoramas)"
     )
-    print(
+    report.line(
         f"  driver {result['driver_ms']:.1f} ms of processor time per panorama; object store: "
         f"{result['store_bytes'] / 1e6:.1f} MB per panorama, at most {result['store_peak'] / 1e6:,.0f} MB at once, "
         f"{result['spilled'] / 1e6:,.0f} MB spilled"
     )
     for line in stage_lines(result["stages"]):
-        print(f"  {line}")
+        report.line(f"  {line}")
     facts = result["stages"]["stages"]
-    print("  " + ", ".join(f"{name} {1e3 * one['cpu_seconds_per_panorama']:.0f} ms" for name, one in facts.items()))
+    report.line(
+        "  " + ", ".join(f"{name} {1e3 * one['cpu_seconds_per_panorama']:.0f} ms" for name, one in facts.items())
+    )
 
 
-def main() -> int:
-    """Measure for each number of GPUs, or for each number of rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--panorama-rate", type=float, default=3.0, help="panoramas per second of all GPUs together")
     parser.add_argument("--seconds", type=float, default=90.0, help="how long each run should take, about")
@@ -234,11 +234,13 @@ def main() -> int:
     parser.add_argument("--projection", default="erp", choices=["erp", "cubemap"])
     parser.add_argument("--object-store", type=int, default=4, help="GiB")
     parser.add_argument("--rows-ladder", type=int, nargs="+", help="measure the driver's time at these numbers of rows")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
+    """Measure for each number of GPUs, or for each number of rows."""
     if options.rows_ladder:
         options.height, options.face_size = 128, 56
-    results = []
+    results = report.details["runs"] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         count = PANORAMAS if options.height > 512 else 2
@@ -246,25 +248,18 @@ def main() -> int:
         panoramas = sorted((folder / "panoramas").glob("*.jpg"))
         write_random_checkpoint(folder / "checkpoint", "tiny", face_size=options.face_size)
         if options.rows_ladder:
+            table = report.table("the driver's part", {"driver ms each": ".2f", "panoramas/s": ".1f"}, "rows")
             for rows in options.rows_ladder:
-                results.append(measure(folder, make_listing(folder, rows, panoramas), 1, 0.001, options))
-                last = results[-1]
-                rate = last["panoramas_per_second"]
-                print(f"{rows:7} rows  driver {last['driver_ms']:6.2f} ms per panorama, {rate:.1f} panoramas/s")
-        else:
-            for gpus in options.gpus:
-                rows = max(int(options.panorama_rate * options.seconds), 8 * gpus * options.batch_size)
-                listing = make_listing(folder, rows, panoramas)
-                results.append(measure(folder, listing, gpus, gpus / options.panorama_rate, options))
-                show(results[-1])
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if options.rows_ladder:
-        return 0
-    missed = [one for one in results if not one["efficiency"] >= LEAST_EFFICIENCY or one["spilled"]]
-    print(f"required: efficiency ≥ {LEAST_EFFICIENCY:.0%} and nothing spilled: {'MISSED' if missed else 'holds'}")
-    return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+                one = run_once(folder, make_listing(folder, rows, panoramas), 1, 0.001, options)
+                results.append(one)
+                table.row(str(rows), one["driver_ms"], one["panoramas_per_second"])
+            return
+        for gpus in options.gpus:
+            rows = max(int(options.panorama_rate * options.seconds), 8 * gpus * options.batch_size)
+            listing = make_listing(folder, rows, panoramas)
+            one = run_once(folder, listing, gpus, gpus / options.panorama_rate, options)
+            results.append(one)
+            show(report, one)
+            busy, least = 100 * one["efficiency"], 100 * LEAST_EFFICIENCY
+            report.figure(f"share of time that {gpus} simulated GPUs are busy", busy, "%", least=least)
+            report.figure(f"bytes spilled, {gpus} simulated GPUs", one["spilled"], "bytes", most=0)

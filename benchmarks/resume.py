@@ -1,4 +1,4 @@
-"""How much of a killed job's finished work its next start repeats: python benchmarks/resume.py.
+"""How much of a killed job's finished work its next start repeats.
 
 Renders panoramas, starts the job with a tiny untrained checkpoint on CPUs, kills its driver with SIGKILL once half of
 the rows are committed, starts it again, and compares what the model actors predicted in the two starts.
@@ -7,6 +7,8 @@ the rows are committed, starts it again, and compares what the model actors pred
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.frame import ROOT, Report
 from pager_ray.config import load_config
 from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline import job
@@ -33,17 +36,19 @@ def committed_ids(output: Path) -> set[str]:
 
 
 def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, "--start", str(folder), "--log", str(log)]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "benchmarks", "--call", "resume:run_start", json.dumps([str(folder), str(log)])]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 
-def run_start(folder: Path, log: Path) -> int:
+def run_start(folder: str, log: str) -> int:
     """One start of the job in this process, its model actors noting every row that they predict."""
 
     class NotingActor(InferActor):
         def __call__(self, table: pa.Table) -> pa.Table:
             predicted = super().__call__(table)
-            with log.open("a") as file:
+            with open(log, "a", encoding="utf-8") as file:
                 file.writelines(f"{id}\n" for id in predicted.column("id").to_pylist())
             return predicted
 
@@ -54,15 +59,11 @@ def run_start(folder: Path, log: Path) -> int:
     return job.run_job(load_config(None, settings)).exit_code
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--log", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.start is not None:
-        sys.exit(run_start(options.start, options.log))
 
+
+def measure(options: argparse.Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_samples(folder / "panoramas", options.rows, height=128, ground_truth=False)
@@ -72,7 +73,7 @@ def main() -> None:
         first = start(folder, first_log)
         while len(committed_ids(folder / "run")) < options.rows // 2:
             if first.poll() is not None:
-                sys.exit("the first start ended before it was half done")
+                raise SystemExit("the first start ended before it was half done")
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -80,15 +81,14 @@ def main() -> None:
         time.sleep(3)
         committed = committed_ids(folder / "run")
 
-        code = start(folder, second_log).wait()
+        start(folder, second_log).wait()
         before, after = set(first_log.read_text().split()), second_log.read_text().split()
         repeated = before & set(after)
         final = open_run(folder / "run").ids()
-        print(f"first start    predicted {len(before)}, committed {len(committed)} of {options.rows}")
-        print(f"second start   predicted {len(after)}, exit code {code}")
-        print(f"repeated       {len(repeated)} of {len(before)} finished rows = {len(repeated) / len(before):.1%}")
-        print(f"missing        {options.rows - len(set(final))}, duplicated {len(final) - len(set(final))}")
-
-
-if __name__ == "__main__":
-    main()
+    table = report.table(f"{options.rows} panoramas", {"predicted": "d", "committed": "d"})
+    table.row("first start", len(before), len(committed))
+    table.row("second start", len(after), len(final))
+    report.line(f"repeated: {len(repeated)} of {len(before)} finished rows")
+    report.figure("finished rows that the next start repeats", len(repeated), "rows", note=f"of {len(before)}")
+    report.figure("rows missing after the next start", options.rows - len(set(final)), "rows", most=0)
+    report.figure("rows twice after the next start", len(final) - len(set(final)), "rows", most=0)

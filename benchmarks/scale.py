@@ -1,4 +1,4 @@
-"""Listing, planning and resuming very large runs: python benchmarks/scale.py [--rows 1000000 10000000] [--ids].
+"""Listing, planning and resuming very large runs, without a panorama.
 
 Makes a Parquet listing of object URIs, none of which is ever read, and does with it what a job does before and after
 its pipeline. Every step is a process of its own, with a job's imports (torch and Ray included), so its peak memory is
@@ -19,8 +19,7 @@ without a network.
 - list a folder: a bucket whose client gives a dictionary of 12 facts per object, without an output.
 
 Each step is made once. Printed per step: seconds, peak memory, requests by kind; for the start how it compares with the
-baseline (times as fast, times the memory); at the end the objects that the output has. Exit code 1 where starting or
-resuming a million rows takes more than 60 s or 2 GB.
+baseline (times as fast, times the memory); at the end the objects that the output has.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -48,6 +45,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.spec import AbstractFileSystem
+
+from benchmarks.frame import ANSWER, Report, Table, in_own_process
 
 MOST_SECONDS, MOST_BYTES = 60.0, 2e9
 MOST_ROWS_AS_OBJECTS = 1_000_000
@@ -317,7 +316,7 @@ def step(name: str, listing: str, output: str) -> None:
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     requests = dict(CountedStore.requests)
-    print(json.dumps({"rows": rows, "seconds": seconds, "peak": peak, "requests": requests}), flush=True)
+    print(ANSWER + json.dumps({"rows": rows, "seconds": seconds, "peak": peak, "requests": requests}), flush=True)
     # Its lease is not given back: that of a process that is gone is followed at once.
     os._exit(0)
 
@@ -354,15 +353,7 @@ def _list_folder(listing: str) -> int:
     return len(list_inputs([f"listed://{pq.read_metadata(listing).num_rows}"]))
 
 
-def call(*arguments: str) -> str:
-    """Call this file in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout.strip()
-
-
-def measure(folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]]:
+def steps_of(report: Report, table: Table, folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]]:
     """All steps for one number of rows."""
     from pager_ray.pipeline.lifecycle import PARTITION_ROWS
 
@@ -371,20 +362,16 @@ def measure(folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]
     figures: dict[str, dict[str, Any]] = {}
 
     def do(name: str, place: str = output) -> None:
-        figures[name] = one = json.loads(call("--step", name, listing, place).splitlines()[-1])
+        figures[name] = one = in_own_process("scale:step", name, listing, place)
         base = figures.get("row by row")
-        against = ""
         # The other steps do something else.
-        if base is not None and name in ("row by row", "start"):
-            against = f"{base['seconds'] / one['seconds']:6.1f} × {one['peak'] / base['peak']:5.2f} ×"
-        requests = "".join(f"{one['requests'].get(kind, 0):>8,}" for kind in KINDS)
-        print(
-            f"{rows:>11,}  {name:14}{one['seconds']:7.1f} s {one['peak'] / 1e9:6.2f} GB {against:17} {requests}",
-            flush=True,
-        )
+        compared = base is not None and name in ("row by row", "start")
+        against = (base["seconds"] / one["seconds"], one["peak"] / base["peak"]) if base and compared else (None, None)
+        requests = [one["requests"].get(kind, 0) for kind in KINDS]
+        table.row(f"{rows:,} {name}", one["seconds"], one["peak"] / 1e9, *against, *requests)
 
     def have(done: int, *, as_records: bool) -> None:
-        call("--fill", listing, output, str(done), str(int(as_records)))
+        in_own_process("scale:fill", listing, output, done, as_records)
 
     if rows <= MOST_ROWS_AS_OBJECTS:
         do("row by row", str(folder / f"objects-{rows}"))
@@ -401,42 +388,27 @@ def measure(folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]
         do("list a folder")
     stored = Path(output.removeprefix("counted://"))
     objects = Counter(path.relative_to(stored).parts[0] for path in stored.rglob("*") if path.is_file())
-    print(f"{rows:>11,}  objects: " + ", ".join(f"{name} {count:,}" for name, count in sorted(objects.items())))
+    report.line(f"{rows:,} objects: " + ", ".join(f"{name} {count:,}" for name, count in sorted(objects.items())))
     return figures
 
 
-def main() -> int:
-    """Measure and compare with what must hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--ids", action="store_true", help="a listing with ids of its own")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    kinds = "".join(f"{kind + 's':>8}" for kind in KINDS)
-    print(f"{'rows':>11}  {'step':14}{'time':>9} {'memory':>9} {'faster':>8} {'memory':>8} {kinds}")
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
+    columns = {"seconds": ".1f", "memory GB": ".2f", "faster": ".1f", "of memory": ".2f"}
+    table = report.table("steps", columns | dict.fromkeys((f"{kind}s" for kind in KINDS), ",d"), "rows, step", 28)
     with tempfile.TemporaryDirectory() as temporary:
-        results = {rows: measure(Path(temporary), rows, options.ids) for rows in options.rows}
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    million = results.get(1_000_000)
-    if million is None:
-        return 0
-    missed = [
-        name
-        for name in ("start", "resume")
-        if million[name]["seconds"] > MOST_SECONDS or million[name]["peak"] > MOST_BYTES
-    ]
-    verdict = f"missed by {', '.join(missed)}" if missed else "holds"
-    print(f"required to start and resume a million rows: ≤ {MOST_SECONDS:.0f} s, ≤ {MOST_BYTES / 1e9:g} GB: {verdict}")
-    return 1 if missed else 0
+        for rows in options.rows:
+            figures = steps_of(report, table, Path(temporary), rows, options.ids)
+            report.details[str(rows)] = figures
+            for name in ("start", "resume"):
+                most = (MOST_SECONDS, MOST_BYTES / 1e9) if rows == 1_000_000 else (None, None)
+                report.figure(f"{name}, {rows:,} rows", figures[name]["seconds"], "s", most=most[0])
+                report.figure(f"{name}, {rows:,} rows: memory", figures[name]["peak"] / 1e9, "GB", most=most[1])
 
 
-if __name__ == "__main__":
-    fsspec.register_implementation("counted", CountedStore)
-    fsspec.register_implementation("listed", ListedBucket)
-    if sys.argv[1:2] == ["--step"]:
-        step(*sys.argv[2:5])
-    elif sys.argv[1:2] == ["--fill"]:
-        fill(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "1")
-    else:
-        sys.exit(main())
+fsspec.register_implementation("counted", CountedStore)
+fsspec.register_implementation("listed", ListedBucket)

@@ -1,26 +1,24 @@
-"""Panoramas per second that one core scores in an evaluation, at 2048×4096: python benchmarks/scoring.py [--repeats N]
+"""Panoramas per second that one core scores in an evaluation, at 2048×4096.
 
 Calls the stage's own block function on one thread, from predicted 504-px faces (or stored predictions) and ground truth
 on a local disk to a row of metrics: decode, stitch, align, score. The released way, timed in the same run, is
 pytorch360convert's stitching and whole-array float32 metrics in torch, from the same files. Ground truth is a rendered
 scene in the layout of Replica360_4K (.dpt and a mask) or Stanford2D3DS (16-bit PNG). Each case runs in a process of its
-own, whose peak memory is printed.
+own, whose peak memory is printed. Times are processor time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+
+from benchmarks.frame import Report, in_own_process, median_seconds
 
 HEIGHT, WIDTH, FACE = 2048, 4096, 504
 REPLICA, STANFORD, SYNTHETIC = "Replica360_4K", "Stanford2D3DS", "synthetic"
@@ -152,45 +150,31 @@ def measure_released(root: Path, repeats: int) -> dict[str, float]:
 
 def _timed(call: Any, repeats: int, failure: Any) -> dict[str, float]:
     cv2.setNumThreads(1)
-    result = call()
-    if reason := failure(result):
+    if reason := failure(call()):
         raise SystemExit(f"the benchmark's row was rejected: {reason}")
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(times)), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    seconds = median_seconds(call, repeats)
+    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def in_case(name: str, root: str, repeats: int) -> dict[str, float]:
+    """One case, in this process."""
+    return measure_released(Path(root), repeats) if name == RELEASED else measure_ours(Path(root), name, repeats)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7, help="timed calls per case, of which the median is shown")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.case is not None:
-        released = arguments.case == RELEASED
-        figures = (
-            measure_released(arguments.root, arguments.repeats)
-            if released
-            else measure_ours(arguments.root, arguments.case, arguments.repeats)
-        )
-        print(json.dumps(figures))
-        return
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(Path(folder))
-        print(f"{HEIGHT}x{WIDTH}, one thread")
-        print(f"{'':32}{'ms':>8}{'per s':>8}{'ratio':>8}{'peak GiB':>10}")
+        columns = {"ms": ".0f", "per s": ".1f", "ratio": ".1f", "peak GiB": ".2f"}
+        table = report.table(f"{HEIGHT}x{WIDTH}, one thread", columns, width=32)
         baseline = 0.0
         for name in (RELEASED, *CASES):
-            command = [sys.executable, __file__, "--case", name, "--root", folder, "--repeats", str(arguments.repeats)]
-            finished = subprocess.run(command, check=True, capture_output=True, text=True)
-            figures = json.loads(finished.stdout.splitlines()[-1])
+            figures = in_own_process("scoring:in_case", name, folder, options.repeats)
             seconds = figures["seconds"]
             baseline = baseline or seconds
-            print(f"{name:32}{1e3 * seconds:8.0f}{1 / seconds:8.1f}{baseline / seconds:7.1f}x{figures['peak']:10.2f}")
-
-
-if __name__ == "__main__":
-    main()
+            table.row(name, 1e3 * seconds, 1 / seconds, baseline / seconds, figures["peak"])
+            if name == "depth, one alignment":
+                report.ratio("score a panorama", "released way", 1e3 * baseline, 1e3 * seconds)

@@ -2,24 +2,22 @@
 
 Times a depth head (random weights, one panorama) twice: with the border-only padding of the package, and with the
 straightforward version, which resamples every padded map as a whole with ``grid_sample``. Both give the same numbers.
-Only time spent inside the padding modules counts as padding.
-
-    python benchmarks/spherical_padding.py [--face-size 504] [--features 256] [--repeats 3] [--threads 1]
+Only time spent inside the padding modules counts as padding. Times are processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from released_model import WholeVolumePadding
 from torch import nn
 
+from benchmarks.frame import Report
+from benchmarks.released_model import WholeVolumePadding
 from pager_ray.model.architecture import FACES, PRESETS, Architecture, HeadSpec
 from pager_ray.model.dense_head import DenseHead
 from pager_ray.model.spherical_padding import Borders, SphericalPadding
@@ -40,9 +38,9 @@ class Stopwatch:
         """Count the time of a call."""
 
         def timed(x: Tensor) -> Tensor:
-            started = time.perf_counter()
+            started = time.process_time()
             result = call(x)
-            self.seconds += time.perf_counter() - started
+            self.seconds += time.process_time() - started
             return result
 
         return timed
@@ -61,7 +59,7 @@ def padded_modules(head: nn.Module) -> list[Any]:
     return [module for module in head.modules() if isinstance(getattr(module, "border", None), nn.Module)]
 
 
-def measure(head: nn.Module, levels: list[Tensor], repeats: int) -> tuple[float, float, Tensor]:
+def time_of(head: nn.Module, levels: list[Tensor], repeats: int) -> tuple[float, float, Tensor]:
     """Median seconds of the head and of the padding in it, and the head's values."""
     watch = Stopwatch()
     for border in {id(m.border): m.border for m in padded_modules(head)}.values():
@@ -70,26 +68,25 @@ def measure(head: nn.Module, levels: list[Tensor], repeats: int) -> tuple[float,
     totals, shares = [], []
     for run in range(repeats + 1):
         watch.seconds = 0.0
-        started = time.perf_counter()
+        started = time.process_time()
         values = head(levels).values
         if run:  # the first one warms up
-            totals.append(time.perf_counter() - started)
+            totals.append(time.process_time() - started)
             shares.append(watch.seconds)
     return statistics.median(totals), statistics.median(shares), values
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face-size", type=int, default=504)
     parser.add_argument("--features", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
+
+
+def measure(options: argparse.Namespace, report: Report) -> None:
     torch.set_num_threads(options.threads)
-    print(
-        f"dense head, face {options.face_size}, features {options.features}, "
-        f"{options.threads} threads, torch {torch.__version__}"
-    )
+    title = f"dense head, face {options.face_size}, features {options.features}, {options.threads} threads"
+    table = report.table(title, {"head s": ".2f", "padding s": ".3f", "share": ".1%"})
     results = {}
     for name in ("border only", "whole volume"):
         head, architecture = build_head(options.face_size, options.features)
@@ -103,17 +100,12 @@ def main() -> int:
         shape = (FACES, architecture.grid**2, 2 * architecture.backbone.embed_dim)
         levels = [torch.randn(shape, generator=generator) for _ in range(4)]
         with torch.no_grad():
-            results[name] = measure(head, levels, options.repeats)
+            results[name] = time_of(head, levels, options.repeats)
         seconds, padding, _ = results[name]
-        print(f"{name:12}  head {seconds:7.2f} s  padding {padding:7.3f} s  share {padding / seconds:6.1%}")
+        table.row(name, seconds, padding, padding / seconds)
     ours, naive = results["border only"], results["whole volume"]
     difference = float((ours[2] - naive[2]).abs().max() / naive[2].std())
-    print(f"whole volume / border only: padding {naive[1] / ours[1]:.1f} x, head {naive[0] / ours[0]:.2f} x")
-    print(f"largest difference of the outputs: {difference:.1e} of their standard deviation")
-    share = ours[1] / ours[0]
-    print(f"share of border-only padding {share:.1%}, limit {LIMIT:.0%}")
-    return 0 if share < LIMIT else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    report.line(f"largest difference of the outputs: {difference:.1e} of their standard deviation")
+    report.ratio("padding", "whole volumes", naive[1], ours[1], "{:.2f} s")
+    report.ratio("dense head", "whole volumes", naive[0], ours[0], "{:.2f} s")
+    report.figure("share of padding in a dense head", 100 * ours[1] / ours[0], "%", most=100 * LIMIT)

@@ -7,7 +7,7 @@ ordinary serving precision would give. Patch embedding, camera encoder, heads, n
 stream are those of the ordinary serving precision.
 
 All products of all blocks are quantised: with untrained weights each kind costs about the same, so that none left out
-buys much (``benchmarks/low_precision.py --parts``). What they cost with trained weights is not known here.
+buys much (``python -m benchmarks low_precision --parts``). What they cost with trained weights is not known here.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ PROFILE = Band(1.0, 0.93, 1.07)
 
 _TAKES = (
     '--profile takes {"device": "NAME", "seconds_per_panorama": 0.1}, the output or run.json of an earlier run, or '
-    "what benchmarks/model.py --json wrote"
+    "what python -m benchmarks model --json wrote"
 )
 
 
@@ -77,6 +77,9 @@ def read_profile(uri: str) -> ModelProfile:
         raise ConfigError(f"{shown}: holds a {type(value).__name__}; {_TAKES}")
     if "starts" in value:
         return _of_run(value, shown)
+    if isinstance(value.get("benchmark"), str):
+        details = value.get("details")
+        return _of_benchmark(details if isinstance(details, dict) else {}, shown)
     if "rows" in value:
         return _of_benchmark(value, shown)
     if unknown := sorted({*value} - {"device", "seconds_per_panorama"}):
@@ -136,7 +139,7 @@ def _of_run(manifest: Mapping[str, Any], shown: str) -> ModelProfile:
 
 def _of_benchmark(report: Mapping[str, Any], shown: str) -> ModelProfile:
     """The fastest batch, run as a job runs it: neither compiled nor replayed."""
-    rows = report["rows"]
+    rows = report.get("rows")
     eager = [
         row
         for row in (rows if isinstance(rows, list) else [])

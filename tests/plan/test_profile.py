@@ -50,7 +50,8 @@ def test_a_run_on_cpus_has_processor_time(tmp_path: Path) -> None:
     assert found.cpu_seconds == (0.3,)
 
 
-def test_a_benchmark_gives_its_best_eager_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrapped", [True, False], ids=["in a report", "as before there were reports"])
+def test_a_benchmark_gives_its_best_eager_batch(tmp_path: Path, wrapped: bool) -> None:
     """Of a benchmark's rows the fastest per panorama counts, among ours, run as a job runs them, without problems."""
     rows = [
         {"way": "released", "batch": 1, "network": 0.01, "problem": None},
@@ -59,7 +60,8 @@ def test_a_benchmark_gives_its_best_eager_batch(tmp_path: Path) -> None:
         {"way": "ours, eager", "batch": 8, "network": 0.8, "problem": None},
         {"way": "ours, eager", "batch": 16, "network": float("nan"), "problem": "out of memory"},
     ]
-    found = read_profile(written(tmp_path, {"device": "H100", "rows": rows}))
+    details = {"device": "H100", "rows": rows}
+    found = read_profile(written(tmp_path, {"benchmark": "model", "details": details} if wrapped else details))
     assert found.seconds == (0.1,)
     assert "batches of 8" in found.source
 
@@ -87,6 +89,8 @@ def test_a_benchmark_gives_its_best_eager_batch(tmp_path: Path) -> None:
         (run_file("fast"), "infer.seconds_per_panorama: got 'fast'"),
         (run_file(0.1, 7), "device: got 7"),
         ({"rows": 5}, "no measured row"),
+        ({"benchmark": "model", "details": 5}, "no measured row"),
+        ({"benchmark": "metrics", "details": {}}, "no measured row"),
         ({"device": "H100", "rows": [{"way": "released", "batch": 1, "network": 1}]}, "no measured row"),
         ({"device": "H100", "rows": [{"way": "ours, eager", "batch": 0, "network": 1}]}, "rows[].batch: got 0"),
         ({"device": "H100", "rows": [{"way": "ours, eager", "batch": 1, "network": None}]}, "rows[].network: got None"),

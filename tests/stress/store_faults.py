@@ -1,4 +1,4 @@
-"""What a failing network costs a job: python benchmarks/store_faults.py [--rows 120] [--share 0.05].
+"""What a failing network costs a job: python -m tests.stress.store_faults [--rows 120] [--share 0.05].
 
 Runs the job twice on a real S3 server (Ceph RGW on loopback), through a proxy: first one that passes everything on,
 then one where the given share of requests each fails with a 5xx, is slow, is reset, or has its body cut off. Both runs
@@ -16,14 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from pager_ray.model.random_checkpoint import write_random_checkpoint  # noqa: E402
-from pager_ray.reader.verify import verify_output  # noqa: E402
-from pager_ray.samples import write_samples  # noqa: E402
-from tests.harness.proxy import FaultProxy, Faults  # noqa: E402
-from tests.harness.s3 import WHY_NOT, S3Server, installed  # noqa: E402
+from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.reader.verify import verify_output
+from pager_ray.samples import write_samples
+from tests.harness.proxy import FaultProxy, Faults
+from tests.harness.s3 import WHY_NOT, S3Server, installed
 
 
 def run(folder: Path, server: S3Server, name: str, faults: Faults, seed: int) -> tuple[float, dict[str, int], bool]:

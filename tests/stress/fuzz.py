@@ -1,4 +1,4 @@
-"""Hostile files and names through the real job: python benchmarks/fuzz.py [--count 1000] [--seed 0].
+"""Hostile files and names through the real job: python -m tests.stress.fuzz [--count 1000] [--seed 0].
 
 Writes mutated files (tests/harness/mutations.py) with a listing that gives them hostile ids, and a folder of good
 files with hostile names; runs `pager-ray run` on both with a tiny untrained checkpoint on CPUs, then `pager-ray
@@ -23,8 +23,6 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pager_ray.errors import InputError
 from pager_ray.listing import list_inputs

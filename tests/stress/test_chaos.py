@@ -1,4 +1,4 @@
-"""Chaos, in short: `benchmarks/chaos.py` with a few kills of every kind; its own exit code is the verdict."""
+"""Chaos, in short: `tests/stress/chaos.py` with a few kills of every kind; its own exit code is the verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ SEED, KILLS = 699, 6
 def test_a_run_under_fire_loses_nothing() -> None:
     """Driver, node, store, model actor, reader and writer killed in one run: 0 missing, 0 duplicated, 0 unreadable."""
     store = "s3" if installed() else "local"
-    command = [sys.executable, "benchmarks/chaos.py", "--rows=40", f"--kills={KILLS}", f"--seed={SEED}", "--nodes=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.stress.chaos",
+        "--rows=40",
+        f"--kills={KILLS}",
+        f"--seed={SEED}",
+        "--nodes=2",
+    ]
     ended = subprocess.run(
         [*command, f"--store={store}"], cwd=ROOT, capture_output=True, text=True, timeout=880, check=False
     )

@@ -1,4 +1,4 @@
-"""A job under fire: python benchmarks/chaos.py [--rows 300] [--kills 66] [--seed 0] [--store s3|local].
+"""A job under fire: python -m tests.stress.chaos [--rows 300] [--kills 66] [--seed 0] [--store s3|local].
 
 Runs the job on a Ray cluster of several nodes on this machine, reading from and writing to a real S3 server (Ceph RGW
 on loopback), and kills: its driver, model actors, workers that read or stitch, writers before and after each of their
@@ -23,15 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.reader import open_run
+from pager_ray.reader.verify import verify_output
+from pager_ray.samples import write_samples
+from tests.harness import faults
+from tests.harness.s3 import WHY_NOT, S3Server, installed
 
-from pager_ray.model.random_checkpoint import write_random_checkpoint  # noqa: E402
-from pager_ray.reader import open_run  # noqa: E402
-from pager_ray.reader.verify import verify_output  # noqa: E402
-from pager_ray.samples import write_samples  # noqa: E402
-from tests.harness import faults  # noqa: E402
-from tests.harness.s3 import WHY_NOT, S3Server, installed  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 DRIVER, NODE, STORE = "driver", "node", "S3 server"
 READERS = ["before fetch", "after fetch", "after decode", "after project"]

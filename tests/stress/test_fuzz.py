@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import run_fuzz
 from pager_ray.errors import ConfigError
 from pager_ray.listing import list_inputs
 from tests.harness.mutations import REFUSED_IDS
+from tests.stress.fuzz import run_fuzz
 
 COUNT = 80
 

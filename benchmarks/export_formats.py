@@ -92,7 +92,7 @@ def measure_formats(work: Path, height: int, repeats: int) -> dict[str, dict[str
     cv2.setNumThreads(1)
     found = {}
     for name in FORMATS:
-        output, settings = Folder(str(work / "out" / name)), ExportSettings(name)
+        output, settings = Folder(str(work / "out" / name)), ExportSettings(name, images_from="/")
         seconds = []
         for number in range(repeats + 1):
             began = time.process_time()
@@ -117,7 +117,7 @@ def measure_job(work: Path, count: int, cpus: int) -> dict[str, float]:
     records.claim({}, overwrite=False)
     most = _watch_object_store()
     began, cpu_began = time.perf_counter(), _cpu_seconds()
-    run_export_job(run, ids, records, ExportSettings("glb"))
+    run_export_job(run, ids, records, ExportSettings("glb", images_from="/"))
     wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu_began
     used = most()
     ray.shutdown()

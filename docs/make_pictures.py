@@ -35,7 +35,7 @@ def draw_gallery() -> None:
     """The gallery's list; below it one panorama as 360° view of depth and as point cloud."""
     with tempfile.TemporaryDirectory() as temporary:
         run = rendered_run(Path(temporary), NAMES, 768)
-        build_gallery(str(run.folder))
+        build_gallery(str(run.folder), images_from=temporary)
         index = Path(run.folder) / "gallery" / "index.html"
         browser = Browser(Path(temporary) / "profile")
         try:

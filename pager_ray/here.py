@@ -53,7 +53,7 @@ def run_here(
     """
     # 1. The inputs, and the output that they go to.
     tell("list")
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds))
+    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
     claim = claim_run(config, checkpoint, listed)
 
     # 2. Row by row through the stages of the job.

@@ -21,12 +21,12 @@ from pathlib import PurePosixPath
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
-import fsspec
 import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import StorageError
 from pager_ray.retrying import Retry, attempts_of
+from pager_ray.schemes import Role, SchemeError, open_place
 
 Result = TypeVar("Result")
 
@@ -63,15 +63,19 @@ class Folder:
     Args:
         uri: path or fsspec URL; a relative path is resolved against the working directory.
         retry: how long requests that fail in passing are repeated.
+        role: what the folder is for, which decides the file systems that are taken.
 
     Raises:
+        SchemeError: the URL's file system is not taken.
         StorageError: no file system serves the URL's protocol.
     """
 
-    def __init__(self, uri: str, retry: Retry | None = None) -> None:
+    def __init__(self, uri: str, retry: Retry | None = None, role: Role = "output") -> None:
         self.retry = retry or Retry()
         try:
-            self.filesystem, path = fsspec.core.url_to_fs(os.fspath(uri))
+            self.filesystem, path = open_place(os.fspath(uri), role)
+        except SchemeError as error:
+            raise SchemeError(f"{mask_uri(uri)}: {error}") from error
         except (ValueError, ImportError) as error:
             raise StorageError(
                 f"{mask_uri(uri)}: no file system serves this URL ({error_reason(error)}); takes a path or a URL that "

@@ -43,8 +43,8 @@ An unknown key, or a value that a key does not take, is refused before any work,
 got and what it takes (exit code 2). `run.json` of an output holds the configuration that it was made with.
 
 A second start of the same output has to agree on everything that decides results: all keys but `compute.*`,
-`errors.*`, `output.uri`, `output.rows_per_shard`, and the names (not the contents) of inputs and weights. `--overwrite`
-starts anew.
+`errors.*`, `input.schemes`, `input.private`, `output.uri`, `output.rows_per_shard`, and the names (not the contents) of
+inputs and weights. `--overwrite` starts anew.
 """
 
 _ENVIRONMENT: Final = """
@@ -56,6 +56,7 @@ _ENVIRONMENT: Final = """
 | `RAY_AUTH_MODE`, `RAY_AUTH_TOKEN` | Ray's token authentication |
 | `RAY_JOB_STOP_WAIT_TIME_S` | how long a cluster waits after SIGTERM; bounds `errors.stop_seconds` |
 | `PAGER_RAY_CACHE` | folder of weights fetched from buckets; by default `~/.cache/pager_ray` |
+| `PAGER_RAY_SCHEMES` | further URL schemes for outputs, checkpoints, datasets and inputs, separated by commas |
 | `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` | the Hugging Face Hub's cache, token and offline mode |
 | `AWS_…`, `GOOGLE_APPLICATION_CREDENTIALS`, … | credentials and endpoints, as each store's client takes them |
 """

@@ -59,6 +59,16 @@ class InputConfig(Section):
         description="larger images (width × height, before decoding) are rejected; bounds the memory of a decode "
         "at 3 (JPEG) to 16 (WebP) bytes per pixel",
     )
+    schemes: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
+        default_factory=list,
+        description="further URL schemes that inputs may have, such as sftp, beside local paths, http(s) and the "
+        "object stores; those that interpret what they fetch (reference, git, …) let a listing's author run code here",
+    )
+    private: Literal["auto", "allow", "refuse"] = Field(
+        "auto",
+        description="whether rows of listings may name local files, and web addresses of this machine, this link or a "
+        "private network. auto: not those of a listing that came over a network",
+    )
     max_bytes: int = Field(
         2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )
@@ -286,7 +296,16 @@ class RunConfig(JobConfig):
         # Digests of the listing and the checkpoint stand for their names, which may change without changing a result.
         return flat_keys(
             self,
-            left_out={"input.uris", "output.uri", "output.rows_per_shard", "checkpoint", "revision", "router_weights"},
+            left_out={
+                "input.uris",
+                "input.schemes",
+                "input.private",
+                "output.uri",
+                "output.rows_per_shard",
+                "checkpoint",
+                "revision",
+                "router_weights",
+            },
         )
 
 

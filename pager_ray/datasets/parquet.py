@@ -15,12 +15,12 @@ import threading
 from contextlib import ExitStack
 from typing import Any, Final
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pager_ray.datasets.root import store_errors
 from pager_ray.errors import ConfigError, InputError, StorageError
+from pager_ray.schemes import open_place
 from pager_ray.storage import error_reason, mask_uri
 
 _AGAIN: Final = "fetch the dataset's file again"
@@ -44,7 +44,7 @@ def list_rows(uri: str, columns: tuple[str, ...], id_column: str | None = None) 
     """
     shown = mask_uri(uri)
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
+        filesystem, path = open_place(uri, "dataset")
         with filesystem.open(path, "rb", block_size=_BLOCK_BYTES) as file, pq.ParquetFile(file) as parquet:
             names = parquet.schema_arrow.names
             if missing := [name for name in columns if name not in names]:
@@ -109,7 +109,7 @@ class _Cursor:
         self.held_bytes = 0
         with ExitStack() as opened:
             # An archive's file system closes its files when nobody holds it any more.
-            self._filesystem, path = fsspec.core.url_to_fs(uri)
+            self._filesystem, path = open_place(uri, "dataset")
             self._file = opened.enter_context(self._filesystem.open(path, "rb", block_size=_BLOCK_BYTES))
             parquet = pq.ParquetFile(
                 self._file,

@@ -32,7 +32,7 @@ class Root:
 
     def __init__(self, url: str) -> None:
         try:
-            folder = Folder(url)
+            folder = Folder(url, role="dataset")
         except StorageError as error:
             raise ConfigError(str(error)) from error
         self.url = folder.path if folder.is_local else os.fspath(url)
@@ -93,7 +93,7 @@ class Root:
         Raises:
             InputError, StorageError: as :func:`pager_ray.read.fetch.fetch`.
         """
-        return fetch(self.uri(name))
+        return fetch(self.uri(name), role="dataset")
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:

@@ -218,14 +218,13 @@ class Studio:
                 temporary.rename(folder)
         return next(folder.iterdir())
 
-    @staticmethod
-    def _files(result: Result, format: str, color: str) -> dict[str, bytes]:
+    def _files(self, result: Result, format: str, color: str) -> dict[str, bytes]:
         run = open_run(result.folder)
-        settings = with_unit(ExportSettings(format, cast(Color, color)), run)
+        settings = with_unit(ExportSettings(format, cast(Color, color), images_from=str(self._sources)), run)
         check_possible(settings, tuple(run.manifest["checkpoint"]["modalities"]))
         prediction = run[result.id]
-        shown = find_format(format).coloured and color == "rgb"
-        return export_files(prediction, source_picture(prediction) if shown else None, settings)
+        picture = source_picture(prediction, str(self._sources)) if settings.shows_picture else None
+        return export_files(prediction, picture, settings)
 
     def _take(self, picture: Path) -> tuple[Path, str]:
         """A copy of the picture that stays, and its digest."""
@@ -271,7 +270,7 @@ class Studio:
             shutil.rmtree(folder)
             raise InputError(reject["error_class"], reject["message"].replace(f"{source}: ", f"{source.name}: "))
         tell("gallery")
-        build_gallery(str(folder), workers=1, overwrite=True)
+        build_gallery(str(folder), workers=1, overwrite=True, images_from=str(self._sources))
 
     def _config(self, source: Path, folder: Path, mode: str) -> RunConfig:
         given: dict[str, Any] = {

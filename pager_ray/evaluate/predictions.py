@@ -96,7 +96,7 @@ class NpzPredictions:
         names = dict.fromkeys([f"{file_id(id)}.npz", f"{safe_name(id)}.npz"])
         for file_name in names:
             try:
-                content = fetch(folder.uri(file_name))
+                content = fetch(folder.uri(file_name), role="output")
                 break
             except InputError as error:
                 if error.error_class != "missing":

@@ -10,7 +10,7 @@ import cv2
 import pyarrow as pa
 
 from pager_ray.errors import InputError, RunNotFoundError, ShapeError, StorageError
-from pager_ray.export.formats import ExportSettings, Files, export_files, find_format
+from pager_ray.export.formats import ExportSettings, Files, export_files
 from pager_ray.masking import plain_text
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.run import Run, open_run
@@ -86,8 +86,9 @@ def _make(run: Run, id: str, settings: ExportSettings, row: Row) -> Files:
         run.refresh()
     prediction = run[id]
     row["uri"] = prediction.uri
-    needs_picture = find_format(settings.format).coloured and settings.color == "rgb"
-    picture = source_picture(prediction) if needs_picture else None
+    picture = None
+    if settings.shows_picture and settings.images_from is not None:
+        picture = source_picture(prediction, settings.images_from)
     return export_files(prediction, picture, settings)
 
 

@@ -34,6 +34,7 @@ class ExportSettings:
         cleaning: of point clouds.
         face_size: pixels per side of a face.
         unit: of depth and points: ``metre``, or ``relative`` where the checkpoint has no scale.
+        images_from: folder, or web host, that source pictures are read from.
     """
 
     format: str
@@ -41,6 +42,12 @@ class ExportSettings:
     cleaning: Cleaning = field(default_factory=Cleaning)
     face_size: int = 504
     unit: str = "metre"
+    images_from: str | None = None
+
+    @property
+    def shows_picture(self) -> bool:
+        """Whether its files show the source pictures."""
+        return find_format(self.format).coloured and self.color == "rgb"
 
 
 Make = Callable[["Prediction", "UInt8[ndarray, 'h w 3'] | None", ExportSettings], Files]
@@ -89,6 +96,12 @@ def check_possible(settings: ExportSettings, modalities: tuple[str, ...]) -> Non
         )
     for module in found.libraries:
         load(module)
+    if settings.shows_picture and settings.images_from is None:
+        raise ConfigError(
+            f"--images-from: got nothing, and {settings.format} shows the source pictures; the run alone says where "
+            "they lie, and may be anybody's: name the folder or the web host that they are read from, or give "
+            "--color normals"
+        )
 
 
 def export_files(prediction: Prediction, picture: UInt8[ndarray, "h w 3"] | None, settings: ExportSettings) -> Files:

@@ -130,7 +130,8 @@ def with_unit(settings: ExportSettings, run: Run) -> ExportSettings:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != "cleaning"} | {
+    # Where pictures are read from is no part of what they show.
+    return {key: value for key, value in settings.items() if key not in ("cleaning", "images_from")} | {
         f"cleaning.{key}": value for key, value in settings["cleaning"].items()
     }
 

@@ -30,6 +30,11 @@ _OPTIONS = (
     click.option("--to", "format_name", required=True, metavar="FORMAT", help=f"One of {', '.join(FORMAT_NAMES)}."),
     click.option("--ids", multiple=True, metavar="ID,…|@FILE", help="Panoramas to export; may be repeated."),
     click.option("--where", metavar="CONDITION", help='On the run\'s columns, such as "sky_fraction < 0.2".'),
+    click.option(
+        "--images-from",
+        metavar="URI",
+        help="Folder, or https://HOST, that source pictures are read from; the run says where below it they lie.",
+    ),
     click.option("--output", metavar="URI", help="Folder for the files; by default exports/FORMAT inside OUTPUT."),
     click.option("--overwrite", is_flag=True, help="Make files anew that an earlier export left there."),
     click.option("--local", is_flag=True, help="Use this process alone, without Ray."),
@@ -93,7 +98,9 @@ def export_from_options(run: str, **given: Any) -> Any:
     )
     request = ExportRequest(
         run,
-        ExportSettings(given["format_name"], given["color"], cleaning, given["face_size"]),
+        ExportSettings(
+            given["format_name"], given["color"], cleaning, given["face_size"], images_from=given["images_from"]
+        ),
         ids=tuple(read_ids(given["ids"])) if given["ids"] else None,
         where=given["where"],
         output=given["output"],

@@ -81,7 +81,13 @@ class Gallery:
 
 
 def build_gallery(
-    output: str, to: str | None = None, *, details: int | None = DETAILS, overwrite: bool = False, workers: int = 0
+    output: str,
+    to: str | None = None,
+    *,
+    details: int | None = DETAILS,
+    overwrite: bool = False,
+    workers: int = 0,
+    images_from: str | None = None,
 ) -> Gallery:
     """Write the gallery of a run.
 
@@ -91,6 +97,8 @@ def build_gallery(
         details: how many panoramas, by id, get a page of their own; None for all.
         overwrite: replace a gallery that stands there.
         workers: processes that make pages; 0 for one per CPU.
+        images_from: folder, or web host, that source pictures are read from, where the run says that they lie below
+            it; None reads none: previews stand in.
 
     Raises:
         RunNotFoundError: there is no run.
@@ -106,7 +114,8 @@ def build_gallery(
         site.clear()
     rows = rows_of(run.table())
     count = len(rows.ids) if details is None else min(details, len(rows.ids))
-    made = _make_details(output, folder, rows, count, _previews(run), workers)
+    source = _Source(output, folder, _previews(run), images_from)
+    made = _make_details(source, rows, count, workers)
     _write_list(site, run, rows, made, linked=to is None and _previews(run))
     site.write_page()
     problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
@@ -117,13 +126,22 @@ def _previews(run: Run) -> bool:
     return bool(run.manifest["config"]["output"].get("previews"))
 
 
-def _make_details(output: str, folder: str, rows: Rows, count: int, previews: bool, workers: int) -> dict[int, Detail]:
+class _Source(NamedTuple):
+    """What pages are made of, and where they go."""
+
+    output: str
+    folder: str
+    previews: bool
+    images_from: str | None
+
+
+def _make_details(source: _Source, rows: Rows, count: int, workers: int) -> dict[int, Detail]:
     """Pages and cards of the first ``count`` rows."""
     tasks = [(row, rows.ids[row], rows.numbers_of(row)) for row in range(count)]
     processes = min(workers or os.cpu_count() or 1, count)
     made: dict[int, Detail] = {}
     told = time.monotonic()
-    for detail in _results(output, folder, previews, tasks, processes):
+    for detail in _results(source, tasks, processes):
         made[detail.row] = detail
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
@@ -132,30 +150,31 @@ def _make_details(output: str, folder: str, rows: Rows, count: int, previews: bo
 
 
 def _results(
-    output: str, folder: str, previews: bool, tasks: list[tuple[int, str, dict[str, float | None]]], processes: int
+    source: _Source, tasks: list[tuple[int, str, dict[str, float | None]]], processes: int
 ) -> Iterator[Detail]:
     if processes <= 1:
-        maker = _Maker(output, folder, previews)
+        maker = _Maker(source)
         yield from (maker.make(*task) for task in tasks)
         return
     # Clients of object stores run threads, which a forked process would lack.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start, (output, folder, previews)) as pool:
+    with ProcessPoolExecutor(processes, context, _start, (source,)) as pool:
         yield from pool.map(_make, *zip(*tasks, strict=True), chunksize=4)
 
 
 class _Maker:
     """Makes pages; one per process."""
 
-    def __init__(self, output: str, folder: str, previews: bool) -> None:
+    def __init__(self, source: _Source) -> None:
         cv2.setNumThreads(1)
-        self._run, self._site = open_run(output), Site(folder)
-        self._previews = Folder(output) / "previews" if previews else None
+        self._run, self._site = open_run(source.output), Site(source.folder)
+        self._previews = Folder(source.output) / "previews" if source.previews else None
+        self._images_from = source.images_from
 
     def make(self, row: int, id: str, values: dict[str, float | None]) -> Detail:
         """Page and card of one row; a panorama that cannot be read costs its own alone."""
         try:
-            shown = show_panorama(row, self._run[id], values, self._preview(id))
+            shown = show_panorama(row, self._run[id], values, self._preview(id), self._images_from)
         except PagerError as error:
             return Detail(row, None, " ".join(str(error).split()))
         self._site.write(f"thumbs/{detail_path(row)}.jpg", shown.thumbnail)
@@ -174,9 +193,9 @@ class _Maker:
 _maker: _Maker | None = None
 
 
-def _start(output: str, folder: str, previews: bool) -> None:
+def _start(source: _Source) -> None:
     global _maker
-    _maker = _Maker(output, folder, previews)
+    _maker = _Maker(source)
 
 
 def _make(row: int, id: str, values: dict[str, float | None]) -> Detail:

@@ -20,8 +20,10 @@ from PIL import Image
 from pager_ray.errors import InputError, StorageError
 from pager_ray.preview import colorize_depth, colorize_normals, depth_limits, panel_size, plain_caption
 from pager_ray.read import decode_panorama
-from pager_ray.read.fetch import fetch
+from pager_ray.read.pixels import decode_pixels, open_image
+from pager_ray.reader.picture import fetch_source
 from pager_ray.retrying import Retry
+from pager_ray.schemes import FORBIDDEN
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -42,6 +44,7 @@ MISSING = (128, 128, 128)
 # The source is looked for on a store that may be gone by now: a page without its picture is still one.
 _SOURCE_RETRY = Retry(10)
 _TOP_CODE = 65535
+_PREVIEW_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,11 @@ class Shown:
 
 
 def show_panorama(
-    row: int, prediction: Prediction, values: dict[str, float | None], preview: bytes | None = None
+    row: int,
+    prediction: Prediction,
+    values: dict[str, float | None],
+    preview: bytes | None = None,
+    images_from: str | None = None,
 ) -> Shown:
     """Everything that is shown of one prediction.
 
@@ -120,7 +127,8 @@ def show_panorama(
         row: its number in the gallery.
         prediction: maps are decoded here.
         values: its numbers, for the table beside the view.
-        preview: the run's own picture of it, for when its source is gone.
+        preview: the run's own picture of it, for when its source is gone or not asked for.
+        images_from: folder, or web host, that its source is read from; None reads none.
 
     Raises:
         StorageError: a stored map cannot be read.
@@ -129,7 +137,7 @@ def show_panorama(
     depth = None if prediction.depth is None else grid.sample(prediction.depth).astype(np.float32)
     normals = None if prediction.normals is None else grid.sample(prediction.normals).astype(np.float32)
     sky = None if prediction.sky is None else grid.sample(prediction.sky).astype(np.float32)
-    rgb, origin = _picture(prediction.uri, preview)
+    rgb, origin = _picture(prediction.uri, preview, images_from)
     limits = None if depth is None else depth_limits(depth)
     coded = None if depth is None or limits is None else quantise_depth(depth)
     shares = None if sky is None else np.rint(np.clip(np.nan_to_num(sky), 0, 1) * 255).astype(np.uint8)
@@ -163,21 +171,32 @@ def depth_palette() -> UInt8[ndarray, "256 3"]:
     return colorize_depth(np.geomspace(1, 2, 256, dtype=np.float32)[None], limits=(1.0, 2.0))[0]
 
 
-def _picture(uri: str, preview: bytes | None) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
+def _picture(uri: str, preview: bytes | None, images_from: str | None) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
     """The panorama itself and where it was found: its source, else the run's preview of it."""
-    try:
-        return decode_panorama(fetch(uri, _SOURCE_RETRY), max_width=PICTURE_WIDTH).erp, "its source"
-    except (InputError, StorageError):
-        if preview is None:
-            return None, "nowhere: the source cannot be read any more"
-    return preview_panel(preview), "the run's preview: the source cannot be read any more"
+    why = "the source is read with --images-from alone"
+    if images_from is not None:
+        try:
+            content = fetch_source(uri, images_from, _SOURCE_RETRY)
+            return decode_panorama(content, max_width=PICTURE_WIDTH).erp, "its source"
+        except InputError as error:
+            elsewhere = error.error_class == FORBIDDEN
+            why = "the source lies elsewhere" if elsewhere else "the source cannot be read any more"
+        except StorageError:
+            why = "the source cannot be read any more"
+    if preview is None:
+        return None, f"nowhere: {why}"
+    return preview_panel(preview), f"the run's preview: {why}"
 
 
 def preview_panel(preview: bytes) -> UInt8[ndarray, "h w 3"] | None:
     """The panorama in a picture of :func:`~pager_ray.preview.render_preview`; None when it is no such picture."""
     try:
-        picture = Image.open(io.BytesIO(preview)).convert("RGB")
-    except OSError:
+        header = open_image(preview, _PREVIEW_PIXELS)
+        # Of all that Pillow opens, a run writes this alone.
+        picture = Image.fromarray(decode_pixels(header, header.width, header.height))
+    except InputError:
+        return None
+    if header.format != "JPEG":
         return None
     height, width = panel_size(picture.width)
     cell = height + plain_caption(picture.width, "panorama").height

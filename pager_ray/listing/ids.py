@@ -28,6 +28,7 @@ FOUND_SCHEMA = pa.schema(
         pa.field("relative", pa.string()),
         pa.field("scene", pa.string()),
         pa.field("is_utf8", pa.bool_(), nullable=False),
+        pa.field("origin", pa.string()),
     ]
 )
 
@@ -56,7 +57,8 @@ def settle_ids(found: pa.Table) -> Listing:
         classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
         texts = _replaced(texts, is_bad, bad)
     samples = pa.nulls(len(chosen), pa.string())
-    return Listing(pa.table([chosen, uri, found.column("scene"), classes, texts, samples], schema=MANIFEST_SCHEMA))
+    columns = [chosen, uri, found.column("scene"), classes, texts, samples, found.column("origin")]
+    return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
 
 
 def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:

@@ -16,8 +16,14 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
         pa.field("sample", pa.string()),
+        # Who wrote the URI; see NETWORK.
+        pa.field("origin", pa.string()),
     ]
 )
+
+NETWORK = "network"
+"""Origin of rows of a listing that came over a network: whoever wrote it may know nothing of our own files and hosts.
+"""
 
 # Rows that are Python objects at a time while all are gone through.
 _ROWS_AT_ONCE = 65_536
@@ -28,7 +34,7 @@ class Listed:
     """One input as listed: where it is, what to call it and what is known of it.
 
     ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
-    what a dataset needs to find the ground truth; None for inputs without one.
+    what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
     """
 
     uri: str
@@ -37,6 +43,7 @@ class Listed:
     error_class: str | None = None
     message: str | None = None
     sample: str | None = None
+    origin: str | None = None
 
 
 class Listing(Sequence[Listed]):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
-from pager_ray.listing.listed import Listing, Texts
+from pager_ray.listing.listed import NETWORK, Listing, Texts
 from pager_ray.read import is_image_name
 from pager_ray.retrying import Retry
+from pager_ray.schemes import SchemeError, is_remote, open_place
 from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,17 @@ _COLUMNS = ("uri", "id", "scene")
 _TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
 
 
-def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> Listing:
+def list_inputs(uris: Sequence[str], retry: Retry | None = None, schemes: Sequence[str] = ()) -> Listing:
     """List every input that the sources name, each with a unique id.
 
     Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
     an id of its own (``room~2``), and so does a file whose name is not UTF-8, with the bad bytes written out
     (``\\udcff``): every row is accounted for.
+
+    Args:
+        uris: the sources.
+        retry: how long requests that fail in passing are repeated.
+        schemes: those that are taken beside the usual ones; see :mod:`pager_ray.schemes`.
 
     Raises:
         ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
@@ -56,7 +61,7 @@ def list_inputs(uris: Sequence[str], retry: Retry | None = None) -> Listing:
                 f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
                 "profile, where no manifest can store them"
             )
-        (table, is_listing), _ = retry.call(partial(_expand, source, key), f"listing {mask_uri(source)}")
+        (table, is_listing), _ = retry.call(partial(_expand, source, key, schemes), f"listing {mask_uri(source)}")
         found.append(table if is_listing or not found else _without(table, found))
     return settle_ids(pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table())
 
@@ -78,10 +83,12 @@ def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
     return table.filter(pc.invert(again))
 
 
-def _expand(source: str, key: str) -> tuple[pa.Table, bool]:
+def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bool]:
     """What one source names, with whether it is a listing."""
     try:
-        filesystem, path = fsspec.core.url_to_fs(source)
+        filesystem, path = open_place(source, "input", schemes)
+    except SchemeError as error:
+        raise ConfigError(f"{key}: {mask_uri(source)}: {error}") from error
     except (ValueError, ImportError) as error:
         raise ConfigError(f"{key}: {mask_uri(source)}: no file system serves this URI ({error}); {_TAKES}") from error
     # In a process that lives on, cached listings miss what was uploaded since.
@@ -153,6 +160,7 @@ def _files(uris: Sequence[str], relatives: Sequence[str]) -> pa.Table:
         "relative": [_escaped(relative) for relative in relatives],
         "scene": pa.nulls(len(uris), pa.string()),
         "is_utf8": [uri == text for uri, text in zip(uris, escaped, strict=True)],
+        "origin": pa.nulls(len(uris), pa.string()),
     }
     return pa.table(columns, schema=FOUND_SCHEMA)
 
@@ -187,7 +195,8 @@ def _read_listing(filesystem: Any, path: str, key: str, source: str) -> pa.Table
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
     is_utf8 = pa.chunked_array([pa.array(np.ones(len(uri), dtype=bool))])
-    return pa.table([full, given, relative, scene, is_utf8], schema=FOUND_SCHEMA)
+    origin = pa.repeat(pa.scalar(NETWORK if is_remote(source) else None, pa.string()), len(uri))
+    return pa.table([full, given, relative, scene, is_utf8, pa.chunked_array([origin])], schema=FOUND_SCHEMA)
 
 
 def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:

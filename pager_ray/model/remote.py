@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model.node_cache import CACHE_VARIABLE, cache_folder, locked
 from pager_ray.retrying import Retry, is_transient
+from pager_ray.schemes import SchemeError, open_place
 from pager_ray.storage import client_errors, mask_uri
 
 # A file of gigabytes may take longer to come than a store is waited for to answer.
@@ -42,7 +42,9 @@ def fetch_checkpoint(url: str, files: Sequence[str]) -> tuple[Path, str]:
     """
     name = mask_uri(url).rstrip("/")
     try:
-        store, path = fsspec.core.url_to_fs(url)
+        store, path = open_place(url, "checkpoint")
+    except SchemeError as error:
+        raise SchemeError(f"checkpoint: {name}: {error}") from error
     except (ValueError, ImportError) as error:
         raise CheckpointError(
             f"{name}: no file system serves this URL ({error}); takes one that fsspec knows"

@@ -90,7 +90,7 @@ def run_job(
     checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
 
     # 2. The inputs: every source listed, every row with an id of its own.
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds))
+    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.

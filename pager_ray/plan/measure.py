@@ -27,10 +27,8 @@ from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.pipeline.infer import predicted_row
 from pager_ray.plan.stand_in import template
-from pager_ray.read.fetch import fetch
-from pager_ray.retrying import Retry
 from pager_ray.runs import RunLayout, write_shard
-from pager_ray.stages.read import make_read_fn
+from pager_ray.stages.read import fetch_row, make_read_fn
 from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table
 from pager_ray.stages.settings import read_settings, stitch_settings, stored_schema
 from pager_ray.stages.stitch import make_stitch_fn
@@ -169,8 +167,8 @@ class _Stages:
         half_normals: bool,
     ) -> None:
         self.face_size = checkpoint.architecture.face_size
-        self.max_bytes, self.retry = config.input.max_bytes, Retry(config.errors.retry_seconds)
-        self.read = make_read_fn(read_settings(config, checkpoint))
+        self.read_settings = read_settings(config, checkpoint)
+        self.read = make_read_fn(self.read_settings)
         self.predict = predict
         self.stitch = make_stitch_fn(stitch_settings(config, checkpoint, half_normals=half_normals))
         self.schema = stored_schema(config, checkpoint)
@@ -182,9 +180,7 @@ class _Stages:
         """One row, through all stages."""
         try:
             # First of all, while no cache has it.
-            content, fetched = _timed(
-                lambda: fetch(row["uri"][0].as_py(), self.retry, max_bytes=self.max_bytes), lambda data: len(data)
-            )
+            content, fetched = _timed(lambda: fetch_row(row.to_pylist()[0], self.read_settings), len)
         except InputError as error:
             return error
         read, cost = _timed(lambda: self.read(row), _nbytes)

@@ -78,7 +78,7 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
         )
     profile = read_profile(request.profile) if request.profile is not None else None
     checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds))
+    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
     usable = usable_rows(listed).num_rows
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
     shard_rows = rows_per_shard(config.output.rows_per_shard, len(listed))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 import fsspec
+from fsspec.asyn import sync
+from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
+from pager_ray.schemes import FORBIDDEN, Role, SchemeError, open_place
 from pager_ray.storage import client_errors, error_reason, mask_uri
 
 PATIENT = Retry()
@@ -23,7 +27,15 @@ MAX_BYTES = 2**31
 """How much is read of a file where nobody says."""
 
 
-def fetch(uri: str, retry: Retry | None = None, *, max_bytes: int = MAX_BYTES) -> bytes:
+def fetch(
+    uri: str,
+    retry: Retry | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    role: Role = "input",
+    schemes: Sequence[str] = (),
+    strangers: bool = False,
+) -> bytes:
     """Read a whole file or object; what fails in passing is tried again.
 
     Messages hold the masked URI and no text of a client's error: aiohttp, yarl and urllib repeat the URL in theirs.
@@ -32,23 +44,34 @@ def fetch(uri: str, retry: Retry | None = None, *, max_bytes: int = MAX_BYTES) -
         uri: a local path or fsspec URL.
         retry: for how long; :data:`PATIENT` by default.
         max_bytes: larger files are refused, before more than that is read.
+        role: what the file is for, which decides the schemes that are taken.
+        schemes: further ones.
+        strangers: a stranger wrote the URI: see :func:`pager_ray.schemes.open_place`.
 
     Raises:
         InputError: ``missing``, ``not_a_file``, ``too_large``, ``permission_denied``, ``unsupported_uri``,
-            ``transient`` (time-outs, throttling, 5xx and broken connections until the time was up) or ``read_failed``.
+            ``forbidden_uri`` (a file system or a place that is not taken), ``transient`` (time-outs, throttling, 5xx
+            and broken connections until the time was up) or ``read_failed``.
         StorageError: the client of an object store has no credentials or reaches no endpoint. That is no fault of one
             input: a job that went on would reject all of them.
     """
     shown = mask_uri(uri)
     try:
-        filesystem, path = _place(uri)
+        filesystem, path = _place(uri, role, schemes, strangers)
         if isinstance(filesystem, LocalFileSystem):
             _check_is_file(path, shown)
         content, _ = (retry or PATIENT).call(lambda: _read(filesystem, path, max_bytes), f"reading {shown}")
         if len(content) > max_bytes:
             raise InputError("too_large", f"{shown}: has more than {max_bytes} bytes; takes at most that many")
         return content
-    except FileNotFoundError as error:
+    except InputError:
+        raise
+    except SchemeError as error:
+        raise InputError(FORBIDDEN, f"{shown}: {error}") from error
+    except (FileNotFoundError, KeyError) as error:
+        # An HTTP client calls a file that it could not ask for not found; archives have no item of that name.
+        if (refusal := _refusal(error)) is not None:
+            raise InputError(FORBIDDEN, f"{shown}: {refusal}") from error
         raise _missing(shown) from error
     except IsADirectoryError as error:
         raise InputError("not_a_file", f"{shown}: is a folder; give a file") from error
@@ -63,13 +86,23 @@ def fetch(uri: str, retry: Retry | None = None, *, max_bytes: int = MAX_BYTES) -
         raise InputError("unsupported_uri", f"{shown}: no file system serves this URI; {_TAKES}") from error
     except client_errors() as error:
         raise _explain(error, shown) from error
+    except Exception as error:
+        # A file system may raise anything: it is this input's trouble alone.
+        raise _unreadable(shown, _reason(error), attempts_of(error)) from error
 
 
-def _place(uri: str) -> tuple[Any, str]:
+def _place(uri: str, role: Role, schemes: Sequence[str], strangers: bool) -> tuple[Any, str]:
     """The file system of a URI, and the path in it. A plain path may hold ``::``, which fsspec takes for a chain."""
-    if "://" not in uri:
+    if "://" not in uri and not strangers:
         return fsspec.filesystem("file"), os.path.abspath(uri)
-    return fsspec.core.url_to_fs(uri)
+    return open_place(uri, role, schemes, strangers=strangers)
+
+
+def _refusal(error: BaseException | None) -> SchemeError | None:
+    """What a connection was refused for, where a client made another error of it."""
+    while error is not None and not isinstance(error, SchemeError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _check_is_file(path: str, shown: str) -> None:
@@ -81,6 +114,8 @@ def _check_is_file(path: str, shown: str) -> None:
 
 def _read(filesystem: Any, path: str, max_bytes: int) -> bytes:
     try:
+        if isinstance(filesystem, HTTPFileSystem):
+            return sync(filesystem.loop, _read_web, filesystem, path, max_bytes)
         # A range that is longer than the file: one request, where reading all would first ask for the size.
         return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
     except OSError as error:
@@ -88,6 +123,22 @@ def _read(filesystem: Any, path: str, max_bytes: int) -> bytes:
             # No byte of an empty object can be in a range.
             return b""
         raise
+
+
+async def _read_web(filesystem: Any, url: str, max_bytes: int) -> bytes:
+    """As ``cat_file``, but a server that sends more than it was asked for is not listened to any longer."""
+    session = await filesystem.set_session()
+    content = bytearray()
+    headers = {"Range": f"bytes=0-{max_bytes}"}
+    async with session.get(filesystem.encode_url(url), headers=headers, **filesystem.kwargs) as response:
+        if response.status == 404:
+            raise FileNotFoundError(url)
+        response.raise_for_status()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > max_bytes:
+                break
+    return bytes(content[: max_bytes + 1])
 
 
 def _explain(error: Exception, shown: str) -> InputError | StorageError:
@@ -108,6 +159,10 @@ def _explain(error: Exception, shown: str) -> InputError | StorageError:
         return _missing(shown)
     if status in (401, 403):
         return _denied(shown, reason)
+    return _unreadable(shown, reason, attempts)
+
+
+def _unreadable(shown: str, reason: str, attempts: int) -> InputError:
     message = f"{shown}: cannot be read ({reason}); check its store, then --retry-rejects read_failed"
     return InputError("read_failed", message, attempts)
 

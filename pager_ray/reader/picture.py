@@ -1,4 +1,7 @@
-"""The source picture of a prediction, at the size of its maps."""
+"""The source picture of a prediction, at the size of its maps.
+
+Where it lies is a column of the run, which may be anybody's: nothing is fetched but from where the reader says.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from pager_ray.errors import InputError
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
+from pager_ray.schemes import FORBIDDEN, lies_below
 from pager_ray.storage import mask_uri
 
 if TYPE_CHECKING:
@@ -19,15 +23,39 @@ if TYPE_CHECKING:
     from pager_ray.retrying import Retry
 
 
-def source_picture(prediction: Prediction, retry: Retry | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Read the panorama that a prediction was made from, placed and resized like its maps.
+def fetch_source(uri: str, images_from: str, retry: Retry | None = None) -> bytes:
+    """The bytes of a panorama that a run names.
+
+    Args:
+        uri: as the run has it.
+        images_from: folder, or web host, that it must lie below.
+        retry: for how long a troubled store is asked.
 
     Raises:
-        InputError: it is gone or cannot be read; its classes are those of an inference job's rejects.
+        InputError: ``forbidden_uri``: it lies elsewhere; and the classes of :func:`pager_ray.read.fetch.fetch`.
+        StorageError: the store it lies on cannot be used at all.
+    """
+    if not lies_below(uri, images_from):
+        raise InputError(
+            FORBIDDEN, f"{mask_uri(uri)}: does not lie below {mask_uri(images_from)}, where pictures are read from"
+        )
+    return fetch(uri, retry)
+
+
+def source_picture(prediction: Prediction, images_from: str, retry: Retry | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Read the panorama that a prediction was made from, placed and resized like its maps.
+
+    Args:
+        prediction: its ``uri`` is the run's word.
+        images_from: folder, or web host, that the picture must lie below.
+        retry: for how long a troubled store is asked.
+
+    Raises:
+        InputError: it lies elsewhere, is gone or cannot be read; its classes are those of an inference job's rejects.
         StorageError: the store it lies on cannot be used at all.
     """
     height, width = prediction.height, prediction.width
-    content = fetch(prediction.uri, retry)
+    content = fetch_source(prediction.uri, images_from, retry)
     try:
         erp = decode_panorama(content, max_width=max(64, width + width % 2)).erp
     except InputError as error:

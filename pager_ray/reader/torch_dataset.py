@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
-from pager_ray.errors import RunNotFoundError
+from pager_ray.errors import ConfigError, RunNotFoundError
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.rows import wanted_maps
 from pager_ray.reader.run import Run, open_run
@@ -52,8 +52,14 @@ class PanoramaDataset(Dataset[Any]):
         *,
         ids: Iterable[str] | None = None,
         image: bool = False,
+        images_from: str | os.PathLike[str] | None = None,
         transform: Callable[[Sample], Any] | None = None,
     ) -> None:
+        if image and images_from is None:
+            raise ConfigError(
+                "image: the run alone says where its pictures lie, and may be anybody's; name the folder or the web "
+                "host that they are read from as images_from"
+            )
         self.uri = os.fspath(uri)
         run = open_run(self.uri)
         self.maps = wanted_maps(run, maps)
@@ -65,7 +71,7 @@ class PanoramaDataset(Dataset[Any]):
         # As one buffer: a list of strings would be copied page by page into every forked worker that counts its
         # references.
         self._ids = pa.array(chosen, pa.large_string())
-        self._image = image
+        self._images_from = os.fspath(images_from) if image and images_from is not None else None
         self._transform = transform
         self._opened: tuple[int, Run] = (os.getpid(), run)
 
@@ -88,7 +94,7 @@ class PanoramaDataset(Dataset[Any]):
         Raises:
             IndexError: there are not so many.
             StorageError: its maps cannot be read.
-            InputError: with ``image=True``, its source is gone or cannot be read.
+            InputError: with ``image=True``, its source lies elsewhere, is gone or cannot be read.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.uri}: has {len(self)} panoramas, so none at {index}")
@@ -101,8 +107,8 @@ class PanoramaDataset(Dataset[Any]):
             "log_scale": math.nan if prediction.log_scale is None else prediction.log_scale,
         }
         sample |= {name: _channels_first(getattr(prediction, name)) for name in self.maps}
-        if self._image:
-            sample["image"] = _channels_first(source_picture(prediction))
+        if self._images_from is not None:
+            sample["image"] = _channels_first(source_picture(prediction, self._images_from))
         return sample if self._transform is None else self._transform(sample)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,6 +128,7 @@ def torch_dataset(
     *,
     ids: Iterable[str] | None = None,
     image: bool = False,
+    images_from: str | os.PathLike[str] | None = None,
     transform: Callable[[Sample], Any] | None = None,
 ) -> PanoramaDataset:
     """Open a run as a PyTorch dataset with random access.
@@ -130,15 +137,16 @@ def torch_dataset(
         uri: the job's ``output.uri``.
         maps: those of ``depth``, ``normals`` and ``sky`` to read; all that the run has when None.
         ids: panoramas in the order of the items, such as a part of ``open_run(uri).table()``; all when None.
-        image: also read the source pictures from their own URIs.
+        image: also read the source pictures from their own URIs, which the run tells.
+        images_from: folder, or web host (``https://host``), that they must lie below; ``image`` needs it.
         transform: applied to each item; with workers that are spawned it has to be picklable.
 
     Raises:
         RunNotFoundError: there is no run, or it has no prediction with such an id.
-        ConfigError: it has no such map.
+        ConfigError: it has no such map, or ``image`` lacks ``images_from``.
         StorageError: it cannot be read.
     """
-    return PanoramaDataset(uri, maps, ids=ids, image=image, transform=transform)
+    return PanoramaDataset(uri, maps, ids=ids, image=image, images_from=images_from, transform=transform)
 
 
 def _channels_first(array: np.ndarray) -> torch.Tensor:

@@ -136,7 +136,8 @@ def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Pr
         return
     if told.get("rows") != listed.num_rows:
         yield Problem("state/manifest", f"lists {listed.num_rows} inputs, run.json says {told.get('rows')}")
-    if absent := [name for name in MANIFEST_SCHEMA.names if name not in listed.column_names]:
+    # Outputs of earlier versions have no origin.
+    if absent := [name for name in MANIFEST_SCHEMA.names if name not in {*listed.column_names, "origin"}]:
         yield Problem("state/manifest", f"has no column {', '.join(absent)}")
     elif listing_digest(listed) != told.get("sha256"):
         yield Problem("state/manifest", "is not the listing that run.json has the digest of")

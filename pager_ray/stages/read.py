@@ -9,12 +9,14 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import pyarrow as pa
 
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
+from pager_ray.listing.listed import NETWORK
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
@@ -31,14 +33,16 @@ from pager_ray.stages.rows import (
     to_table,
 )
 
+_ORIGIN = pa.field("origin", pa.string())
+
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
 
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail, and
-    how long a troubled store is asked again."""
+    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail, how
+    long a troubled store is asked again, and what a listing may name (``input.schemes`` and ``input.private``)."""
 
     face_size: int
     fov: float
@@ -46,6 +50,8 @@ class ReadSettings:
     max_bytes: int
     thumbnail_width: int | None
     retry: Retry
+    schemes: tuple[str, ...] = ()
+    private: Literal["auto", "allow", "refuse"] = "auto"
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -54,7 +60,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
     def read(table: pa.Table) -> pa.Table:
         # Ray runs as many tasks as there are cores; threads inside them would only compete.
         cv2.setNumThreads(1)
-        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA]) for scalars in iterate(table)]
+        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, _ORIGIN]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
@@ -68,9 +74,21 @@ def _fetch(row: Row, settings: ReadSettings) -> bytes | InputError | None:
     if row["error_class"]:
         return None
     try:
-        return fetch(row["uri"], settings.retry, max_bytes=settings.max_bytes)
+        return fetch_row(row, settings)
     except InputError as error:
         return error
+
+
+def fetch_row(row: Row, settings: ReadSettings) -> bytes:
+    """The bytes of a manifest's row.
+
+    Raises:
+        InputError, StorageError: as :func:`pager_ray.read.fetch.fetch`.
+    """
+    strangers = settings.private == "refuse" or (settings.private == "auto" and row.get("origin") == NETWORK)
+    return fetch(
+        row["uri"], settings.retry, max_bytes=settings.max_bytes, schemes=settings.schemes, strangers=strangers
+    )
 
 
 def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:

@@ -86,6 +86,8 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
         max_bytes=config.input.max_bytes,
         thumbnail_width=PREVIEW_WIDTH if config.output.previews else None,
         retry=Retry(config.errors.retry_seconds),
+        schemes=tuple(config.input.schemes),
+        private=config.input.private,
     )
 
 

@@ -27,7 +27,13 @@ from tests.export.runs import HEIGHT, scene_maps, scene_run
 
 
 def export(folder: Path, format_name: str = "glb", *, color: str = "rgb", **request: object) -> ExportOutcome:
-    settings = ExportSettings(format_name, color, Cleaning(max_points=2000), face_size=16)  # type: ignore[arg-type]
+    settings = ExportSettings(
+        format_name,
+        color,  # type: ignore[arg-type]
+        Cleaning(max_points=2000),
+        face_size=16,
+        images_from=str(folder / "sources"),
+    )
     return run_export(ExportRequest(str(folder / "run"), settings, local=True, **request))  # type: ignore[arg-type]
 
 

@@ -60,23 +60,27 @@ def test_each_option_changes_its_own(asked: list[ExportRequest], option: list[st
 def test_the_rest_is_passed_on(asked: list[ExportRequest]) -> None:
     """Selection, place and kind of the export."""
     options = ["--ids", "a,b", "--where", "width > 1", "--output", "s3://b/x", "--overwrite", "--local"]
-    more = ["--color", "normals", "--face-size", "64", "--address", "auto"]
+    more = ["--color", "normals", "--face-size", "64", "--address", "auto", "--images-from", "https://host"]
     assert exit_code(["export", "run", "--to", "faces", *options, *more]) == 0
     (request,) = asked
     assert (request.ids, request.where, request.output) == (("a", "b"), "width > 1", "s3://b/x")
     assert (request.overwrite, request.local, request.address) == (True, True, "auto")
     assert (request.settings.color, request.settings.face_size) == ("normals", 64)
+    assert request.settings.images_from == "https://host"
 
 
 def test_exit_codes_are_those_of_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """0 complete, 3 with rejects, 2 for a wrong condition, 1 without a run; the last line says what and where."""
     scene_run(tmp_path)
     run = str(tmp_path / "run")
-    assert exit_code(["export", run, "--to", "glb", "--where", "id = 'b'"]) == 0
+    pictures = ["--images-from", str(tmp_path / "sources")]
+    assert exit_code(["export", run, "--to", "glb", "--where", "id = 'b'"]) == 2
+    assert "--images-from: got nothing, and glb shows the source pictures" in capsys.readouterr().err
+    assert exit_code(["export", run, "--to", "glb", "--where", "id = 'b'", *pictures]) == 0
     (tmp_path / "sources" / "0.png").unlink()
-    assert exit_code(["export", run, "--to", "glb"]) == 3
+    assert exit_code(["export", run, "--to", "glb", *pictures]) == 3
     assert capsys.readouterr().out.endswith("1 rejects: " + run + "/exports/glb/rejects.csv\n")
-    assert exit_code(["export", run, "--to", "glb", "--where", "sky < 1"]) == 2
+    assert exit_code(["export", run, "--to", "glb", "--where", "sky < 1", *pictures]) == 2
     assert "--where: sky is no column" in capsys.readouterr().err
     assert exit_code(["export", str(tmp_path), "--to", "glb"]) == 1
     assert "holds no run" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Maps of 520 rows: of two pixels along each side one is kept."""
     folder = tmp_path_factory.mktemp("gallery")
     made = rendered_run(folder, NAMES, HEIGHT)
-    build_gallery(str(made.folder), workers=1)
+    build_gallery(str(made.folder), workers=1, images_from=str(made.folder.parent))
     return made
 
 

@@ -92,7 +92,7 @@ def test_the_card_shows_four_panels(tmp_path: Path) -> None:
     normals = np.zeros((64, 128, 3), np.float32)
     normals[..., 1] = 1
     maps = {"depth": np.full((64, 128), 3, np.float32), "normals": normals, "sky": np.ones((64, 128), np.float32)}
-    shown = show_panorama(0, prediction(str(tmp_path / "red.png"), **maps), {})
+    shown = show_panorama(0, prediction(str(tmp_path / "red.png"), **maps), {}, images_from=str(tmp_path))
     panels = strip_panels(shown.thumbnail)
     expected = [(200, 30, 40), tuple(colorize_depth(maps["depth"])[0, 0]), (127, 255, 127), (133, 196, 255)]
     np.testing.assert_allclose(panels.mean(axis=(1, 2)), expected, atol=4)

@@ -29,7 +29,7 @@ IDS = tuple(f"{number:02d}" for number in range(20))
 
 
 def export(folder: Path, *, local: bool = False, output: str | None = None) -> ExportOutcome:
-    settings = ExportSettings("glb", cleaning=Cleaning(max_points=500))
+    settings = ExportSettings("glb", cleaning=Cleaning(max_points=500), images_from="/")
     return run_export(ExportRequest(str(folder / "run"), settings, local=local, output=output))
 
 

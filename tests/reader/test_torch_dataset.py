@@ -137,7 +137,12 @@ def test_the_source_picture_comes_along(tmp_path: Path) -> None:
     Image.fromarray(pixels.repeat(4, axis=0).repeat(4, axis=1)).save(tmp_path / "x.png")
     small = SmallRun(tmp_path / "run")
     small.write("s1", small.prediction("x", uri=str(tmp_path / "x.png")), small.prediction("y"))
-    dataset = pager_ray.torch_dataset(small.folder, ["depth"], image=True)
+    with pytest.raises(ConfigError, match=r"image: .* name the folder or the web host .* images_from"):
+        pager_ray.torch_dataset(small.folder, ["depth"], image=True)
+    dataset = pager_ray.torch_dataset(small.folder, ["depth"], image=True, images_from=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"x\.png: does not lie below .*elsewhere, where pictures are read from"):
+        dataset[0]
+    dataset = pager_ray.torch_dataset(small.folder, ["depth"], image=True, images_from="/")
     assert dataset[0]["image"].dtype == torch.uint8
     np.testing.assert_array_equal(dataset[0]["image"].numpy(), np.moveaxis(pixels, -1, 0))
     with pytest.raises(InputError, match=r"/in/y\.jpg"):

@@ -32,7 +32,7 @@ from pager_ray.encode import get_codec
 from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import FORMATS, ExportSettings
 from pager_ray.export.records import Records
-from pager_ray.pipeline.export import run_export_job
+from pager_ray.pipeline.export_chain import run_export_job
 from pager_ray.runs import RunLayout, predictions_schema, write_shard
 from pager_ray.runs.layout import RUN_FILE
 from pager_ray.runs.runfile import begin_start, end_start, new_run_file

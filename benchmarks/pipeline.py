@@ -41,11 +41,12 @@ from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline.cluster import quieten_ray
-from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.job import run_job
+from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plan.stand_in import template
 from pager_ray.report.stages import stage_lines
 from pager_ray.samples import write_samples
+from pager_ray.stages.infer import InferSettings
 
 LEAST_EFFICIENCY = 0.95
 PANORAMAS = 6

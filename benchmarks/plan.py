@@ -26,8 +26,7 @@ from pager_ray.pipeline.cluster import quieten_ray
 from pager_ray.pipeline.job import run_job
 from pager_ray.plan.outcome import read_plan
 from pager_ray.plan.request import Request, plan_job
-from pager_ray.report import summary_lines
-from pager_ray.report.plan_text import plan_lines
+from pager_ray.plan.text import plan_lines
 from pager_ray.report.stages import stage_lines
 from pager_ray.samples import write_samples
 
@@ -88,7 +87,7 @@ def measure(options: argparse.Namespace, report: Report) -> None:
         finally:
             ray.shutdown()
         manifest = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
-    report.line("\n".join([*summary_lines(summary), *stage_lines(manifest["starts"][-1]["stages"])]))
+    report.line("\n".join([*summary.lines(), *stage_lines(manifest["starts"][-1]["stages"])]))
     error = plan.seconds.estimate / summary.seconds - 1
     inside = plan.seconds.low <= summary.seconds <= plan.seconds.high
     report.line(

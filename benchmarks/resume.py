@@ -23,7 +23,7 @@ from benchmarks.frame import ROOT, Report
 from pager_ray.config import load_config
 from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.pipeline import job
-from pager_ray.pipeline.infer import InferActor
+from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.reader import open_run
 from pager_ray.runs import RunLayout
 from pager_ray.samples import write_samples

@@ -181,7 +181,7 @@ def claim(listing: str, output: str) -> Any:
     """What :func:`pager_ray.pipeline.job.run_job` does before its pipeline, without a checkpoint."""
     from pager_ray.config.schema import ErrorsConfig
     from pager_ray.listing import list_inputs
-    from pager_ray.pipeline.lifecycle import claim_output
+    from pager_ray.runs.claim import claim_output
 
     listed = list_inputs([listing])
     return claim_output(
@@ -294,7 +294,7 @@ def list_row_by_row(listing: str, output: str) -> int:
 def step(name: str, listing: str, output: str) -> None:
     """One step, in this process; prints its figures as JSON."""
     import pager_ray.pipeline.job  # noqa: F401  (a job's imports count)
-    from pager_ray.pipeline.lifecycle import _finish
+    from pager_ray.runs.claim import _finish
 
     if name in ("hand to Ray", "compact", "finish"):
         claimed = claim(listing, output)
@@ -355,7 +355,7 @@ def _list_folder(listing: str) -> int:
 
 def steps_of(report: Report, table: Table, folder: Path, rows: int, with_ids: bool) -> dict[str, dict[str, Any]]:
     """All steps for one number of rows."""
-    from pager_ray.pipeline.lifecycle import PARTITION_ROWS
+    from pager_ray.runs.claim import PARTITION_ROWS
 
     listing, output = str(folder / f"{rows}.parquet"), f"counted://{folder}/run-{rows}"
     write_listing(Path(listing), rows, with_ids)

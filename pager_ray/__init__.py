@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pager_ray.errors import PagerError
+from pager_ray.version import __version__
 
 if TYPE_CHECKING:
     from pager_ray import geometry
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pager_ray.reader.rows import row_decoder
     from pager_ray.reader.torch_dataset import torch_dataset
     from pager_ray.single import predict
-
-__version__ = "0.1.0"
 
 __all__ = [
     "PagerError",

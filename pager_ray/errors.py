@@ -72,3 +72,22 @@ class Terminated(KeyboardInterrupt):
 
     Like an interrupt from the keyboard it is no ``Exception``: nothing that handles failures on the way takes it.
     """
+
+
+def own_cause(error: BaseException) -> PagerError | None:
+    """The error of this family inside what others wrapped around it; None where there is none.
+
+    An interrupt is nobody's wrapping, whatever was being handled when it came.
+    """
+    if not isinstance(error, Exception):
+        return None
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        # Ray's task errors also pass for the class of their cause: the cause itself has the shorter message.
+        inner = getattr(current, "cause", None)
+        if isinstance(current, PagerError) and not isinstance(inner, BaseException):
+            return current
+        current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
+    return None

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import nullcontext
-
-import numpy as np
-import pyarrow as pa
 
 from pager_ray.config import RunConfig
 from pager_ray.infer import Predicts
 from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint
-from pager_ray.pipeline.infer import predicted_row
-from pager_ray.pipeline.job import claim_run
-from pager_ray.pipeline.lifecycle import run_to_end
 from pager_ray.retrying import Retry
 from pager_ray.runs import Reconciliation, write_shard
+from pager_ray.runs.claim import run_to_end
+from pager_ray.stages.claim_run import claim_run
+from pager_ray.stages.infer import make_infer_fn
+from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
-from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table, view
-from pager_ray.stages.settings import read_settings, stitch_settings, stored_schema
+from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
 
 Tell = Callable[[str], None]
@@ -34,16 +30,16 @@ def run_here(
     checkpoint: ResolvedCheckpoint,
     predict: Predicts,
     *,
-    half_normals: bool = False,
+    on_gpu: bool = False,
     tell: Tell = lambda stage: None,
 ) -> Reconciliation:
     """Run, or resume, an inference job panorama by panorama; each is a shard, committed before the next begins.
 
     Args:
-        config: as for :func:`~pager_ray.pipeline.job.run_job`; what it says of clusters does not matter.
+        config: as for :func:`pager_ray.pipeline.job.run_job`; what it says of clusters does not matter.
         checkpoint: the one that ``predict`` holds.
         predict: the model.
-        half_normals: whether it gives normals as float16.
+        on_gpu: whether it runs on one.
         tell: called with the name of each stage as it begins.
 
     Raises:
@@ -52,41 +48,27 @@ def run_here(
         PagerError: the job failed; it can be resumed.
     """
     # 1. The inputs, and the output that they go to.
-    tell("list")
+    tell(StageName.LIST)
     listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
     claim = claim_run(config, checkpoint, listed)
 
     # 2. Row by row through the stages of the job.
-    read = make_read_fn(read_settings(config, checkpoint))
-    stitch = make_stitch_fn(stitch_settings(config, checkpoint, half_normals=half_normals))
-    schema = stored_schema(config, checkpoint)
+    settings = run_settings(config, checkpoint, claim.inputs, on_gpu=on_gpu)
+    read = make_read_fn(settings.read)
+    infer = make_infer_fn(settings.read.face_size, predict)
+    stitch = make_stitch_fn(settings.stitch)
 
     def pipeline() -> None:
         for part in claim.parts():
             for number in range(part.num_rows):
-                tell("read")
-                rows = read(part.slice(number, 1))
-                tell("infer")
-                rows = _infer(rows, predict, checkpoint.architecture.face_size)
-                tell("stitch")
-                rows = stitch(rows)
-                tell("write")
+                rows = part.slice(number, 1)
+                for name, stage in ((StageName.READ, read), (StageName.INFER, infer), (StageName.STITCH, stitch)):
+                    tell(name)
+                    rows = stage(rows)
+                tell(StageName.WRITE)
                 task = f"{secrets.token_hex(6)}-{number:08}"
-                record = write_shard(claim.layout, f"{task}-{secrets.token_hex(3)}", rows, schema)
+                record = write_shard(claim.layout, f"{task}-{secrets.token_hex(3)}", rows, settings.stored)
                 claim.layout.ledger.commit(claim.generation, task, record)
 
     # 3. The end: reconciled, and noted in the run file, whatever ends it.
-    return run_to_end(claim, nullcontext(), pipeline)
-
-
-def _infer(rows: pa.Table, predict: Predicts, face_size: int) -> pa.Table:
-    """Stage *infer*: ``READ_SCHEMA`` → ``INFER_SCHEMA``, one row each, rejects included."""
-    inferred = []
-    for scalars in iterate(rows):
-        row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE])
-        row["thumbnail"] = memoryview(scalars["thumbnail"].as_buffer()) if scalars["thumbnail"].is_valid else None
-        faces = view(scalars["faces"], np.uint8, (6, face_size, face_size, 3))
-        if faces is not None:
-            row = predicted_row(row, predict(faces[None].copy(), [row["scene"]])[0])
-        inferred.append(row)
-    return to_table(inferred, INFER_SCHEMA, rows.num_rows, "infer")
+    return run_to_end(claim, pipeline)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pager_ray import geometry
 from pager_ray.errors import ConfigError
+from pager_ray.modalities import MAPS
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,7 +32,6 @@ QUALITY_COLUMNS = (
 router decides, where both heads run.
 """
 
-_MAPS = ("depth", "normals", "sky")
 
 ArrayLoader = Callable[[], np.ndarray]
 
@@ -113,8 +113,8 @@ class Prediction:
         Raises:
             ConfigError: another name.
         """
-        if name not in _MAPS:
-            raise ConfigError(f"faces: {name!r} unknown; takes {', '.join(_MAPS)}")
+        if name not in MAPS:
+            raise ConfigError(f"faces: {name!r} unknown; takes {', '.join(MAPS)}")
         stored = self._load(name)
         is_cubemap = stored is not None and stored.shape[0] == 6 and stored.ndim == (4 if name == "normals" else 3)
         return stored if is_cubemap else None

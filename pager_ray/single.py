@@ -16,6 +16,7 @@ from PIL import ImageOps
 from pager_ray.errors import InputError, ShapeError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.infer.routing import load_router
 from pager_ray.prediction import Prediction
 from pager_ray.read import DecodedPanorama, decode_panorama
 from pager_ray.read.fetch import fetch
@@ -85,11 +86,9 @@ _routers: dict[str, Router] = {}
 
 def _shared_router(model: PagerModel) -> Router:
     """The router for this model's device, loaded once per process."""
-    from pager_ray.model.router import SceneRouter
-
     key = f"{model.device}"
     if key not in _routers:
-        _routers[key] = SceneRouter.load(device=model.device)
+        _routers[key] = load_router(model)
     return _routers[key]
 
 

@@ -22,6 +22,7 @@ from pager_ray.datasets.decode import (
 )
 from pager_ray.datasets.root import Root, naming
 from pager_ray.errors import ConfigError, InputError
+from pager_ray.modalities import MAPS
 
 LISTING = "samples.csv"
 GROUND_TRUTH = "ground_truth"
@@ -115,7 +116,7 @@ class Synthetic(FolderDataset):
     def read_ground_truth(self, sample: Sample) -> GroundTruth:
         """Depth and normals, valid where there is no sky."""
         with self.reading_truth(sample.source["truth"]) as data:
-            arrays = decode_npz(data, ("depth", "normals", "sky"))
+            arrays = decode_npz(data, MAPS)
             stored = as_depth_map(arrays["depth"])
             vectors = as_normal_map(arrays["normals"])
             sky = arrays["sky"]

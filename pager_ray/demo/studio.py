@@ -24,15 +24,16 @@ from typing import Any, Final, cast, get_args
 from pager_ray.config import RunConfig, load_config
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageError
 from pager_ray.export.formats import FORMATS, Color, ExportSettings, check_possible, export_files, find_format
-from pager_ray.export.job import with_unit
+from pager_ray.export.selection import with_unit
 from pager_ray.gallery import build_gallery
 from pager_ray.here import run_here
 from pager_ray.infer import Predictor
+from pager_ray.infer.routing import load_router
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.reader import open_run
 from pager_ray.reader.picture import source_picture
 from pager_ray.samples import write_samples
-from pager_ray.stages.settings import half_normals, inference_settings
+from pager_ray.stages.settings import inference_settings
 from pager_ray.storage import safe_name
 
 log = logging.getLogger(__name__)
@@ -262,9 +263,7 @@ class Studio:
     def _make(self, source: Path, folder: Path, mode: str, tell: Callable[[str], None]) -> None:
         config = self._config(source, folder, mode)
         predictor = Predictor(self._model, inference_settings(config), self._router_for(config))
-        on_gpu = self._model.device.type == "cuda"
-        half = half_normals(self._settings.precision, on_gpu=on_gpu)
-        done = run_here(config, self._checkpoint, predictor, half_normals=half, tell=tell)
+        done = run_here(config, self._checkpoint, predictor, on_gpu=self._model.device.type == "cuda", tell=tell)
         if done.rejects:
             reject = open_run(folder).rejects().to_pylist()[0]
             shutil.rmtree(folder)
@@ -289,9 +288,7 @@ class Studio:
         if config.scene_mode != "auto" or not self._model.has_two_scales:
             return None
         if self._router is None:
-            from pager_ray.model.router import SceneRouter
-
-            self._router = SceneRouter.load(self._settings.router_weights, device=self._model.device)
+            self._router = load_router(self._model, self._settings.router_weights)
         return self._router
 
     def _drop_old(self, latest: Path) -> None:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from pager_ray.datasets import GroundTruth
 
-FAMILIES = ("depth", "normals", "seams")
-
 
 @dataclass(frozen=True)
 class ScoreSettings:

@@ -12,6 +12,7 @@ from pager_ray.export import images, pointfiles
 from pager_ray.export.faces import export_faces
 from pager_ray.export.libraries import load
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.modalities import MAPS
 from pager_ray.storage import safe_name
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _map(prediction: Prediction, name: str) -> Any:
 
 
 def _npz(prediction: Prediction, *_: Any) -> Files:
-    maps = {name: getattr(prediction, name) for name in ("depth", "normals", "sky")}
+    maps = {name: getattr(prediction, name) for name in MAPS}
     files = {
         f"{name}/preds/{safe_name(prediction.id)}.npz": encode_npz(name, array)
         for name, array in maps.items()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pager_ray.errors import ConfigError
+from pager_ray.export.formats import ExportSettings
 from pager_ray.export.where import parse_where
+from pager_ray.modalities import is_metric
 from pager_ray.storage import Folder
 
 if TYPE_CHECKING:
@@ -58,3 +61,9 @@ def select_ids(run: Run, ids: Sequence[str] | None, where: str | None) -> list[s
     table = run.table(["id", *(name for name in condition.columns if name != "id")]).filter(condition.expression)
     passing = {*table.column("id").to_pylist()}
     return [id for id in run.ids() if id in passing and (wanted is None or id in wanted)]
+
+
+def with_unit(settings: ExportSettings, run: Run) -> ExportSettings:
+    """The settings with the run's unit."""
+    metric = is_metric(run.manifest["checkpoint"]["modalities"])
+    return replace(settings, unit="metre" if metric else "relative")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.modalities import MAPS
 from pager_ray.model.serving import flags_on
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
 from pager_ray.prediction import QUALITY_COLUMNS
@@ -319,7 +320,7 @@ def _prediction(
         # Both heads ran for its neighbours' sake: what a row gets does not depend on them.
         numbers.pop("scale_disagreement", None)
     return FacePrediction(
-        **{name: arrays[name][row] if name in arrays else None for name in ("depth", "normals", "sky")},
+        **{name: arrays[name][row] if name in arrays else None for name in MAPS},
         scene=known if p_outdoor is None else _scene(p_outdoor),
         p_outdoor=p_outdoor,
         log_scale=numbers.get("log_scale"),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pager_ray.errors import CheckpointError
+from pager_ray.modalities import SCALE_HEADS
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,6 @@ FACES = 6
 
 SCENES = ("indoor", "outdoor")
 DENSE_HEADS = ("depth", "normals")
-SCALE_HEADS = ("scale_indoor", "scale_outdoor")
 MODALITIES = (*DENSE_HEADS, "sky", *SCALE_HEADS)
 
 _CAMERA_HEADS = 16

@@ -6,7 +6,7 @@ import logging
 
 import ray
 
-from pager_ray.errors import PagerError
+from pager_ray.errors import PagerError, own_cause
 
 log = logging.getLogger(__name__)
 
@@ -16,19 +16,9 @@ _RAY_ADVICE = "\nFailed to apply UDF transform"
 
 def known_cause(error: BaseException) -> PagerError | None:
     """Our own error inside what Ray wrapped around it; one line about Ray's otherwise; None for what is neither."""
-    if not isinstance(error, Exception):
-        # An interrupt, whatever was being handled when it came.
-        return None
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        # Ray's task errors also pass for the class of their cause: take the cause itself, it is the shorter message.
-        inner = getattr(current, "cause", None)
-        if isinstance(current, PagerError) and not isinstance(inner, BaseException):
-            current.args = (str(current).split(_RAY_ADVICE)[0], *current.args[1:])
-            return current
-        current = inner if isinstance(inner, BaseException) else current.__cause__ or current.__context__
+    if (own := own_cause(error)) is not None:
+        own.args = (str(own).split(_RAY_ADVICE)[0], *own.args[1:])
+        return own
     if isinstance(error, ray.exceptions.RayError):
         # Some of Ray's errors have no text at all.
         lines = str(error).split(_RAY_ADVICE)[0].split("\n")

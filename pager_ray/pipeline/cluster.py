@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray.data import ActorPoolStrategy
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
-
-SMALL_CLUSTER_CPUS = 4
+from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
 
 # On a small machine whole-CPU reservations leave nothing for the other stages. Reservations are not limits, so shares
 # do.
@@ -29,6 +29,8 @@ FREE_TASKS = 2
 # A block's compressed inputs, one decoded panorama and its faces. Reserving memory also keeps Ray from fusing the
 # stage into the model actor where both reserve the same CPUs, which would let the model wait for every decode.
 READ_TASK_MEMORY = 512 * 2**20
+
+CALLS_PER_GPU_ACTOR = 2
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,18 @@ def reserve(compute: ComputeConfig) -> Reservation:
         threads = compute.threads_per_worker
     model_threads = None if compute.gpus_per_worker else threads
     return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, model_threads, workers)
+
+
+def actor_pool(compute: ComputeConfig) -> ActorPoolStrategy:
+    """The pool of model actors that the configuration asks for.
+
+    An actor on a GPU takes two calls at once: one is on the device while the other's results are on their way out and
+    the next blocks on their way in. On CPUs the model has the cores that this would need.
+    """
+    workers = compute.gpu_workers
+    size = {"size": workers} if isinstance(workers, int) else {"min_size": workers[0], "max_size": workers[1]}
+    if not compute.gpus_per_worker:
+        return ActorPoolStrategy(**size)
+    return ActorPoolStrategy(
+        **size, max_concurrent_calls_per_actor=CALLS_PER_GPU_ACTOR, enable_true_multi_threading=True
+    )

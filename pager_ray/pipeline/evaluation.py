@@ -13,25 +13,27 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-from ray.data import DataContext
 
 from pager_ray.config import EvaluateConfig, ScoreConfig
 from pager_ray.config.schema import ComputeConfig, EvaluationConfig
+from pager_ray.config.shown import shown_config
 from pager_ray.datasets import Dataset, open_dataset
 from pager_ray.datasets.hub import hub_revision
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing import Listed
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, connected, reserve
-from pager_ray.pipeline.infer import InferActor
-from pager_ray.pipeline.isolate import isolated
-from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
-from pager_ray.pipeline.sink import ShardSink
-from pager_ray.report.outcome import EvaluationOutcome, report_evaluation
+from pager_ray.pipeline.chain import ActorOptions, Stage, run_stages
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool, connected, reserve
+from pager_ray.pipeline.model_actor import InferActor
+from pager_ray.pipeline.supervision import run_on_cluster
+from pager_ray.report.evaluation_files import report_evaluation
+from pager_ray.report.outcomes import EvaluationOutcome
 from pager_ray.retrying import Retry
 from pager_ray.runs import EvaluationLayout
+from pager_ray.runs.claim import Claim, claim_output
 from pager_ray.runs.runfile import now, software_versions
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA
 from pager_ray.stages.score import (
     PICTURE_WIDTH,
@@ -42,11 +44,7 @@ from pager_ray.stages.score import (
     score_schema,
     stored_schema,
 )
-from pager_ray.stages.settings import (
-    actor_pool,
-    infer_settings,
-    normals_arrive_half,
-)
+from pager_ray.stages.settings import half_normals, infer_settings, rows_per_shard
 from pager_ray.stages.subject import (
     ORACLE,
     Subject,
@@ -92,7 +90,7 @@ def run_evaluation(
     claim = claim_output(
         EvaluationLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
         listed,
-        config=_shown_config(config),
+        config=shown_config(config),
         identity={"job": "evaluate"} | config.result_keys() | subject.identity,
         sections={"checkpoint": subject.description},
         errors=config.errors,
@@ -101,7 +99,7 @@ def run_evaluation(
     )
 
     # 4. The pipeline, on a cluster.
-    run_to_end(claim, connected(config.compute.address), lambda: _evaluate(config, subject, scoring, claim))
+    run_on_cluster(claim, connected(config.compute.address), lambda: _evaluate(config, subject, scoring, claim))
 
     # 5. The report, from the committed scores.
     settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}
@@ -145,7 +143,7 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     claim = claim_output(
         EvaluationLayout(Folder(output, Retry(config.errors.retry_seconds))),
         listed,
-        config=_shown_config(config),
+        config=shown_config(config),
         identity={"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity,
         sections={"checkpoint": subject.description},
         errors=config.errors,
@@ -154,7 +152,7 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     )
 
     # 4. The pipeline, on a cluster.
-    run_to_end(claim, connected(config.compute.address), lambda: _score(config, scoring, claim))
+    run_on_cluster(claim, connected(config.compute.address), lambda: _score(config, scoring, claim))
 
     # 5. The report; text summaries also where the released scripts would leave them.
     summaries = Folder(config.predictions) if isinstance(stored, NpzPredictions) else None
@@ -197,7 +195,7 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
     reservation = _reserve(config, subject)
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
-    board = claim.board(("read",) if subject.checkpoint is None else ("read", "infer"))
+    on_gpu = reservation.actor_gpus > 0
     evaluation = config.evaluation
     # One by one: in larger batches the last bits of a prediction depend on its neighbours, and then the report would
     # depend on how the samples were split over workers.
@@ -213,92 +211,68 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
         dataset=evaluation.dataset,
         data_path=evaluation.data_path,
         scoring=scoring,
-        half_normals=subject.checkpoint is not None and normals_arrive_half(config.precision, reservation),
+        half_normals=subject.checkpoint is not None and half_normals(config.precision, on_gpu=on_gpu),
         keep_predictions=config.output.predictions == "npz",
     )
-    with DataContext.current(job_context()), claim.progress(board, reservation):
-        # 1. list: the samples that earlier starts did not commit, in small blocks.
-        for rows in claim.partitions():
-            rows = rows.repartition(target_num_rows_per_block=shard_rows)
-            if subject.checkpoint is None:
-                # 2. + 3. oracle, CPU: ground truth → faces, in place of picture and network.
-                rows = rows.map_batches(
-                    isolated("read", make_oracle_fn(samples), INFER_SCHEMA, board),
-                    batch_format="pyarrow",
-                    batch_size=None,
-                    zero_copy_batch=True,
-                    num_cpus=reservation.task_cpus,
-                    memory=READ_TASK_MEMORY,
-                )
-            else:
-                # 2. decode + project, CPU: the protocol's picture → six uint8 faces.
-                rows = rows.map_batches(
-                    isolated("read", make_sample_read_fn(samples), READ_SCHEMA, board),
-                    batch_format="pyarrow",
-                    batch_size=None,
-                    zero_copy_batch=True,
-                    num_cpus=reservation.task_cpus,
-                    memory=READ_TASK_MEMORY,
-                )
-                # 3. infer, GPU actors: faces → depth, normals and sky on the faces.
-                rows = rows.map_batches(
-                    InferActor,
-                    fn_constructor_args=(
-                        infer_settings(config, subject.checkpoint, claim, reservation, batch_size),
-                        board,
-                    ),
-                    compute=actor_pool(config.compute),
-                    batch_format="pyarrow",
-                    batch_size=batch_size,
-                    zero_copy_batch=True,
-                    num_cpus=reservation.actor_cpus,
-                    num_gpus=reservation.actor_gpus,
-                )
-            # 4. stitch + score, CPU: faces and ground truth → one row of metrics.
-            rows = rows.map_batches(
-                isolated("score", make_face_score_fn(stage), score_schema(stage), board),
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=reservation.task_cpus,
-                memory=SCORE_TASK_MEMORY,
-            )
-            # 5. write, CPU: one shard per block, committed with its ids.
-            rows.write_datasink(
-                ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
-                ray_remote_args={"num_cpus": reservation.task_cpus},
-            )
+    # 1. list: the samples that earlier starts did not commit, in small blocks.
+    if subject.checkpoint is None:
+        # 2. + 3. oracle, CPU, 1:1: ground truth → faces, in place of picture and network.
+        faces = [Stage(StageName.READ, make_oracle_fn(samples), INFER_SCHEMA, memory=READ_TASK_MEMORY)]
+    else:
+        model = infer_settings(
+            config,
+            subject.checkpoint,
+            claim.inputs,
+            on_gpu=on_gpu,
+            threads=reservation.model_threads,
+            batch_size=batch_size,
+            fitting=claim.batch_sizes,
+        )
+        actor = ActorOptions(model, actor_pool(config.compute), batch_size)
+        faces = [
+            # 2. decode + project, CPU, 1:1: the protocol's picture → six uint8 faces.
+            Stage(StageName.READ, make_sample_read_fn(samples), READ_SCHEMA, memory=READ_TASK_MEMORY),
+            # 3. infer, GPU actors, 1:1: faces → depth, normals and sky on the faces.
+            Stage(StageName.INFER, InferActor, INFER_SCHEMA, actor=actor),
+        ]
+    run_stages(
+        claim,
+        reservation,
+        [
+            *faces,
+            # 4. stitch + score, CPU, 1:1: faces and ground truth → one row of metrics.
+            Stage(StageName.SCORE, make_face_score_fn(stage), score_schema(stage), memory=SCORE_TASK_MEMORY),
+        ],
+        # 5. write, CPU, N:1: one shard per block, committed with its ids.
+        _results_schema(scoring),
+        shard_rows,
+        gates=(StageName.READ,) if subject.checkpoint is None else (StageName.READ, StageName.INFER),
+    )
 
 
 def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
     """Stages of the Ray Data job that needs no model."""
     reservation = reserve(ComputeConfig(**config.compute.model_dump(), gpus_per_worker=0))
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
-    board = claim.board(("score",))
     stage = ScoreStageSettings(
         dataset=config.evaluation.dataset,
         data_path=config.evaluation.data_path,
         scoring=scoring,
         predictions=config.predictions,
     )
-    with DataContext.current(job_context()), claim.progress(board, reservation):
-        # 1. list: the samples that earlier starts did not commit, in small blocks.
-        for rows in claim.partitions():
-            rows = rows.repartition(target_num_rows_per_block=shard_rows)
-            # 2. score, CPU: standing prediction and ground truth → one row of metrics.
-            rows = rows.map_batches(
-                isolated("score", make_stored_score_fn(stage), score_schema(stage), board),
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=reservation.task_cpus,
-                memory=SCORE_TASK_MEMORY,
-            )
-            # 3. write, CPU: one shard per block, committed with its ids.
-            rows.write_datasink(
-                ShardSink(claim.layout, claim.generation, _results_schema(scoring), shard_rows, board),
-                ray_remote_args={"num_cpus": reservation.task_cpus},
-            )
+    run_stages(
+        claim,
+        reservation,
+        [
+            # 1. list: the samples that earlier starts did not commit, in small blocks.
+            # 2. score, CPU, 1:1: standing prediction and ground truth → one row of metrics.
+            Stage(StageName.SCORE, make_stored_score_fn(stage), score_schema(stage), memory=SCORE_TASK_MEMORY),
+        ],
+        # 3. write, CPU, N:1: one shard per block, committed with its ids.
+        _results_schema(scoring),
+        shard_rows,
+        gates=(StageName.SCORE,),
+    )
 
 
 def _located(config: EvaluationConfig) -> EvaluationConfig:
@@ -340,13 +314,3 @@ def _reserve(config: EvaluateConfig, subject: Subject) -> Reservation:
 def _results_schema(scoring: ScoreSettings) -> pa.Schema:
     identity = [pa.field(name, pa.string()) for name in ("id", "uri", "scene")]
     return pa.schema([*identity, *stored_schema(scoring)])
-
-
-def _shown_config(config: EvaluateConfig | ScoreConfig) -> dict[str, Any]:
-    """The configuration as written to ``run.json``: URIs without credentials."""
-    shown = config.model_dump(mode="json")
-    for section, key in ((shown, "checkpoint"), (shown, "predictions"), (shown["evaluation"], "data_path")):
-        if section.get(key):
-            section[key] = mask_uri(section[key])
-    shown["output"]["uri"] = mask_uri(shown["output"]["uri"])
-    return shown

@@ -1,142 +1,130 @@
-"""The export job: ids in, files out; nothing but ids and outcomes passes through the driver or the object store."""
+"""An export from what was asked for to its records: :func:`run_export`, on this process or on a Ray cluster."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-from ray.data import DataContext, Datasink
-from ray.data.block import Block, BlockAccessor
 
-from pager_ray.errors import PagerError, Terminated
-from pager_ray.export.exporter import EXPORT_SCHEMA, make_export_fn
-from pager_ray.export.formats import ExportSettings
+from pager_ray.errors import PagerError
+from pager_ray.export.exporter import export_ids
+from pager_ray.export.formats import ExportSettings, check_possible
 from pager_ray.export.records import Records
-from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.cluster import SMALL_CLUSTER_CPUS, connected
-from pager_ray.pipeline.isolate import isolated, this_node
-from pager_ray.pipeline.lifecycle import PARTITION_ROWS, ROWS_PER_CHUNK, job_context
-from pager_ray.pipeline.progress import ProgressLog, Work, start_board
-from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
-from pager_ray.report.progress import Counts
-from pager_ray.stages.rows import PUT_OFF
+from pager_ray.export.selection import select_ids, with_unit
+from pager_ray.reader.run import open_run
+from pager_ray.report.outcomes import ExportOutcome
+from pager_ray.storage import Folder, mask_uri
 
-STAGE = "export"
+log = logging.getLogger(__name__)
 
-ROWS_PER_TASK = 32
-"""What a killed task repeats, and what one record holds; smaller where there are few rows for the cores."""
-
-TASKS_PER_CPU = 8
-STOP_SECONDS = 30.0
-
-# A record is a request: it needs no core of its own.
-RECORD_CPUS = 0.1
+LOCAL_ROWS = 16
+"""So many panoramas are exported by the calling process itself: starting Ray would take longer."""
 
 
-def run_export_job(
-    run: str,
-    ids: Sequence[str],
-    records: Records,
-    settings: ExportSettings,
-    *,
-    already: int = 0,
-    address: str | None = None,
-) -> None:
-    """Export predictions on a Ray cluster; every id has its record at the end.
+@dataclass(frozen=True)
+class ExportRequest:
+    """What is wanted.
 
-    Args:
-        run: the run's URI.
-        ids: to export, shard by shard, so that a task reads few of them.
-        records: of the export.
-        settings: what to make.
-        already: panoramas that earlier starts exported, for the progress line.
-        address: of the cluster.
+    Attributes:
+        run: URI of the run.
+        settings: format, colours, cleaning.
+        ids: those to export; None for all.
+        where: a condition on columns; see :mod:`pager_ray.export.where`.
+        output: folder on any fsspec URL; by default ``exports/<format>`` inside the run.
+        overwrite: forget what an earlier export left in the folder.
+        local: use this process alone, however many there are.
+        address: of the Ray cluster; by default ``RAY_ADDRESS``, or this machine.
+    """
+
+    run: str
+    settings: ExportSettings
+    ids: tuple[str, ...] | None = None
+    where: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    local: bool = False
+    address: str | None = None
+
+
+def run_export(request: ExportRequest) -> ExportOutcome:
+    """Export, or go on with an export that was stopped. Rejects of earlier starts are tried again.
 
     Raises:
-        Terminated: by SIGTERM; the same job goes on.
-        PagerError: the job failed; the same job goes on.
+        ConfigError: the request cannot be met, or another export stands at the output.
+        RunNotFoundError: there is no run.
+        StorageError: run or output cannot be read or written.
+        PagerError: the job failed; the same request goes on.
     """
-    with connected(address):
-        try:
-            _run(run, ids, records, settings, already)
-        except Exception as error:
-            known = known_cause(error)
-            if known is not None and known is not error:
-                raise known from error
-            raise
+    began = time.monotonic()
+    run = open_run(request.run)
+    check_possible(request.settings, tuple(run.manifest["checkpoint"]["modalities"]))
+    settings = with_unit(request.settings, run)
+    selected = select_ids(run, request.ids, request.where)
+    output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
+    records = Records(output)
+    identity = {"run": mask_uri(run.uri), **_flat(asdict(settings))}
+    records.claim(identity, overwrite=request.overwrite)
+    todo = _left(records, selected)
+    log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
+    if todo and (request.local or len(todo) <= LOCAL_ROWS):
+        for id in todo:
+            records.commit(export_ids(run, [id], output, settings))
+    elif todo:
+        # Ray takes seconds to import, and more to start.
+        from pager_ray.pipeline.export_chain import run_export_job
+
+        run_export_job(run.uri, todo, records, settings, already=len(selected) - len(todo), address=request.address)
+    return _finish(records, identity, selected, len(todo), time.monotonic() - began)
 
 
-def _run(run: str, ids: Sequence[str], records: Records, settings: ExportSettings, already: int) -> None:
-    board = start_board(Counts(already + len(ids), already), None, (STAGE,), str(records.output))
-    cpus = ray.cluster_resources().get("CPU", 0.0)
-    rows_per_task = max(1, min(ROWS_PER_TASK, len(ids) // max(1, int(cpus * TASKS_PER_CPU))))
-    work = isolated(STAGE, make_export_fn(run, records.output, settings), EXPORT_SCHEMA, board)
-    stopping = finishing_what_is_begun(board, patience(STOP_SECONDS))
-    with DataContext.current(job_context()), ProgressLog(board), stopping as told:
-        for first in range(0, len(ids), PARTITION_ROWS):
-            # 1. ids, in chunks: the driver has them from the ledger.
-            part = pa.table({"id": pa.array(ids[first : first + PARTITION_ROWS], pa.string())})
-            # URIs are in shards that only workers open: until then a row goes by its id.
-            part = part.append_column("uri", part.column("id"))
-            rows = ray.data.from_arrow(
-                [part.slice(start, ROWS_PER_CHUNK) for start in range(0, part.num_rows, ROWS_PER_CHUNK)]
-            ).repartition(target_num_rows_per_block=rows_per_task)
-            # 2. read + make + put, CPU: a prediction and its picture → files on the output.
-            rows = rows.map_batches(
-                work,
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=1 if cpus >= SMALL_CLUSTER_CPUS or not cpus else 1 - RECORD_CPUS,
-            )
-            # 3. record: what became of the ids of a task.
-            rows.write_datasink(RecordSink(records, board), ray_remote_args={"num_cpus": RECORD_CPUS})
-        if told.is_set():
-            raise Terminated
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    # Where pictures are read from is no part of what they show.
+    return {key: value for key, value in settings.items() if key not in ("cleaning", "images_from")} | {
+        f"cleaning.{key}": value for key, value in settings["cleaning"].items()
+    }
 
 
-class RecordSink(Datasink[None]):
-    """Records the outcomes of each task's rows."""
+def _left(records: Records, selected: list[str]) -> list[str]:
+    """What is not exported yet, or whose file is gone."""
+    standing = records.standing()
+    done = standing.filter(pc.is_null(standing.column("error_class")))
+    if not done.num_rows:
+        return selected
+    there = records.files()
+    pairs = zip(done.column("id").to_pylist(), done.column("file").to_pylist(), strict=True)
+    finished = {id for id, file in pairs if file in there}
+    return [id for id in selected if id not in finished]
 
-    def __init__(self, records: Records, board: Any) -> None:
-        self.records = records
-        self.board = board
 
-    def get_name(self) -> str:
-        """The stage's name in Ray's own reports."""
-        return "record"
-
-    def write(self, blocks: Iterable[Block], ctx: Any) -> None:
-        """Record one task's rows.
-
-        Raises:
-            StorageError: the record cannot be put.
-            PagerError: most rows meet errors that nobody foresaw.
-        """
-        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
-        rows = pa.concat_tables([EXPORT_SCHEMA.empty_table(), *(table for table in tables if table.num_rows)])
-        rows = rows.filter(pc.not_equal(pc.fill_null(rows.column("error_class"), ""), PUT_OFF))
-        if not rows.num_rows:
-            return
-        if reason := ray.get(self.board.why_stop.remote()):
-            raise PagerError(reason)
-        began, cpu_began = time.perf_counter(), time.process_time()
-        self.records.commit(rows)
-        classes = pc.value_counts(rows.column("error_class").drop_null()).to_pylist()
-        rejects = {entry["values"]: entry["counts"] for entry in classes}
-        messages = rows.column("message").drop_null()
-        spent = time.perf_counter() - began, time.process_time() - cpu_began
-        ray.get(
-            self.board.end.remote(
-                "write",
-                f"record-{ctx.task_idx}",
-                Work(rows.num_rows, *spent, rows.nbytes, this_node()),
-                rows.num_rows - sum(rejects.values()),
-                rejects,
-                messages[-1].as_py() if len(messages) else None,
-            )
+def _finish(
+    records: Records, identity: Mapping[str, Any], selected: list[str], tried: int, seconds: float
+) -> ExportOutcome:
+    standing = records.standing()
+    wanted = {*selected}
+    rows = [row for row in standing.select(["id", "bytes", "error_class"]).to_pylist() if row["id"] in wanted]
+    rejects = Counter(row["error_class"] for row in rows if row["error_class"] is not None)
+    if len(rows) != len(selected):
+        missing = sorted(wanted - {row["id"] for row in rows})
+        raise PagerError(
+            f"{records.output}: {len(missing)} of {len(selected)} panoramas have no outcome (first: "
+            f"{', '.join(missing[:3])}); run the same command again"
         )
+    exported = len(rows) - sum(rejects.values())
+    outcome = ExportOutcome(
+        str(records.output),
+        len(selected),
+        exported,
+        tried - sum(rejects.values()),
+        sum(row["bytes"] or 0 for row in rows),
+        seconds,
+        dict(rejects.most_common()),
+    )
+    counts = {"selected": outcome.selected, "exported": exported, "rejected": sum(rejects.values())}
+    done = {"counts": counts, "rejects_by_class": dict(outcome.rejects_by_class), "bytes": outcome.bytes}
+    records.finish(standing, {"identity": dict(identity), "state": "complete", **done})
+    return outcome

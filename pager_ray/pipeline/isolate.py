@@ -25,11 +25,9 @@ import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
 from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt, Work
-from pager_ray.stages.rows import IDENTITY, PUT_OFF, carry, iterate, naming_row, reject, to_table
+from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
 
 log = logging.getLogger(__name__)
-
-TableFunction = Callable[[pa.Table], pa.Table]
 
 
 def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any) -> TableFunction:

@@ -4,61 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from ray.data import DataContext
+from ray.data import ActorPoolStrategy
 
 from pager_ray.config import RunConfig
-from pager_ray.listing import Listing, list_inputs
-from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, connected, reserve
-from pager_ray.pipeline.infer import InferActor
-from pager_ray.pipeline.isolate import isolated
-from pager_ray.pipeline.lifecycle import Claim, claim_output, job_context, rows_per_shard, run_to_end
-from pager_ray.pipeline.sink import ShardSink
-from pager_ray.plan.outcome import RunPlan
+from pager_ray.listing import list_inputs
+from pager_ray.model import resolve_checkpoint
+from pager_ray.pipeline.chain import ActorOptions, Stage, run_stages
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool, connected, reserve
+from pager_ray.pipeline.model_actor import InferActor
+from pager_ray.pipeline.supervision import run_on_cluster
+from pager_ray.report.outcomes import RunSummary
 from pager_ray.retrying import Retry
-from pager_ray.runs import Reconciliation, RunLayout
+from pager_ray.runs.claim import Claim
+from pager_ray.runs.planned import RunPlan
+from pager_ray.stages.claim_run import claim_run
+from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
-from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
-from pager_ray.stages.settings import (
-    actor_pool,
-    checkpoint_identity,
-    describe_checkpoint,
-    infer_settings,
-    largest_batch,
-    normals_arrive_half,
-    read_settings,
-    stitch_settings,
-    stored_schema,
-)
+from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
+from pager_ray.stages.settings import RunSettings, run_settings
 from pager_ray.stages.stitch import make_stitch_fn
-from pager_ray.storage import Folder, mask_uri
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """How a run ended.
-
-    ``fresh`` counts the rows that this start finished; the others were finished by earlier ones. ``plan`` is the
-    section of ``run.json`` that tells the plan, where the run was given one and had something left to do.
-    """
-
-    output: str
-    reconciliation: Reconciliation
-    fresh: int
-    seconds: float
-    previews: bool
-    plan: Mapping[str, Any] | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """0 complete; 3 complete, but with rejects."""
-        return 3 if self.reconciliation.rejects else 0
 
 
 def run_job(
@@ -103,90 +70,51 @@ def run_job(
         claim.manifest["plan"] = beside
 
     def pipeline() -> None:
-        _run_pipeline(config, checkpoint, claim, model_stage)
+        reservation = reserve(config.compute)
+        pool = actor_pool(config.compute)
+        settings = run_settings(
+            config,
+            checkpoint,
+            claim.inputs,
+            on_gpu=reservation.actor_gpus > 0,
+            threads=reservation.model_threads,
+            fitting=claim.batch_sizes,
+        )
+        _run_pipeline(settings, claim, reservation, pool, model_stage)
         if beside is not None and not claim.told_to_stop:
             beside["actual_seconds"] = round(time.monotonic() - began, 1)
 
-    result = run_to_end(claim, connected(config.compute.address), pipeline)
+    result = run_on_cluster(claim, connected(config.compute.address), pipeline)
     return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews, beside)
 
 
 def _run_pipeline(
-    config: RunConfig, checkpoint: ResolvedCheckpoint, claim: Claim, model_stage: type[InferActor]
+    settings: RunSettings,
+    claim: Claim,
+    reservation: Reservation,
+    pool: ActorPoolStrategy,
+    model_stage: type[InferActor],
 ) -> None:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
-    reservation = reserve(config.compute)
-    shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
-    batch_size = largest_batch(config.compute, shard_rows)
-    half_normals = normals_arrive_half(config.precision, reservation)
-    stitching = stitch_settings(config, checkpoint, half_normals=half_normals)
-    schema = stored_schema(config, checkpoint)
-    board = claim.board()
-    with DataContext.current(job_context()), claim.progress(board, reservation):
-        # 1. list: the manifest's rows without those that earlier starts committed, a million at a time.
-        for rows in claim.partitions():
-            # 2. Small blocks: a block is what a killed job repeats and what one shard holds.
-            rows = rows.repartition(target_num_rows_per_block=shard_rows)
-            # 3. read + project, CPU: bytes → ERP → six uint8 faces.
-            rows = rows.map_batches(
-                isolated("read", make_read_fn(read_settings(config, checkpoint)), READ_SCHEMA, board),
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=reservation.task_cpus,
-                memory=READ_TASK_MEMORY,
-            )
-            # 4. infer, GPU actors: faces → depth, normals and sky on the faces.
-            rows = rows.map_batches(
+    run_stages(
+        claim,
+        reservation,
+        [
+            # 1. list: the manifest's rows without those that earlier starts committed, a million at a time, and
+            # 2. split into small blocks: a block is what a killed job repeats and what one shard holds.
+            # 3. read + project, CPU, 1:1: bytes → ERP → six uint8 faces.
+            Stage(StageName.READ, make_read_fn(settings.read), READ_SCHEMA, memory=READ_TASK_MEMORY),
+            # 4. infer, GPU actors, 1:1: faces → depth, normals and sky on the faces.
+            Stage(
+                StageName.INFER,
                 model_stage,
-                fn_constructor_args=(infer_settings(config, checkpoint, claim, reservation, batch_size), board),
-                compute=actor_pool(config.compute),
-                batch_format="pyarrow",
-                batch_size=batch_size,
-                zero_copy_batch=True,
-                num_cpus=reservation.actor_cpus,
-                num_gpus=reservation.actor_gpus,
-            )
-            # 5. stitch + encode, CPU: faces → ERP maps → stored bytes.
-            rows = rows.map_batches(
-                isolated("stitch", make_stitch_fn(stitching), ENCODE_SCHEMA, board),
-                batch_format="pyarrow",
-                batch_size=None,
-                zero_copy_batch=True,
-                num_cpus=reservation.task_cpus,
-            )
-            # 6. write, CPU: one shard per block, committed with its ids.
-            rows.write_datasink(
-                ShardSink(claim.layout, claim.generation, schema, shard_rows, board),
-                ray_remote_args={"num_cpus": reservation.task_cpus},
-            )
-
-
-def claim_run(
-    config: RunConfig,
-    checkpoint: ResolvedCheckpoint,
-    listed: Listing,
-    *,
-    overwrite: bool = False,
-    retry_rejects: str | None = None,
-) -> Claim:
-    """Make the output that a configuration names its own; see :func:`~pager_ray.pipeline.lifecycle.claim_output`."""
-    return claim_output(
-        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
-        listed,
-        config=_shown_config(config),
-        identity=config.result_keys() | checkpoint_identity(checkpoint),
-        sections={"checkpoint": describe_checkpoint(checkpoint)},
-        errors=config.errors,
-        overwrite=overwrite,
-        retry_rejects=retry_rejects,
+                INFER_SCHEMA,
+                actor=ActorOptions(settings.infer, pool, settings.infer.batch_size),
+            ),
+            # 5. stitch + encode, CPU, 1:1: faces → ERP maps → stored bytes.
+            Stage(StageName.STITCH, make_stitch_fn(settings.stitch), ENCODE_SCHEMA),
+        ],
+        # 6. write, CPU, N:1: one shard per block, committed with its ids.
+        settings.stored,
+        settings.shard_rows,
     )
-
-
-def _shown_config(config: RunConfig) -> dict[str, Any]:
-    """The configuration as written to ``run.json``: URIs without credentials."""
-    shown = config.model_dump(mode="json")
-    shown["input"]["uris"] = [mask_uri(uri) for uri in config.input.uris]
-    for section, key in ((shown["output"], "uri"), (shown, "checkpoint")):
-        section[key] = mask_uri(section[key])
-    return shown

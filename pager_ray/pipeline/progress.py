@@ -15,8 +15,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.pipeline.metrics import Meters
-from pager_ray.report.progress import Counts, progress_line
-from pager_ray.report.stages import StageWork
+from pager_ray.report.progress import progress_line
+from pager_ray.stages.counts import Counts
+from pager_ray.stages.work import StageWork
 
 log = logging.getLogger("pager_ray.progress")
 
@@ -44,7 +45,7 @@ QUIET_SECONDS = 60.0
 
 
 class Work(NamedTuple):
-    """One block's share in :class:`~pager_ray.report.stages.StageWork`, and the cluster's node that did it."""
+    """One block's share in :class:`~pager_ray.stages.work.StageWork`, and the cluster's node that did it."""
 
     rows: int
     seconds: float

@@ -11,11 +11,11 @@ import math
 from dataclasses import replace
 
 from pager_ray.errors import ConfigError
-from pager_ray.pipeline.cluster import SMALL_CLUSTER_CPUS
 from pager_ray.plan.measure import Measured, Sample
 from pager_ray.plan.plan import Job, Nodes, Plan, StagePlan
 from pager_ray.plan.profile import ModelProfile
 from pager_ray.plan.spread import Band, mean_band
+from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
 
 INFER = "infer"
 

@@ -25,12 +25,12 @@ from pager_ray.errors import ConfigError, InputError
 from pager_ray.infer import FacePrediction, Predicts
 from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
-from pager_ray.pipeline.infer import predicted_row
 from pager_ray.plan.stand_in import template
 from pager_ray.runs import RunLayout, write_shard
+from pager_ray.stages.infer import infer_rows
 from pager_ray.stages.read import fetch_row, make_read_fn
-from pager_ray.stages.rows import IDENTITY, INFER_SCHEMA, SOURCE, STATUS, carry, iterate, to_table
-from pager_ray.stages.settings import read_settings, stitch_settings, stored_schema
+from pager_ray.stages.rows import iterate
+from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.storage import Folder
 
@@ -117,14 +117,14 @@ def measure_samples(
     wanted: int,
     predict: Predicts,
     *,
-    half_normals: bool,
+    on_gpu: bool,
 ) -> Measured:
     """Take samples of the rows that the listing has not rejected through every stage.
 
     Args:
         wanted: how many, where there are as many.
         predict: the network, or a :class:`StandIn`.
-        half_normals: whether ``predict`` gives normals as float16.
+        on_gpu: whether the job's model is to run on one.
 
     Raises:
         ConfigError: none of them gives a prediction, so nothing can be said.
@@ -136,7 +136,7 @@ def measure_samples(
     rejected: Counter[str] = Counter()
     reason = ""
     with tempfile.TemporaryDirectory(prefix="pager-ray-plan-") as folder:
-        stages = _Stages(config, checkpoint, predict, RunLayout(Folder(folder)), half_normals)
+        stages = _Stages(config, checkpoint, predict, RunLayout(Folder(folder)), usable, on_gpu)
         for number in spread_evenly(usable.num_rows, wanted):
             outcome = stages.measure(rows_to_do(usable.slice(number, 1), usable.slice(number, 1)["id"].to_pylist(), {}))
             if isinstance(outcome, Sample):
@@ -164,14 +164,16 @@ class _Stages:
         checkpoint: ResolvedCheckpoint,
         predict: Predicts,
         layout: RunLayout,
-        half_normals: bool,
+        inputs: pa.Table,
+        on_gpu: bool,
     ) -> None:
+        settings = run_settings(config, checkpoint, inputs, on_gpu=on_gpu)
         self.face_size = checkpoint.architecture.face_size
-        self.read_settings = read_settings(config, checkpoint)
-        self.read = make_read_fn(self.read_settings)
+        self.read_settings = settings.read
+        self.read = make_read_fn(settings.read)
         self.predict = predict
-        self.stitch = make_stitch_fn(stitch_settings(config, checkpoint, half_normals=half_normals))
-        self.schema = stored_schema(config, checkpoint)
+        self.stitch = make_stitch_fn(settings.stitch)
+        self.schema = settings.stored
         self.layout = layout
         layout.make()
         self._warm: set[tuple[int, int]] = set()
@@ -202,7 +204,7 @@ class _Stages:
             return InputError(
                 "non_finite_prediction", "the network's output is not all finite; precision=float32 may help"
             )
-        inferred, infer = _timed(lambda: _handed_on(read, prediction), _nbytes)
+        inferred, infer = _timed(lambda: infer_rows(read, self.face_size, lambda *_: [prediction]), _nbytes)
         stitched, stitch = _timed(lambda: self.stitch(inferred), _nbytes)
         _, write = _timed(lambda: write_shard(self.layout, "sample", stitched, self.schema), lambda record: 0)
         stored = self._take_stored()
@@ -222,15 +224,6 @@ class _Stages:
         for path in files:
             filesystem.rm_file(path)
         return total
-
-
-def _handed_on(read: pa.Table, prediction: FacePrediction) -> pa.Table:
-    """The row as stage *infer* gives it."""
-    scalars = next(iterate(read))
-    row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE])
-    if scalars["thumbnail"].is_valid:
-        row["thumbnail"] = memoryview(scalars["thumbnail"].as_buffer())
-    return to_table([predicted_row(row, prediction)], INFER_SCHEMA, 1, "infer")
 
 
 def _reject_of(table: pa.Table) -> InputError | None:

@@ -10,29 +10,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError
-from pager_ray.infer import Predictor
+from pager_ray.infer.device import device_kind
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.listing import Listing, list_inputs
-from pager_ray.model import ResolvedCheckpoint, load_model, resolve_checkpoint
-from pager_ray.model.memory import suggested_batch
-from pager_ray.pipeline.infer import device_kind
-from pager_ray.pipeline.lifecycle import rows_per_shard
+from pager_ray.modalities import maps_of
+from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.plan.estimate import estimate
 from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
 from pager_ray.plan.plan import Job, Nodes, Plan
 from pager_ray.plan.profile import ModelProfile, read_profile
 from pager_ray.retrying import Retry
-from pager_ray.stages.settings import (
-    half_normals,
-    inference_settings,
-    largest_batch,
-    memory_share,
-    needs_router,
-)
+from pager_ray.stages.infer import load_predictor
+from pager_ray.stages.settings import half_normals, infer_settings, largest_batch, rows_per_shard
 
 log = logging.getLogger(__name__)
 
@@ -95,43 +89,32 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
     # Where the model runs on CPUs and nobody says which, it runs here.
     local = request.local or (not on_gpu and request.nodes.cpu_nodes is None)
     nodes = replace(request.nodes, here=os.cpu_count() or 1) if local else request.nodes
-    half = half_normals(config.precision, on_gpu=on_gpu)
     if profile is not None:
-        arrays = [name for name in ("depth", "normals", "sky") if name in checkpoint.architecture.modalities]
+        arrays = maps_of(checkpoint.architecture.modalities)
+        half = half_normals(config.precision, on_gpu=on_gpu)
         stand_in = StandIn(checkpoint.architecture.face_size, arrays, half_normals=half)
-        measured = measure_samples(config, checkpoint, listed, request.samples, stand_in, half_normals=half)
+        measured = measure_samples(config, checkpoint, listed, request.samples, stand_in, on_gpu=on_gpu)
         return estimate(job, measured, profile, nodes, stand_in=True, hours=request.hours)
-    model = _Model(config, checkpoint, job, route=needs_router(config, checkpoint, Listing.of(listed).table))
-    measured = measure_samples(config, checkpoint, listed, request.samples, model, half_normals=half)
+    model = _Model(config, checkpoint, job, Listing.of(listed).table)
+    measured = measure_samples(config, checkpoint, listed, request.samples, model, on_gpu=on_gpu)
     return estimate(job, measured, model.profile(measured), nodes, hours=request.hours)
 
 
 class _Model:
     """The checkpoint's network on this machine, as a model worker has it."""
 
-    def __init__(self, config: RunConfig, checkpoint: ResolvedCheckpoint, job: Job, *, route: bool) -> None:
+    def __init__(self, config: RunConfig, checkpoint: ResolvedCheckpoint, job: Job, inputs: pa.Table) -> None:
         on_gpu = job.gpus_per_worker > 0
+        threads = None
         if not on_gpu:
             asked = config.compute.threads_per_worker
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // job.workers) if asked == "auto" else asked)
-        free = torch.cuda.mem_get_info()[0] if on_gpu else 0
+            threads = max(1, (os.cpu_count() or 1) // job.workers) if asked == "auto" else asked
+        settings = infer_settings(config, checkpoint, inputs, on_gpu=on_gpu, threads=threads, batch_size=job.batch)
         began = time.perf_counter()
-        model = load_model(
-            checkpoint.source,
-            device="cuda" if on_gpu else "cpu",
-            precision=config.precision,
-            revision=checkpoint.revision,
-        )
-        router = None
-        if route:
-            from pager_ray.model.router import SceneRouter
-
-            router = SceneRouter.load(config.router_weights, device=model.device)
+        # The weights were digested when the checkpoint was found.
+        loaded = load_predictor(replace(settings, sha256=None))
         self.load_seconds = time.perf_counter() - began
-        self.predictor = Predictor(model, inference_settings(config), router)
-        self.batch = job.batch
-        if (share := memory_share(config.compute)) is not None:
-            self.batch = min(self.batch, suggested_batch(model.architecture, int(free * share), model.precision))
+        self.predictor, self.batch = loaded.predictor, loaded.batch_size
         self._last: tuple[np.ndarray, list[str | None]] | None = None
 
     def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pager_ray.encode import codec_from_metadata
 from pager_ray.errors import ConfigError, ShapeError, StorageError
+from pager_ray.modalities import MAPS
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run, open_run
-from pager_ray.runs.layout import ARRAY_NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def row_decoder(uri: str | os.PathLike[str], maps: Sequence[str] | None = None) 
     """
     run = open_run(uri)
     schema = run.schema()
-    if not any(name in schema.names for name in ARRAY_NAMES):
+    if not any(name in schema.names for name in MAPS):
         raise ConfigError(
             f"{run.uri}: stores its maps as npz files, so its rows hold none; use open_run or torch_dataset, which "
             "read them"

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
+from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import Prediction
-from pager_ray.runs.layout import ARRAY_NAMES, RUN_FILE, SHARD_SUFFIX, RunLayout
+from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_columns, standing_rejects
 from pager_ray.runs.runfile import read_run_file
@@ -115,7 +116,7 @@ class Run:
             checkpoint = manifest["checkpoint"]
             face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
             self.face_shape = None if stores_erp else (6, face_size, face_size)
-            self.maps = tuple(name for name in ARRAY_NAMES if name in checkpoint["modalities"])
+            self.maps = maps_of(checkpoint["modalities"])
             self._state = str(manifest["state"])
         except KeyError as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
@@ -204,9 +205,9 @@ class Run:
                 f"{self.uri}: has no prediction with id {id!r}; take one of ids(), or look into rejects() for why"
             )
         scalars = ["id", "uri", "scene", "p_outdoor", "log_scale", "map_height", "map_width"]
-        wanted = [name for name in ARRAY_NAMES if name in maps]
+        wanted = [name for name in MAPS if name in maps]
         with self._open(place.shard) as parquet:
-            has_arrays = any(name in parquet.schema_arrow.names for name in ARRAY_NAMES)
+            has_arrays = any(name in parquet.schema_arrow.names for name in MAPS)
             # Shards with arrays have one row per group, so this reads one panorama's megabytes.
             if has_arrays:
                 row = parquet.read_row_group(place.row, columns=scalars + wanted)

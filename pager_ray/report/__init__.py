@@ -1,5 +1,1 @@
-"""What a person reads when a job has ended."""
-
-from pager_ray.report.summary import summary_lines
-
-__all__ = ["summary_lines"]
+"""What a person reads while a job runs and when it has ended: text of plain values."""

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pager_ray.report.progress import format_duration, format_rate
+from pager_ray.durations import format_duration, format_rate
 from pager_ray.runs.runfile import COMPLETE, RUNNING, STOPPED
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from pager_ray.errors import RunMismatchError
+from pager_ray.modalities import MAPS
 from pager_ray.runs.ledger import Ledger, shards_of
 from pager_ray.storage import TEMPORARY_SUFFIX, Folder
 
@@ -20,7 +21,6 @@ GALLERY_FOLDER, GALLERY_PAGE = "gallery", "index.html"
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
 TEMPORARY_NAME = re.compile(r".*\.[0-9a-f]{8}\.tmp", re.DOTALL)
-ARRAY_NAMES = ("depth", "normals", "sky")
 
 
 class RunLayout:
@@ -63,7 +63,7 @@ class RunLayout:
     def clear(self) -> None:
         """Delete everything that a run writes, and nothing else."""
         # The run file goes last: while it stands, a half-deleted output is still known as one.
-        folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
+        folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in MAPS)]
         # Not the lease: it is held by the job that clears.
         for folder in [*folders, *self._more_folders(), self.manifest, self.ledger.folder]:
             folder.remove()
@@ -95,7 +95,7 @@ class RunLayout:
             folder.delete(lost)
             orphans.update(lost)
         if self.root.is_local:
-            named_by_id = [self.previews, *(self.npz(name) for name in ARRAY_NAMES)]
+            named_by_id = [self.previews, *(self.npz(name) for name in MAPS)]
             for folder in [self.root, self.results, self.rejects, self.manifest, self.ledger.folder, *named_by_id]:
                 folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if TEMPORARY_NAME.fullmatch(name))
         return len(orphans)

@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pager_ray
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.runs.layout import RUN_FILE
 from pager_ray.runs.shards import SCHEMA_VERSION
 from pager_ray.storage import Folder
+from pager_ray.version import __version__
 
 RUNNING, COMPLETE, FAILED, STOPPED = "running", "complete", "failed", "stopped"
 
@@ -32,7 +32,7 @@ def read_run_file(output: Folder) -> dict[str, Any] | None:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(
             f"{output}: its {RUN_FILE} has schema version {manifest.get('schema_version')!r}; this pager_ray "
-            f"({pager_ray.__version__}) reads version {SCHEMA_VERSION}; read it with what wrote it, or choose "
+            f"({__version__}) reads version {SCHEMA_VERSION}; read it with what wrote it, or choose "
             "another output"
         )
     return manifest
@@ -119,7 +119,7 @@ def software_versions() -> dict[str, str | None]:
 
     packages = ("ray", "torch", "numpy", "pyarrow", "opencv-python-headless", "pillow", "simplejpeg", "blosc2")
     return {
-        "pager_ray": pager_ray.__version__,
+        "pager_ray": __version__,
         "git": _git_revision(),
         "python": platform.python_version(),
         **{name: installed(name) for name in packages},
@@ -128,7 +128,7 @@ def software_versions() -> dict[str, str | None]:
 
 def _git_revision() -> str | None:
     """The checkout's commit, with ``-dirty`` when it has changes; None for an installed package."""
-    root = Path(pager_ray.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

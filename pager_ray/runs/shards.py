@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.encode import get_codec
-from pager_ray.runs.layout import ARRAY_NAMES, SHARD_SUFFIX, RunLayout
+from pager_ray.modalities import MAPS
+from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import record_of
 from pager_ray.storage import safe_name
 
 SCHEMA_VERSION = "2"
 
-LARGE_COLUMNS = (*ARRAY_NAMES, "picture")
+LARGE_COLUMNS = (*MAPS, "picture")
 """Columns of compressed bytes, of which a reader wants one row at a time."""
 
 FRAME = "x forward (ERP centre), y up, z right"
@@ -97,7 +98,7 @@ def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema)
     """
     failed = pc.is_valid(rows.column("error_class"))
     results, rejects = rows.filter(pc.invert(failed)), rows.filter(failed)
-    _write_npz(layout, results, [array for array in ARRAY_NAMES if array not in schema.names])
+    _write_npz(layout, results, [array for array in MAPS if array not in schema.names])
     _write_previews(layout, results)
     digest = None
     if results.num_rows:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
 from pager_ray.masking import plain_text
+from pager_ray.modalities import MAPS
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
 from pager_ray.storage import mask_uri
@@ -53,7 +54,7 @@ QUALITY = [pa.field(name, pa.float32()) for name in QUALITY_COLUMNS]
 
 INFERRED = [pa.field("p_outdoor", pa.float32()), pa.field("log_scale", pa.float32()), *QUALITY]
 
-ARRAYS = [pa.field(name, pa.large_binary()) for name in ("depth", "normals", "sky")]
+ARRAYS = [pa.field(name, pa.large_binary()) for name in MAPS]
 
 READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, pa.field("faces", pa.large_binary())])
 """After *read* and *project*: faces are uint8 (6, S, S, 3)."""
@@ -79,7 +80,8 @@ PUT_OFF = "put_off"
 """In place of an error class: the job was told to stop before the row was begun. Never written, done by the next start.
 """
 
-RowFunction = Callable[[Row], Row]
+TableFunction = Callable[[pa.Table], pa.Table]
+"""A stage: blocks in, blocks out, one row each."""
 
 
 def blob(array: np.ndarray) -> memoryview:

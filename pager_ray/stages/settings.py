@@ -2,47 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.data import ActorPoolStrategy
 
 from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.infer import InferenceSettings
+from pager_ray.modalities import SCALE_HEADS, is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
 from pager_ray.model.memory import MAX_BATCH
-from pager_ray.pipeline.cluster import Reservation
-from pager_ray.pipeline.infer import InferSettings
-from pager_ray.pipeline.lifecycle import Claim
 from pager_ray.postprocess import DepthRange, SkySettings
 from pager_ray.retrying import Retry
 from pager_ray.runs import predictions_schema
+from pager_ray.stages.infer import InferSettings
 from pager_ray.stages.read import ReadSettings
 from pager_ray.stages.rows import ENCODE_SCHEMA
 from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings
 
-CALLS_PER_GPU_ACTOR = 2
+SMALL_CLUSTER_CPUS = 4
+"""With fewer, tasks reserve shares of a CPU: whole ones would leave nothing for the other stages."""
+
+AUTO_SHARDS = 64
+AUTO_ROWS_PER_SHARD = 16
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What the stages of an inference job need to know, each its own part, and the columns and rows of its shards."""
+
+    read: ReadSettings
+    infer: InferSettings
+    stitch: StitchSettings
+    stored: pa.Schema
+    shard_rows: int
+
+
+def run_settings(
+    config: RunConfig,
+    checkpoint: ResolvedCheckpoint,
+    inputs: pa.Table,
+    *,
+    on_gpu: bool,
+    threads: int | None = None,
+    fitting: Mapping[str, int] | None = None,
+) -> RunSettings:
+    """The settings of every stage of a job.
+
+    Args:
+        inputs: the listing, ``MANIFEST_SCHEMA``.
+        on_gpu, threads, fitting: as in :class:`~pager_ray.stages.infer.InferSettings`.
+    """
+    shard_rows = rows_per_shard(config.output.rows_per_shard, inputs.num_rows)
+    batch_size = largest_batch(config.compute, shard_rows)
+    return RunSettings(
+        read=_read_settings(config, checkpoint),
+        infer=infer_settings(
+            config, checkpoint, inputs, on_gpu=on_gpu, threads=threads, batch_size=batch_size, fitting=fitting
+        ),
+        stitch=_stitch_settings(config, checkpoint, half=half_normals(config.precision, on_gpu=on_gpu)),
+        stored=_stored_schema(config, checkpoint),
+        shard_rows=shard_rows,
+    )
 
 
 def infer_settings(
-    config: JobConfig, checkpoint: ResolvedCheckpoint, claim: Claim, reservation: Reservation, batch_size: int
+    config: JobConfig,
+    checkpoint: ResolvedCheckpoint,
+    inputs: pa.Table,
+    *,
+    on_gpu: bool,
+    threads: int | None,
+    batch_size: int,
+    fitting: Mapping[str, int] | None = None,
 ) -> InferSettings:
-    """What the model actors of a job need; the router only where a row needs it."""
+    """What a model worker of a job needs; the router only where a row needs it.
+
+    Args:
+        inputs: the listing, ``MANIFEST_SCHEMA``.
+        on_gpu, threads, batch_size, fitting: as in :class:`~pager_ray.stages.infer.InferSettings`.
+    """
     return InferSettings(
         checkpoint=checkpoint.source,
         revision=checkpoint.revision,
         precision=config.precision,
-        device="cuda" if reservation.actor_gpus else "cpu",
+        device="cuda" if on_gpu else "cpu",
         inference=inference_settings(config),
-        use_router=needs_router(config, checkpoint, claim.inputs),
+        use_router=needs_router(config, checkpoint, inputs),
         router_weights=config.router_weights,
-        threads=reservation.model_threads,
+        threads=threads,
         sha256=checkpoint.sha256,
         batch_size=batch_size,
         memory_share=memory_share(config.compute),
-        fitting=dict(claim.batch_sizes),
+        fitting=dict(fitting or {}),
     )
 
 
@@ -53,7 +108,7 @@ def needs_router(config: JobConfig, checkpoint: ResolvedCheckpoint, inputs: pa.T
         inputs: the listing, ``MANIFEST_SCHEMA``.
     """
     unlabelled = pc.any(pc.and_(pc.is_null(inputs.column("scene")), pc.is_null(inputs.column("error_class")))).as_py()
-    two_scales = {"scale_indoor", "scale_outdoor"} <= set(checkpoint.architecture.modalities)
+    two_scales = {*SCALE_HEADS} <= set(checkpoint.architecture.modalities)
     return bool(two_scales and unlabelled and config.scene_mode == "auto")
 
 
@@ -77,7 +132,7 @@ def largest_batch(compute: ComputeConfig, shard_rows: int) -> int:
     return compute.batch_size
 
 
-def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
+def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
     """What stage *read* needs to know."""
     return ReadSettings(
         face_size=checkpoint.architecture.face_size,
@@ -91,36 +146,29 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
     )
 
 
-def stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half_normals: bool) -> StitchSettings:
-    """How stage *stitch* turns faces into stored maps; see :func:`normals_arrive_half`."""
-    modalities = checkpoint.architecture.modalities
+def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half: bool) -> StitchSettings:
+    """How stage *stitch* turns faces into stored maps; see :func:`half_normals`."""
     return StitchSettings(
         output=config.output,
         face_size=checkpoint.architecture.face_size,
         fov=checkpoint.architecture.cube_fov,
-        half_normals=half_normals,
-        # A lone depth head predicts metres; with other heads beside it, metres need a scale head.
-        metric=tuple(modalities) == ("depth",) or any(name.startswith("scale_") for name in modalities),
+        half_normals=half,
+        metric=is_metric(checkpoint.architecture.modalities),
         preview_sky=sky_settings(config) if config.output.previews and not config.sky.fill else None,
     )
 
 
-def stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint) -> pa.Schema:
+def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint) -> pa.Schema:
     """The columns of a run's prediction shards."""
     architecture, output = checkpoint.architecture, config.output
     return predictions_schema(
         ENCODE_SCHEMA,
-        tuple(name for name in ("depth", "normals", "sky") if name in architecture.modalities),
+        maps_of(architecture.modalities),
         codec=output.codec if output.format == "parquet" else None,
         projection=output.projection,
         face_size=architecture.face_size,
         fov=architecture.cube_fov,
     )
-
-
-def normals_arrive_half(precision: str, reservation: Reservation) -> bool:
-    """Whether the model actors hand normals on as float16."""
-    return half_normals(precision, on_gpu=reservation.actor_gpus > 0)
 
 
 def half_normals(precision: str, *, on_gpu: bool) -> bool:
@@ -134,19 +182,11 @@ def sky_settings(config: JobConfig) -> tuple[SkySettings, DepthRange]:
     return settings, DepthRange(config.depth.min, config.depth.max)
 
 
-def actor_pool(compute: ComputeConfig) -> ActorPoolStrategy:
-    """The pool of model actors that the configuration asks for.
-
-    An actor on a GPU takes two calls at once: one is on the device while the other's results are on their way out and
-    the next blocks on their way in. On CPUs the model has the cores that this would need.
-    """
-    workers = compute.gpu_workers
-    size = {"size": workers} if isinstance(workers, int) else {"min_size": workers[0], "max_size": workers[1]}
-    if not compute.gpus_per_worker:
-        return ActorPoolStrategy(**size)
-    return ActorPoolStrategy(
-        **size, max_concurrent_calls_per_actor=CALLS_PER_GPU_ACTOR, enable_true_multi_threading=True
-    )
+def rows_per_shard(wanted: int | str, rows: int) -> int:
+    """Rows per block and shard: as asked, or (``auto``) a 64th of the rows between 1 and 16."""
+    if isinstance(wanted, int):
+        return wanted
+    return min(max(rows // AUTO_SHARDS, 1), AUTO_ROWS_PER_SHARD)
 
 
 def checkpoint_identity(checkpoint: ResolvedCheckpoint) -> dict[str, str]:

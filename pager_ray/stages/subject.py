@@ -12,7 +12,7 @@ from pager_ray.datasets import Dataset
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings
 from pager_ray.evaluate.predictions import NpzPredictions, RunPredictions
-from pager_ray.evaluate.scoring import FAMILIES
+from pager_ray.metrics.catalogue import FAMILIES
 from pager_ray.metrics.seams import SeamThresholds
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pager_ray.config import load_config
-from pager_ray.pipeline.infer import InferActor, InferSettings
 from pager_ray.pipeline.job import run_job
+from pager_ray.pipeline.model_actor import InferActor
+from pager_ray.stages.infer import InferSettings
 
 LOOK_SECONDS = 0.1
 

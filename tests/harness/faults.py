@@ -42,11 +42,11 @@ STAGES: Final = {
     "fetch": ("pager_ray.stages.read", None, "fetch"),
     "decode": ("pager_ray.stages.read", None, "decode_panorama"),
     "project": ("pager_ray.stages.read", None, "erp_to_cubemap"),
-    "load the model": ("pager_ray.pipeline.infer", "InferActor", "_load"),
-    "forward": ("pager_ray.pipeline.infer", "InferActor", "_predict"),
+    "load the model": ("pager_ray.pipeline.model_actor", "InferActor", "_load"),
+    "forward": ("pager_ray.pipeline.model_actor", "InferActor", "_predict"),
     "encode": ("pager_ray.stages.stitch", None, "_store"),
     "report the shard": ("pager_ray.pipeline.sink", "ShardSink", "write"),
-    "reconcile": ("pager_ray.pipeline.lifecycle", None, "reconcile"),
+    "reconcile": ("pager_ray.runs.claim", None, "reconcile"),
 }
 
 DRIVER_POINTS: Final = [
@@ -179,7 +179,7 @@ def _wrap_stages(folder: Path, module: Any) -> None:
             _wrap(place, function, functools.partial(_call, folder, point, getattr(place, function)))
     if module.__name__ == "pager_ray.stages.read":
         _wrap(module, "decode_panorama", functools.partial(_poisoned, module.decode_panorama))
-    if module.__name__ == "pager_ray.pipeline.infer":
+    if module.__name__ == "pager_ray.pipeline.model_actor":
         _wrap(module.InferActor, "__call__", functools.partial(_note, folder, module.InferActor.__call__))
 
 

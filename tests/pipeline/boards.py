@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from pager_ray.pipeline.progress import Board
-from pager_ray.report.progress import Counts
+from pager_ray.stages.counts import Counts
 
 
 class LocalBoard:

@@ -20,7 +20,7 @@ from pager_ray.pipeline.progress import (
     State,
     Work,
 )
-from pager_ray.report.progress import Counts
+from pager_ray.stages.counts import Counts
 
 
 def test_the_board_adds_up_shards() -> None:

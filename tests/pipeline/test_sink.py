@@ -16,9 +16,9 @@ from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError, 
 from pager_ray.pipeline import sink as sink_module
 from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS
 from pager_ray.pipeline.sink import MAX_DEATHS, ShardSink
-from pager_ray.report.progress import Counts
 from pager_ray.runs import RunLayout, predictions_schema
 from pager_ray.runs.layout import SHARD_NAME
+from pager_ray.stages.counts import Counts
 from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 from tests.pipeline.boards import LocalBoard, answers_at_once

@@ -55,7 +55,7 @@ def test_every_stage_is_measured(samples: Path, tiny_unified: Path, overrides: t
     stand_in = StandIn(checkpoint.architecture.face_size, ALL, half_normals=False)
     rows = list_inputs(config.input.uris)
     started = ray.is_initialized()
-    measured = measure_samples(config, checkpoint, rows, 3, stand_in, half_normals=False)
+    measured = measure_samples(config, checkpoint, rows, 3, stand_in, on_gpu=False)
     assert ray.is_initialized() == started
     assert (measured.tried, len(measured.samples)) == (3, 3)
     for sample in measured.samples:
@@ -74,7 +74,7 @@ def test_rejects_among_the_samples_are_counted(samples: Path, tiny_unified: Path
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     good = list(list_inputs(config.input.uris))[:1]
     rows = [*good, Listed(str(tmp_path / "broken.jpg"), "broken"), Listed(str(tmp_path / "absent.jpg"), "absent")]
-    measured = measure_samples(config, checkpoint, rows, 8, stand_in, half_normals=False)
+    measured = measure_samples(config, checkpoint, rows, 8, stand_in, on_gpu=False)
     assert len(measured.samples) == 1
     assert sum(measured.rejected.values()) == 2
     assert measured.first_reason
@@ -85,7 +85,7 @@ def test_rejects_among_the_samples_are_counted(samples: Path, tiny_unified: Path
 
     broken = Infinite(checkpoint.architecture.face_size, ALL, half_normals=False)
     with pytest.raises(ConfigError, match=r"none of 1 samples gives a prediction"):
-        measure_samples(config, checkpoint, good, 8, broken, half_normals=False)
+        measure_samples(config, checkpoint, good, 8, broken, on_gpu=False)
 
 
 def test_listings_of_rejects_alone_are_refused(samples: Path, tiny_unified: Path) -> None:
@@ -93,7 +93,7 @@ def test_listings_of_rejects_alone_are_refused(samples: Path, tiny_unified: Path
     config, checkpoint = config_of(samples, tiny_unified), resolve_checkpoint(str(tiny_unified))
     stand_in = StandIn(checkpoint.architecture.face_size, ALL, half_normals=False)
     with pytest.raises(ConfigError, match=r"the listing rejects every row"):
-        measure_samples(config, checkpoint, [Listed("a", "a", None, "bad", "why")], 8, stand_in, half_normals=False)
+        measure_samples(config, checkpoint, [Listed("a", "a", None, "bad", "why")], 8, stand_in, on_gpu=False)
 
 
 @pytest.mark.parametrize("half", [True, False])

@@ -9,8 +9,9 @@ import pytest
 
 from pager_ray.errors import ConfigError
 from pager_ray.plan.estimate import estimate
-from pager_ray.plan.outcome import RunPlan, read_plan
+from pager_ray.plan.outcome import read_plan
 from pager_ray.plan.plan import Nodes
+from pager_ray.runs.planned import RunPlan
 from tests.plan.facts import job, measured, model
 
 PLAN = RunPlan(1000, 1030.0, 830.0, 1230.0, 30.0, 4, 28.0, "infer")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pager_ray.report.progress import Counts, format_duration, format_rate, progress_line
+from pager_ray.durations import format_duration, format_rate
+from pager_ray.report.progress import progress_line
+from pager_ray.stages.counts import Counts
 
 
 def test_lines_say_what_is_done_and_left() -> None:

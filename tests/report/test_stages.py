@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pager_ray.report.stages import StageWork, stage_lines, summarise_stages
+from pager_ray.report.stages import stage_lines
+from pager_ray.stages.work import StageWork, summarise_stages
 
 
 def work_of(infer: float | None, read: float, stitch: float, *, crowd: float = 1.0) -> dict[str, StageWork]:

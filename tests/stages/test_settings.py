@@ -10,10 +10,7 @@ import pytest
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.model import load_model
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline.cluster import Reservation
-from pager_ray.stages.settings import normals_arrive_half
-
-ON_CPUS = Reservation(1.0, 1.0, 0.0, 1, 1)
+from pager_ray.stages.settings import half_normals
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16", "int8", "fp8"])
@@ -23,4 +20,4 @@ def test_normals_arrive_as_they_are_sent(precision: str, tmp_path: Path) -> None
     size = model.architecture.face_size
     (sent,) = Predictor(model, InferenceSettings())(np.zeros((1, 6, size, size, 3), np.uint8), [None])
     assert sent.normals is not None
-    assert (sent.normals.dtype == np.float16) == normals_arrive_half(precision, ON_CPUS)
+    assert (sent.normals.dtype == np.float16) == half_normals(precision, on_gpu=False)

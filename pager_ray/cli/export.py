@@ -1,16 +1,12 @@
-"""The options of ``pager-ray export``."""
+"""``pager-ray export``: predictions in the files of other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from pager_ray.plan.options import Finite
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from pager_ray.cli.options import Finite, all_of, tell
 
 FORMAT_NAMES = (
     "glb",
@@ -70,21 +66,15 @@ _OPTIONS = (
 )
 
 
-def export_options(command: Command) -> Command:
-    """Give a command all of them."""
-    return reduce(lambda inner, option: option(inner), reversed(_OPTIONS), command)
-
-
-def export_from_options(run: str, **given: Any) -> Any:
-    """Run an export as the options say; gives its :class:`~pager_ray.export.job.ExportOutcome`.
-
-    Raises:
-        PagerError: as :func:`pager_ray.export.job.run_export`.
-    """
+@click.command()
+@all_of(_OPTIONS)
+@click.argument("run_uri", metavar="OUTPUT")
+def export(run_uri: str, **given: Any) -> int:
+    """Write the predictions of OUTPUT in the files of other programs; the same command again resumes."""
     from pager_ray.export.formats import ExportSettings, find_format
-    from pager_ray.export.job import ExportRequest, run_export
     from pager_ray.export.points import Cleaning
     from pager_ray.export.selection import read_ids
+    from pager_ray.pipeline.export import ExportRequest, run_export
 
     find_format(given["format_name"])
     defaults = Cleaning()
@@ -97,7 +87,7 @@ def export_from_options(run: str, **given: Any) -> Any:
         seed=given["seed"],
     )
     request = ExportRequest(
-        run,
+        run_uri,
         ExportSettings(
             given["format_name"], given["color"], cleaning, given["face_size"], images_from=given["images_from"]
         ),
@@ -108,4 +98,4 @@ def export_from_options(run: str, **given: Any) -> Any:
         local=given["local"],
         address=given["address"],
     )
-    return run_export(request)
+    return tell(run_export(request))

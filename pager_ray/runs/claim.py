@@ -1,6 +1,6 @@
-"""What every job does around its pipeline: claim an output, leave out what is done, say how it ended.
+"""A job's claim on an output: taken, left out of it what is done, and closed with how the job ended.
 
-A job is lost nowhere: before the pipeline the listing and the run file stand on the output storage, and whatever ends
+A job is lost nowhere: before its pipeline the listing and the run file stand on the output storage, and whatever ends
 the pipeline, the run file says so and the same command goes on.
 """
 
@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-from ray.data import DataContext
 
 from pager_ray.config.schema import ErrorsConfig
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError, Terminated
+from pager_ray.errors import (
+    ConfigError,
+    ErrorBudgetExceeded,
+    OutputInUseError,
+    PagerError,
+    StorageError,
+    Terminated,
+    own_cause,
+)
 from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.masking import mask_text
-from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.cluster import Reservation
-from pager_ray.pipeline.progress import ProgressLog, start_board
-from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
-from pager_ray.report.progress import Counts
-from pager_ray.report.stages import stage_lines, summarise_stages
-from pager_ray.runs import Reconciliation, RunLayout, reconcile
-from pager_ray.runs.layout import PROGRESS_FILE, RUN_FILE
+from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.runs.ledger import shards_of
-from pager_ray.runs.reconcile import drop_superseded, standing_rejects
+from pager_ray.runs.reconcile import Reconciliation, drop_superseded, reconcile, standing_rejects
 from pager_ray.runs.runfile import (
     COMPLETE,
     FAILED,
@@ -48,19 +46,9 @@ log = logging.getLogger(__name__)
 
 ALL_REJECTS = "all"
 
-# Rows of a listing are small: a block of them is a few megabytes.
-ROWS_PER_CHUNK = 65_536
-
 PARTITION_ROWS = 1_000_000
-"""Rows that one execution of Ray Data takes; more are done in parts, one after another. Starting the model actors anew
-for each part costs a minute in hours."""
-
-AUTO_SHARDS = 64
-AUTO_ROWS_PER_SHARD = 16
-
-# Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
-# seven panoramas would be cut up on the way to the writer.
-BLOCK_BYTES = 2**30
+"""Rows that one execution of the pipeline takes; more are done in parts, one after another. Starting the model actors
+anew for each part costs a minute in hours."""
 
 
 @dataclass
@@ -90,58 +78,10 @@ class Claim:
     lease: Lease
     told_to_stop: bool = False
 
-    def board(self, gates: tuple[str, ...] = ("read", "infer")) -> Any:
-        """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost.
-
-        Args:
-            gates: stages that take no more rows once the job is told to stop; what is past the last is finished.
-        """
-        again = len(self.pending) - len(self.before.missing)
-        counts = Counts(self.before.inputs, self.before.predictions, self.before.rejects - again)
-        board = start_board(counts, self.errors.budget_rows(self.before.inputs), gates, str(self.layout.root))
-        self.lease.when_lost(lambda: board.lose_output.remote())
-        return board
-
-    @contextmanager
-    def progress(self, board: Any, reservation: Reservation) -> Iterator[None]:
-        """Tell of the job while a ``with`` block runs; note in the run file what workers and stages did.
-
-        SIGTERM lets the model finish what it has begun, see :mod:`pager_ray.pipeline.stopping`.
-        """
-        start = self.manifest["starts"][-1]
-        told = ProgressLog(board, workers=start["workers"], batch_sizes=self.batch_sizes, note=self._note)
-        try:
-            with told, finishing_what_is_begun(board, patience(self.errors.stop_seconds)) as stop:
-                yield
-                self.told_to_stop = stop.is_set()
-        finally:
-            start["stages"] = summarise_stages(
-                {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
-                model_workers=min(len(start["workers"]), reservation.model_workers),
-                workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
-                cores=ray.cluster_resources().get("CPU", 0.0),
-            )
-            for line in stage_lines(start["stages"]) if start["stages"] else []:
-                log.info("%s", line)
-
-    def _note(self, facts: dict[str, Any]) -> None:
-        """Leave what a look at the job showed where ``pager-ray status`` finds it."""
-        try:
-            self.layout.progress.once().write_json(PROGRESS_FILE, facts | {"start": len(self.manifest["starts"])})
-        except StorageError as error:
-            # The next look comes soon; nothing depends on it.
-            log.debug("progress could not be noted: %s", error)
-
     @property
     def batch_sizes(self) -> dict[str, int]:
         """The largest batches that fitted, by kind of device: found out once, kept for later starts."""
         return self.manifest.setdefault("batch_sizes", {})
-
-    def partitions(self) -> Iterator[ray.data.Dataset]:
-        """:meth:`parts` for Ray Data: the driver has the rows, no task waits for the store to list them."""
-        for part in self.parts():
-            starts = range(0, part.num_rows, ROWS_PER_CHUNK)
-            yield ray.data.from_arrow([part.slice(start, ROWS_PER_CHUNK) for start in starts])
 
     def parts(self) -> Iterator[pa.Table]:
         """What this start has to do, a million rows at a time; each part must be done before the next is asked for.
@@ -162,16 +102,6 @@ class Claim:
             if len(firsts) > 1:
                 log.info("part %d of %d", number, len(firsts))
             yield rows.slice(first, PARTITION_ROWS)
-
-
-def job_context() -> DataContext:
-    """Ray Data's settings for a job."""
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
-    # Our own errors reach the driver as they are, not as text in Ray Data's wrapper.
-    context.raise_original_map_exception = True
-    return context
 
 
 def claim_output(
@@ -299,12 +229,14 @@ def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: pa.Table, w
     }
 
 
-def run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]) -> Reconciliation:
+def run_to_end(
+    claim: Claim, pipeline: Callable[[], None], known: Callable[[BaseException], PagerError | None] = own_cause
+) -> Reconciliation:
     """Run the pipeline unless nothing is left to do; the run file says how it ended, whatever ends it.
 
     Args:
-        cluster: what the pipeline runs in, such as :func:`~pager_ray.pipeline.cluster.connected`; entered if it runs.
         pipeline: writes a shard for every pending row; called at most once.
+        known: finds the error of ours inside what the pipeline's executor wrapped around it.
 
     Raises:
         ErrorBudgetExceeded: too many rejects; the job can be resumed with a larger budget.
@@ -312,22 +244,23 @@ def run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline: 
         PagerError: the job failed; it can be resumed.
     """
     with claim.lease:
-        return _run_to_end(claim, cluster, pipeline)
+        return _run_to_end(claim, pipeline, known)
 
 
-def _run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]) -> Reconciliation:
+def _run_to_end(
+    claim: Claim, pipeline: Callable[[], None], find_cause: Callable[[BaseException], PagerError | None]
+) -> Reconciliation:
     layout = claim.layout
     try:
         if claim.pending:
-            with cluster:
-                pipeline()
+            pipeline()
             claim.lease.check()
         else:
             log.info("nothing left to do: %s", layout.root)
         return _finish(claim)
     except BaseException as error:
         # Whatever it is, an interrupt included, is raised again below.
-        known = known_cause(error)
+        known = find_cause(error)
         if isinstance(known, OutputInUseError):
             # What is written there is the other job's business.
             raise known from error
@@ -337,13 +270,6 @@ def _run_to_end(claim: Claim, cluster: AbstractContextManager[object], pipeline:
         if known is not None and known is not error:
             raise known from error
         raise
-
-
-def rows_per_shard(wanted: int | str, rows: int) -> int:
-    """Rows per block and shard: as asked, or (``auto``) a 64th of the rows between 1 and 16."""
-    if isinstance(wanted, int):
-        return wanted
-    return min(max(rows // AUTO_SHARDS, 1), AUTO_ROWS_PER_SHARD)
 
 
 def _record_failure(claim: Claim, error: BaseException) -> None:

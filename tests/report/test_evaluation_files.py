@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import StorageError
-from pager_ray.report.outcome import report_evaluation
+from pager_ray.report.evaluation_files import report_evaluation
 from pager_ray.runs import EvaluationLayout, write_shard
 from pager_ray.storage import Folder
 from tests.report.scores import SCHEMA, SCORING, facts, score_rows, score_table

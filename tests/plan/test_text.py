@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from pager_ray.durations import format_duration
 from pager_ray.plan.estimate import estimate
-from pager_ray.plan.outcome import RunPlan
 from pager_ray.plan.plan import Nodes
-from pager_ray.report.plan_text import format_bytes, outcome_line, plan_lines
-from pager_ray.report.progress import format_duration
+from pager_ray.plan.text import format_bytes, plan_lines
+from pager_ray.report.outcomes import outcome_line
+from pager_ray.runs.planned import RunPlan
 from tests.plan.facts import job, measured, model
 
 PLAN = RunPlan(1000, 7500.0, 6600.0, 9000.0, 30.0, 4, 28.0, "infer")

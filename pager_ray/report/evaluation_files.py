@@ -1,9 +1,8 @@
-"""The end of an evaluation: committed scores to a report on the output storage, and what a person is told."""
+"""The end of an evaluation: committed scores to a report on the output storage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +18,8 @@ from pager_ray.report.evaluation import (
     make_report,
     summarise_tables,
 )
-from pager_ray.report.evaluation_text import markdown, released_summaries, summary_text
+from pager_ray.report.evaluation_text import markdown, released_summaries
 from pager_ray.report.figures import depth_by_range_figure, distribution_figure, pick_examples
-from pager_ray.report.progress import format_duration
 from pager_ray.runs.layout import SHARD_SUFFIX, EvaluationLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import iterate_shards, standing_rejects
@@ -31,34 +29,6 @@ if TYPE_CHECKING:
     from pager_ray.evaluate import ScoreSettings
 
 EXCLUDED_COLUMNS = ["id", "uri", "stage", "error_class", "message"]
-
-
-@dataclass(frozen=True)
-class EvaluationOutcome:
-    """How an evaluation ended.
-
-    Attributes:
-        output: where it lies.
-        report: content of ``metrics/report.json``.
-        seconds: how long this start took.
-    """
-
-    output: str
-    report: dict[str, Any]
-    seconds: float
-
-    @property
-    def exit_code(self) -> int:
-        """0 complete; 3 complete, but with samples that could not be scored."""
-        return 3 if self.report["counts"]["excluded"] else 0
-
-    def lines(self) -> list[str]:
-        """What was measured and where to look; the last line names the rejects when there are any."""
-        lines = summary_text(self.report)
-        lines.append(f"report    {self.output}/metrics/report.md ({format_duration(self.seconds)})")
-        if rejects := self.report["counts"]["excluded"]:
-            lines.append(f"{rejects:,} rejects: {self.output}/rejects")
-        return lines
 
 
 def report_evaluation(

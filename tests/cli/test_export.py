@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pager_ray.cli import exit_code
-from pager_ray.export import job
-from pager_ray.export.job import ExportOutcome, ExportRequest
 from pager_ray.export.points import Cleaning
+from pager_ray.pipeline import export as job
+from pager_ray.pipeline.export import ExportRequest
+from pager_ray.report.outcomes import ExportOutcome
 from tests.export.runs import scene_run
 
 

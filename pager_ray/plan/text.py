@@ -1,15 +1,10 @@
-"""A plan in words, and a plan beside what the run took."""
+"""A plan in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from pager_ray.report.progress import format_duration
-
-if TYPE_CHECKING:
-    from pager_ray.plan.plan import Plan
-    from pager_ray.plan.spread import Band
+from pager_ray.durations import format_duration
+from pager_ray.plan.plan import Plan
+from pager_ray.plan.spread import Band
 
 _BUSY = 0.85
 """Share of a core below which other work slows the samples down."""
@@ -52,18 +47,6 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"cost      {plan.cost.estimate:,.2f} ({plan.cost.low:,.2f} – {plan.cost.high:,.2f})")
     lines.append(f"duration  {format_duration(plan.seconds.estimate)} ({_duration_band(plan.seconds)})")
     return lines
-
-
-def outcome_line(section: Mapping[str, Any]) -> str | None:
-    """The plan beside what the run took, from ``run.json``'s ``plan``; None where the run did not come to its end."""
-    actual = section.get("actual_seconds")
-    if actual is None:
-        return None
-    low, high = format_duration(section["low_seconds"]), format_duration(section["high_seconds"])
-    line = f"planned   {format_duration(section['seconds'])} ({low} – {high}), took {format_duration(actual)}"
-    if section["rows"] != section["planned_rows"]:
-        line += f" for {section['rows']:,} panoramas; the plan was made for {section['planned_rows']:,}"
-    return line
 
 
 def format_bytes(count: float) -> str:

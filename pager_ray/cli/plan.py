@@ -1,28 +1,21 @@
-"""The options of ``pager-ray plan``."""
+"""``pager-ray plan``: what a run will take."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class Finite(click.FloatRange):
-    """A range that NaN is outside of."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number.
-
-        Raises:
-            click.BadParameter: it is none, or out of range.
-        """
-        number = super().convert(value, param, ctx)
-        return number if number == number else self.fail(f"{value!r} is not a number.", param, ctx)
-
+from pager_ray.cli.options import (
+    CommandWithKeys,
+    Finite,
+    all_of,
+    config_option,
+    json_option,
+    overrides_argument,
+    write_json,
+)
+from pager_ray.config import load_config
 
 _COUNT = click.IntRange(1, 10_000)
 _PRICE = Finite(0, 1e9)
@@ -43,10 +36,22 @@ _OPTIONS = (
     click.option("--cpu-node-price", type=_PRICE, help="Of a node without GPUs, per hour."),
     click.option("--cpu-nodes", type=click.IntRange(0, 100_000), help="Nodes without GPUs; by default what is needed."),
     click.option("--hours", type=Finite(0, 1e6, min_open=True), help="Also find a pool that takes no longer."),
-    click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Also write the plan as JSON."),
+    json_option("the plan"),
 )
 
 
-def plan_options(command: Command) -> Command:
-    """Give a command all of them."""
-    return reduce(lambda inner, option: option(inner), reversed(_OPTIONS), command)
+@click.command(cls=CommandWithKeys)
+@config_option
+@all_of(_OPTIONS)
+@overrides_argument
+def plan(config_path: str | None, json_path: str | None, overrides: tuple[str, ...], **asked: Any) -> int:
+    """Measure a few of input.uris and say what the run will take; writes nothing to output.uri."""
+    config = load_config(config_path, overrides)
+    from pager_ray.plan.request import Request, plan_job
+    from pager_ray.plan.text import plan_lines
+
+    result = plan_job(config, Request.of(**asked))
+    for line in plan_lines(result):
+        click.echo(line)
+    write_json(json_path, result.to_json())
+    return 0

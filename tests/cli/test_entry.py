@@ -26,7 +26,7 @@ from pager_ray.errors import (
     Terminated,
 )
 from pager_ray.pipeline import job
-from pager_ray.pipeline.job import RunSummary
+from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs import Reconciliation
 
 ENOUGH = ["input.uris=in", "output.uri=out"]
@@ -142,9 +142,9 @@ def test_a_termination_is_exit_code_143(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_sigterm_before_the_pipeline_ends_the_command() -> None:
     """While inputs are listed there is nothing to finish: the command ends at once with 143 and one line."""
     code = (
-        "import os, signal, pager_ray.cli as cli\n"
-        "cli.load_config = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "cli.main(['run', 'input.uris=x', 'output.uri=y'])\n"
+        "import os, signal, pager_ray.cli, pager_ray.cli.run as command\n"
+        "command.load_config = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "pager_ray.cli.main(['run', 'input.uris=x', 'output.uri=y'])\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr.strip()) == (143, "stopped by SIGTERM; the same command resumes")

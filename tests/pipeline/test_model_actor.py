@@ -17,7 +17,7 @@ from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Pending
 from pager_ray.model.router import SceneRouter
-from pager_ray.pipeline.infer import (
+from pager_ray.pipeline.model_actor import (
     EXIT_DEVICE_LOST,
     HERE,
     MAX_FAILED_STARTS,

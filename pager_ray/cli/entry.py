@@ -1,0 +1,110 @@
+"""``pager-ray``: the command line.
+
+Exit codes: 0 complete; 1 failed; 2 wrong usage or configuration; 3 complete, but with rejects; 4 stopped by the error
+budget; 5 a comparison's gate failed; 130 interrupted; 143 stopped by SIGTERM. All but 2 and 5 leave an output that the
+same command resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from pager_ray.cli.compare import compare
+from pager_ray.cli.demo import demo
+from pager_ray.cli.evaluate import evaluate
+from pager_ray.cli.export import export
+from pager_ray.cli.gallery import gallery
+from pager_ray.cli.plan import plan
+from pager_ray.cli.run import run
+from pager_ray.cli.samples import samples
+from pager_ray.cli.score import score
+from pager_ray.cli.status import status
+from pager_ray.cli.verify import EXIT_FAILED, verify
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, Terminated
+from pager_ray.masking import MaskingFilter, plain_text
+from pager_ray.version import __version__
+
+EXIT_USAGE = 2
+EXIT_BUDGET = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="pager-ray")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens in detail.")
+def cli(verbose: bool) -> None:
+    """360° panoramas to depth, metric scale, normals and sky, as a distributed job."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MaskingFilter())
+    # The libraries' own progress is about blocks and requests; ours is about panoramas.
+    for name in (
+        "ray",
+        "fsspec",
+        "s3fs",
+        "botocore",
+        "aiobotocore",
+        "httpx",
+        "PIL",
+        "asyncio",
+        "urllib3",
+        "numexpr",
+        "matplotlib",
+    ):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, demo, samples):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of ``pager-ray``; exits with the documented codes."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(exit_code(arguments))
+
+
+def _terminate(*_: object) -> None:
+    """SIGTERM where no pipeline runs that could finish what it has begun."""
+    raise Terminated
+
+
+def exit_code(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit code; every failure is one line on standard error."""
+    try:
+        result = cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"pager-ray: {error.format_message()} (--help shows what there is)", err=True)
+        return EXIT_USAGE
+    except ConfigError as error:
+        return _complain(error, EXIT_USAGE)
+    except ErrorBudgetExceeded as error:
+        return _complain(error, EXIT_BUDGET)
+    except PagerError as error:
+        return _complain(error, EXIT_FAILED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click turns every interrupt into its own.
+        if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
+            click.echo("stopped by SIGTERM; the same command resumes", err=True)
+            return EXIT_TERMINATED
+        click.echo("interrupted; the same command resumes", err=True)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _complain(error: PagerError, code: int) -> int:
+    click.echo(f"pager-ray: {plain_text(' '.join(str(error).split()))}", err=True)
+    return code

@@ -1,0 +1,33 @@
+"""``pager-ray evaluate``: inference and metrics in one pass over a dataset."""
+
+from __future__ import annotations
+
+import click
+
+from pager_ray.cli.options import (
+    CommandWithKeys,
+    config_option,
+    overrides_argument,
+    retry_rejects_option,
+    tell,
+    what_again,
+)
+from pager_ray.config import EvaluateConfig, load_config
+
+
+class _EvaluateCommand(CommandWithKeys):
+    config = EvaluateConfig
+
+
+@click.command(cls=_EvaluateCommand)
+@config_option
+@click.option("--overwrite", is_flag=True, help="Delete an evaluation that stands at output.uri and start anew.")
+@retry_rejects_option
+@overrides_argument
+def evaluate(config_path: str | None, overwrite: bool, retry_rejects: str | None, overrides: tuple[str, ...]) -> int:
+    """Predict and score every sample of a dataset; the same command again resumes."""
+    again, overrides = what_again(retry_rejects, overwrite, overrides)
+    config = load_config(config_path, overrides, EvaluateConfig)
+    from pager_ray.pipeline.evaluation import run_evaluation
+
+    return tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))

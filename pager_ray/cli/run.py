@@ -1,0 +1,40 @@
+"""``pager-ray run``: the inference job."""
+
+from __future__ import annotations
+
+import click
+
+from pager_ray.cli.options import (
+    CommandWithKeys,
+    config_option,
+    overrides_argument,
+    retry_rejects_option,
+    tell,
+    what_again,
+)
+from pager_ray.config import load_config
+
+
+@click.command(cls=CommandWithKeys)
+@config_option
+@click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
+@retry_rejects_option
+@click.option("--plan", "plan_path", metavar="FILE", help="What `plan --json` wrote, to tell beside what the run took.")
+@overrides_argument
+def run(
+    config_path: str | None,
+    overwrite: bool,
+    retry_rejects: str | None,
+    plan_path: str | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Predict every panorama of input.uris into output.uri; the same command again resumes."""
+    again, overrides = what_again(retry_rejects, overwrite, overrides)
+    config = load_config(config_path, overrides)
+    from pager_ray.plan.outcome import read_plan
+
+    planned = read_plan(plan_path) if plan_path is not None else None
+    # Ray and torch take seconds to import: wrong usage is answered before.
+    from pager_ray.pipeline.job import run_job
+
+    return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned))

@@ -1,0 +1,58 @@
+"""``pager-ray score``: metrics of predictions that stand already."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pager_ray.cli.options import (
+    CommandWithKeys,
+    config_option,
+    overrides_argument,
+    retry_rejects_option,
+    tell,
+    what_again,
+)
+from pager_ray.config import ScoreConfig, load_config
+
+
+class _ScoreCommand(CommandWithKeys):
+    config = ScoreConfig
+
+
+@click.command(cls=_ScoreCommand)
+@config_option
+@click.option("--dataset", help="Short for evaluation.dataset=NAME.")
+@click.option("--data-path", help="Short for evaluation.data_path=URI.")
+@click.option("--alignment", "alignments", multiple=True, help="Short for evaluation.alignments; may be repeated.")
+@click.option("--output", help="Short for output.uri=URI; by default scores/<dataset> inside PREDICTIONS.")
+@click.option("--overwrite", is_flag=True, help="Delete scores that stand at the output and start anew.")
+@retry_rejects_option
+@click.argument("predictions")
+@overrides_argument
+def score(
+    config_path: str | None,
+    dataset: str | None,
+    data_path: str | None,
+    alignments: tuple[str, ...],
+    output: str | None,
+    overwrite: bool,
+    retry_rejects: str | None,
+    predictions: str,
+    overrides: tuple[str, ...],
+) -> int:
+    """Score standing PREDICTIONS, a run's output or a folder of npz files, against a dataset."""
+    options = {
+        "predictions": predictions,
+        "evaluation.dataset": dataset,
+        "evaluation.data_path": data_path,
+        "evaluation.alignments": list(alignments) or None,
+        "output.uri": output,
+    }
+    again, overrides = what_again(retry_rejects, overwrite, overrides)
+    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    config = load_config(config_path, [*given, *overrides], ScoreConfig)
+    from pager_ray.pipeline.evaluation import run_scoring
+
+    return tell(run_scoring(config, overwrite=overwrite, retry_rejects=again))

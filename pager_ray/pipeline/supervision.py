@@ -1,0 +1,102 @@
+"""A claim's time on a cluster: its board, what it tells of itself, its rows for Ray Data, and its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+import ray
+
+from pager_ray.errors import StorageError
+from pager_ray.pipeline.causes import known_cause
+from pager_ray.pipeline.cluster import Reservation
+from pager_ray.pipeline.progress import ProgressLog, start_board
+from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
+from pager_ray.report.stages import stage_lines
+from pager_ray.runs import Reconciliation
+from pager_ray.runs.claim import Claim, run_to_end
+from pager_ray.runs.layout import PROGRESS_FILE
+from pager_ray.stages.counts import Counts
+from pager_ray.stages.work import summarise_stages
+
+log = logging.getLogger(__name__)
+
+# Rows of a listing are small: a block of them is a few megabytes.
+ROWS_PER_CHUNK = 65_536
+
+
+def run_on_cluster(
+    claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]
+) -> Reconciliation:
+    """:func:`~pager_ray.runs.claim.run_to_end` with a pipeline on Ray.
+
+    Args:
+        cluster: what the pipeline runs in, such as :func:`~pager_ray.pipeline.cluster.connected`; entered if it runs.
+        pipeline: writes a shard for every pending row; called at most once.
+
+    Raises:
+        PagerError: as ``run_to_end``.
+    """
+
+    def on_cluster() -> None:
+        with cluster:
+            pipeline()
+
+    return run_to_end(claim, on_cluster, known_cause)
+
+
+def board_of(claim: Claim, gates: tuple[str, ...]) -> Any:
+    """A progress board that starts from what earlier starts finished, and stops writers if the lease is lost.
+
+    Args:
+        gates: stages that take no more rows once the job is told to stop; what is past the last is finished.
+    """
+    again = len(claim.pending) - len(claim.before.missing)
+    counts = Counts(claim.before.inputs, claim.before.predictions, claim.before.rejects - again)
+    board = start_board(counts, claim.errors.budget_rows(claim.before.inputs), gates, str(claim.layout.root))
+    claim.lease.when_lost(lambda: board.lose_output.remote())
+    return board
+
+
+@contextmanager
+def progress(claim: Claim, board: Any, reservation: Reservation) -> Iterator[None]:
+    """Tell of the job while a ``with`` block runs; note in the run file what workers and stages did.
+
+    SIGTERM lets the model finish what it has begun, see :mod:`pager_ray.pipeline.stopping`.
+    """
+    start = claim.manifest["starts"][-1]
+    told = ProgressLog(board, workers=start["workers"], batch_sizes=claim.batch_sizes, note=partial(_note, claim))
+    try:
+        with told, finishing_what_is_begun(board, patience(claim.errors.stop_seconds)) as stop:
+            yield
+            claim.told_to_stop = stop.is_set()
+    finally:
+        start["stages"] = summarise_stages(
+            {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
+            model_workers=min(len(start["workers"]), reservation.model_workers),
+            workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
+            cores=ray.cluster_resources().get("CPU", 0.0),
+        )
+        for line in stage_lines(start["stages"]) if start["stages"] else []:
+            log.info("%s", line)
+
+
+def _note(claim: Claim, facts: dict[str, Any]) -> None:
+    """Leave what a look at the job showed where ``pager-ray status`` finds it."""
+    try:
+        claim.layout.progress.once().write_json(PROGRESS_FILE, facts | {"start": len(claim.manifest["starts"])})
+    except StorageError as error:
+        # The next look comes soon; nothing depends on it.
+        log.debug("progress could not be noted: %s", error)
+
+
+def partitions(claim: Claim) -> Iterator[ray.data.Dataset]:
+    """:meth:`~pager_ray.runs.claim.Claim.parts` for Ray Data: the driver has the rows,
+    no task waits for the store to list them.
+    """
+    for part in claim.parts():
+        starts = range(0, part.num_rows, ROWS_PER_CHUNK)
+        yield ray.data.from_arrow([part.slice(start, ROWS_PER_CHUNK) for start in starts])

@@ -1,0 +1,34 @@
+"""The output of an inference job, claimed for what its configuration and checkpoint say."""
+
+from __future__ import annotations
+
+from pager_ray.config import RunConfig
+from pager_ray.config.shown import shown_config
+from pager_ray.listing import Listing
+from pager_ray.model import ResolvedCheckpoint
+from pager_ray.retrying import Retry
+from pager_ray.runs import RunLayout
+from pager_ray.runs.claim import Claim, claim_output
+from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint
+from pager_ray.storage import Folder
+
+
+def claim_run(
+    config: RunConfig,
+    checkpoint: ResolvedCheckpoint,
+    listed: Listing,
+    *,
+    overwrite: bool = False,
+    retry_rejects: str | None = None,
+) -> Claim:
+    """Make the output that a configuration names its own; see :func:`~pager_ray.runs.claim.claim_output`."""
+    return claim_output(
+        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
+        listed,
+        config=shown_config(config),
+        identity=config.result_keys() | checkpoint_identity(checkpoint),
+        sections={"checkpoint": describe_checkpoint(checkpoint)},
+        errors=config.errors,
+        overwrite=overwrite,
+        retry_rejects=retry_rejects,
+    )

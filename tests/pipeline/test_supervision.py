@@ -1,0 +1,58 @@
+"""A claim's end on a cluster: one line says what is wrong, whatever Ray puts around it; so does the run file."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import ray
+
+from pager_ray.errors import CheckpointError, PagerError
+from pager_ray.pipeline.causes import known_cause
+from pager_ray.pipeline.supervision import run_on_cluster
+from pager_ray.storage import Folder
+from tests.runs.test_claim import claim, failing, outcome
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_our_own_errors_arrive_as_they_are(output: Folder, wrapped: bool) -> None:
+    """What a stage raised on purpose reaches the user as it was, whatever Ray puts around it."""
+    raised = CheckpointError("/w/model.pth: is damaged; fetch it again")
+    task = ray.exceptions.RayTaskError("infer", "Traceback:\n  …", raised)
+    with pytest.raises(CheckpointError) as caught:
+        run_on_cluster(claim(output), nullcontext(), failing(task.as_instanceof_cause() if wrapped else raised))
+    assert str(caught.value) == "/w/model.pth: is damaged; fetch it again"
+    assert outcome(output) == ("failed", "CheckpointError: /w/model.pth: is damaged; fetch it again")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ray.exceptions.RaySystemError("no node has 512 MiB"), "System error: no node has 512 MiB"),
+        (
+            ray.exceptions.OutOfMemoryError("Task was killed:\n  the node ran low on memory\n"),
+            "the node ran low on memory",
+        ),
+        (ray.exceptions.GetTimeoutError(), "GetTimeoutError"),
+    ],
+)
+def test_errors_of_the_cluster_are_one_line(output: Folder, error: Exception, reason: str) -> None:
+    """What Ray itself fails with is one line with its reason and where to look, even where it says nothing."""
+    with pytest.raises(PagerError) as caught:
+        run_on_cluster(claim(output), nullcontext(), failing(error))
+    message = f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
+    assert str(caught.value) == message
+    assert outcome(output) == ("failed", f"PagerError: {message}")
+
+
+def test_an_interrupt_is_no_other_error() -> None:
+    """Ctrl-C that comes while an error is handled is an interrupt, and not that error."""
+    interrupt = KeyboardInterrupt()
+    interrupt.__context__ = PagerError("the disk is full")
+    assert known_cause(interrupt) is None

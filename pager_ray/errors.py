@@ -3,6 +3,21 @@
 Three kinds of failure are told apart, because a job of millions treats them differently: a *row* error
 (:class:`InputError`) makes one input a reject and the job goes on; a *configuration* error stops before any work;
 everything else that derives from :class:`PagerError` stops the job with one clear line.
+
+```
+PagerError                    stops the job (exit code 1)
+├── ConfigError               stops before any work (2)
+│   └── RunMismatchError      another run stands at the output
+├── CheckpointError           weights that cannot be used
+├── OutputInUseError          another job writes there
+├── StorageError              the run's own files cannot be read or written
+├── RunNotFoundError          no run, or no such id (also a KeyError)
+├── ShapeError                an array that a function does not take (also a ValueError)
+├── InputError                one input: a row of the rejects (3 at the end)
+└── ErrorBudgetExceeded       too many of those (4)
+KeyboardInterrupt
+└── Terminated                SIGTERM (143)
+```
 """
 
 from __future__ import annotations

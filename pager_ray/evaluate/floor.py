@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pager_ray.evaluate.maps import PredictedMaps
-from pager_ray.geometry import cubemap_to_erp, erp_to_cubemap, normalise_normals
+from pager_ray.geometry import erp_to_cubemap, stitch_maps
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
@@ -64,14 +64,13 @@ def _fill(face: Float32[np.ndarray, "s s"], valid: Bool[np.ndarray, "s s"]) -> N
     face[wanted] = (total[wanted] / count[wanted]).astype(np.float32)
 
 
-def stitch_maps(
+def stitch_prediction(
     depth: Float32[np.ndarray, "6 s s"] | None,
     normals: Float32[np.ndarray, "6 s s 3"] | None,
     height: int,
     width: int,
     fov: float,
 ) -> PredictedMaps:
-    """Stitch faces to maps of the given size, normals scaled to unit length."""
-    stitched = cubemap_to_erp(depth[..., None], height, width, fov)[..., 0] if depth is not None else None
-    unit = normalise_normals(cubemap_to_erp(normals, height, width, fov)) if normals is not None else None
+    """What is scored of faces: maps of the given size, normals of unit length."""
+    stitched, unit, _ = stitch_maps(depth, normals, None, height, width, fov)
     return PredictedMaps(stitched, unit)

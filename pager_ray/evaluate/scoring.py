@@ -9,7 +9,7 @@ import numpy as np
 
 from pager_ray.errors import InputError
 from pager_ray.evaluate.error_maps import draw_error_maps
-from pager_ray.evaluate.floor import stitch_maps, truth_to_faces
+from pager_ray.evaluate.floor import stitch_prediction, truth_to_faces
 from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.metrics.catalogue import floor_columns
 from pager_ray.metrics.depth import depth_scores, fit_alignment
@@ -103,7 +103,9 @@ def _floor(truth: GroundTruth, settings: ScoreSettings) -> dict[str, Any]:
     height, width = truth.depth.shape
     depth, normals = truth_to_faces(truth, settings.face_size, settings.fov)
     with_depth, with_normals = "depth" in settings.families, "normals" in settings.families
-    maps = stitch_maps(depth if with_depth else None, normals if with_normals else None, height, width, settings.fov)
+    maps = stitch_prediction(
+        depth if with_depth else None, normals if with_normals else None, height, width, settings.fov
+    )
     row: dict[str, Any] = {}
     if maps.depth is not None:
         row |= floor_columns(depth_scores(maps.depth, truth.depth, truth.mask, ("metric",)))

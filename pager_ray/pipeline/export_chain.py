@@ -20,7 +20,7 @@ from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.chain import Stage, add_stage, job_context
 from pager_ray.pipeline.cluster import Reservation, connected
 from pager_ray.pipeline.isolate import this_node
-from pager_ray.pipeline.progress import ProgressLog, Work, start_board
+from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.pipeline.supervision import ROWS_PER_CHUNK
 from pager_ray.runs.claim import PARTITION_ROWS
@@ -28,6 +28,7 @@ from pager_ray.stages.counts import Counts
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import PUT_OFF
 from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
+from pager_ray.stages.work import Work
 
 ROWS_PER_TASK = 32
 """What a killed task repeats, and what one record holds; smaller where there are few rows for the cores."""

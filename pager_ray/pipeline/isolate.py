@@ -24,8 +24,9 @@ import pyarrow as pa
 import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
-from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt, Work
+from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt
 from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
+from pager_ray.stages.work import Work
 
 log = logging.getLogger(__name__)
 

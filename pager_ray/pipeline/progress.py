@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pager_ray.pipeline.metrics import Meters
 from pager_ray.report.progress import progress_line
 from pager_ray.stages.counts import Counts
-from pager_ray.stages.work import StageWork
+from pager_ray.stages.work import StageWork, Work
 
 log = logging.getLogger("pager_ray.progress")
 
@@ -42,16 +42,6 @@ HEARD_SECONDS = 600.0
 
 QUIET_SECONDS = 60.0
 """Without a new shard the line is repeated this rarely: a model on CPUs takes minutes per panorama."""
-
-
-class Work(NamedTuple):
-    """One block's share in :class:`~pager_ray.stages.work.StageWork`, and the cluster's node that did it."""
-
-    rows: int
-    seconds: float
-    cpu_seconds: float
-    bytes_out: int
-    node: str | None = None
 
 
 class Attempt(NamedTuple):
@@ -169,7 +159,7 @@ class Board:
                 self._finished.popleft()
         if work is not None:
             done = self.work.setdefault(stage, StageWork())
-            done.add(work.rows, work.seconds, work.cpu_seconds, work.bytes_out, work.node)
+            done.add(work)
             done.ended = time.monotonic()
             self._measure(stage, work, predicted, rejects or {})
 

@@ -15,9 +15,9 @@ from ray.data.block import Block, BlockAccessor
 
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.pipeline.isolate import this_node
-from pager_ray.pipeline.progress import Work
 from pager_ray.runs import RunLayout, write_shard
 from pager_ray.stages.rows import PUT_OFF
+from pager_ray.stages.work import Work
 
 # Ray keeps the write operation's id among the task's arguments under this name.
 _WRITE_ID = "write_uuid"

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from pager_ray.stages.read import fetch_row, make_read_fn
 from pager_ray.stages.rows import iterate
 from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
+from pager_ray.stages.work import Work
 from pager_ray.storage import Folder
 
 log = logging.getLogger(__name__)
@@ -60,15 +61,6 @@ class StandIn:
 
 
 @dataclass(frozen=True)
-class StageCost:
-    """What one stage took for one panorama: wall time, processor time, bytes handed on."""
-
-    seconds: float
-    cpu_seconds: float
-    bytes_out: int
-
-
-@dataclass(frozen=True)
 class Sample:
     """What one panorama took.
 
@@ -82,8 +74,8 @@ class Sample:
 
     bytes_in: int
     fetch_seconds: float
-    stages: dict[str, StageCost]
-    network: StageCost
+    stages: dict[str, Work]
+    network: Work
     stored_bytes: int
 
 
@@ -196,9 +188,7 @@ class _Stages:
         waited = max(0.0, fetched.seconds - fetched.cpu_seconds)
         return self._after_read(read, lambda *rest: Sample(len(content), waited, {"read": cost} | rest[0], *rest[1:]))
 
-    def _after_read(
-        self, read: pa.Table, found: Callable[[dict[str, StageCost], StageCost, int], Result]
-    ) -> Result | InputError:
+    def _after_read(self, read: pa.Table, found: Callable[[dict[str, Work], Work, int], Result]) -> Result | InputError:
         prediction, network = _timed(lambda: self._predict(read), lambda prediction: 0)
         if not prediction.is_finite:
             return InputError(
@@ -208,7 +198,7 @@ class _Stages:
         stitched, stitch = _timed(lambda: self.stitch(inferred), _nbytes)
         _, write = _timed(lambda: write_shard(self.layout, "sample", stitched, self.schema), lambda record: 0)
         stored = self._take_stored()
-        stages = {"infer": infer, "stitch": stitch, "write": replace(write, bytes_out=stored)}
+        stages = {"infer": infer, "stitch": stitch, "write": write._replace(bytes_out=stored)}
         return found(stages, network, stored)
 
     def _predict(self, read: pa.Table) -> FacePrediction:
@@ -235,8 +225,8 @@ def _nbytes(table: pa.Table) -> int:
     return table.nbytes
 
 
-def _timed(call: Callable[[], Result], size: Callable[[Result], int]) -> tuple[Result, StageCost]:
+def _timed(call: Callable[[], Result], size: Callable[[Result], int]) -> tuple[Result, Work]:
     began, cpu_began = time.perf_counter(), time.process_time()
     result = call()
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    return result, StageCost(seconds, cpu_seconds, size(result))
+    return result, Work(1, seconds, cpu_seconds, size(result))

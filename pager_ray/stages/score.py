@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pager_ray.encode.npz import encode_npz
 from pager_ray.errors import InputError
-from pager_ray.evaluate import PredictedMaps, ScoreSettings, open_predictions, score_sample, stitch_maps
+from pager_ray.evaluate import PredictedMaps, ScoreSettings, open_predictions, score_sample, stitch_prediction
 from pager_ray.evaluate.predictions import Predictions
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from pager_ray.preview import panel_size
@@ -118,7 +118,7 @@ def make_face_score_fn(settings: ScoreStageSettings) -> Callable[[pa.Table], pa.
         if "normals" in scoring.maps:
             kind = np.float16 if settings.half_normals else np.float32
             normals = view(scalars["normals"], kind, (6, size, size, 3))
-        return stitch_maps(
+        return stitch_prediction(
             depth,
             normals.astype(np.float32, copy=False) if normals is not None else None,
             row["height"],

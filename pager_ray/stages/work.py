@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 INFER = "infer"
 
@@ -12,9 +12,27 @@ INFER = "infer"
 IDLE_SHARE = 0.5
 
 
+class Work(NamedTuple):
+    """What one block took in one stage.
+
+    Attributes:
+        rows: panoramas in it.
+        seconds: time that the worker, or for *infer* its device, was at it.
+        cpu_seconds: processor time of the worker meanwhile.
+        bytes_out: what was handed on.
+        node: the cluster's name for the node that did it.
+    """
+
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    bytes_out: int
+    node: str | None = None
+
+
 @dataclass
 class StageWork:
-    """What one stage did so far.
+    """What one stage did so far, the sum of its blocks.
 
     Attributes:
         rows: panoramas that went through.
@@ -34,14 +52,14 @@ class StageWork:
     ended: float | None = None
     nodes: dict[str, int] = field(default_factory=dict)
 
-    def add(self, rows: int, seconds: float, cpu_seconds: float, bytes_out: int, node: str | None = None) -> None:
-        """Count one block, done on the cluster's ``node``."""
-        if node is not None:
-            self.nodes[node] = self.nodes.get(node, 0) + rows
-        self.rows += rows
-        self.seconds += seconds
-        self.cpu_seconds += cpu_seconds
-        self.bytes_out += bytes_out
+    def add(self, work: Work) -> None:
+        """Count one block."""
+        if work.node is not None:
+            self.nodes[work.node] = self.nodes.get(work.node, 0) + work.rows
+        self.rows += work.rows
+        self.seconds += work.seconds
+        self.cpu_seconds += work.cpu_seconds
+        self.bytes_out += work.bytes_out
 
 
 def summarise_stages(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pager_ray.datasets import GroundTruth
-from pager_ray.evaluate import stitch_maps, truth_to_faces
+from pager_ray.evaluate import stitch_prediction, truth_to_faces
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.metrics.depth import depth_scores
 from tests.evaluate.truths import rendered_truth
@@ -16,7 +16,7 @@ from tests.evaluate.truths import rendered_truth
 
 def floor_of(truth: GroundTruth, size: int) -> float:
     depth, _ = truth_to_faces(truth, size, 90.0)
-    stitched = stitch_maps(depth, None, *truth.depth.shape, 90.0).depth
+    stitched = stitch_prediction(depth, None, *truth.depth.shape, 90.0).depth
     return depth_scores(stitched, truth.depth, truth.mask, ("metric",))["depth_metric_abs_relative_difference"]
 
 
@@ -39,7 +39,7 @@ def test_holes_have_no_rim() -> None:
     mask[20:40, 30:90] = False
     depth[~mask] = 75
     faces, _ = truth_to_faces(GroundTruth(depth=depth, mask=mask, normals=None), 32, 90.0)
-    stitched = stitch_maps(faces, None, 64, 128, 90.0).depth
+    stitched = stitch_prediction(faces, None, 64, 128, 90.0).depth
     np.testing.assert_allclose(stitched[mask], 3, rtol=1e-3)
     assert stitched[28:32, 50:70].min() > 70
 
@@ -67,7 +67,7 @@ def test_normals_come_back_as_unit_vectors() -> None:
     """Normals pass both ways and are renormalised; on flat walls they stay what they were."""
     truth = rendered_truth(0, "indoor", 128)
     depth, normals = truth_to_faces(truth, 64, 90.0)
-    maps = stitch_maps(depth, normals, 128, 256, 90.0)
+    maps = stitch_prediction(depth, normals, 128, 256, 90.0)
     np.testing.assert_allclose(np.linalg.norm(maps.normals, axis=-1), 1, atol=1e-5)
     cosine = np.einsum("hwc,hwc->hw", maps.normals, truth.normals)
     assert np.median(cosine) > 0.9999
@@ -78,6 +78,6 @@ def test_missing_maps_stay_missing(missing: str) -> None:
     """A map that is not predicted is None after stitching."""
     truth = rendered_truth()
     faces = dict(zip(("depth", "normals"), truth_to_faces(truth, 32, 90.0), strict=True))
-    maps = stitch_maps(**(faces | {missing: None}), height=64, width=128, fov=90.0)
+    maps = stitch_prediction(**(faces | {missing: None}), height=64, width=128, fov=90.0)
     assert getattr(maps, missing) is None
     assert sum(value is None for value in (maps.depth, maps.normals)) == 1

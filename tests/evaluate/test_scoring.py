@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pager_ray.errors import InputError
-from pager_ray.evaluate import PredictedMaps, ScoreSettings, score_sample, stitch_maps, truth_to_faces
+from pager_ray.evaluate import PredictedMaps, ScoreSettings, score_sample, stitch_prediction, truth_to_faces
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from tests.evaluate.truths import rendered_truth
 
@@ -45,7 +45,7 @@ def test_the_floor_is_the_oracle_score() -> None:
     """The floor's columns equal what scoring the resampled truth gives, and are there whatever is predicted."""
     truth = rendered_truth()
     settings = replace(SETTINGS, alignments=("metric",))
-    oracle = stitch_maps(*truth_to_faces(truth, 32, 90.0), *truth.depth.shape, 90.0)
+    oracle = stitch_prediction(*truth_to_faces(truth, 32, 90.0), *truth.depth.shape, 90.0)
     as_prediction = score_sample(oracle, truth, settings)
     beside = score_sample(PredictedMaps(truth.depth * 2, truth.normals), truth, settings)
     metrics, floors = metrics_of(("depth", "normals"), ("metric",)), floor_metrics_of(("depth", "normals"))

@@ -12,8 +12,8 @@ import pytest
 
 from pager_ray.errors import Terminated
 from pager_ray.pipeline import stopping
-from pager_ray.pipeline.progress import Work
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
+from pager_ray.stages.work import Work
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
 __all__ = ["answers_at_once"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pager_ray.plan.measure import Measured, Sample, StageCost
+from pager_ray.plan.measure import Measured, Sample
 from pager_ray.plan.plan import Job
 from pager_ray.plan.profile import ModelProfile
+from pager_ray.stages.work import Work
 
 GB = 10**9
 
 
 def sample(stitch: float = 0.4, stored: int = 8_000_000, fetch: float = 0.0) -> Sample:
     stages = {
-        "read": StageCost(0.05, 0.05, 4_600_000),
-        "infer": StageCost(0.01, 0.01, 21_000_000),
-        "stitch": StageCost(stitch, stitch, stored),
-        "write": StageCost(0.04, 0.04, stored),
+        "read": Work(1, 0.05, 0.05, 4_600_000),
+        "infer": Work(1, 0.01, 0.01, 21_000_000),
+        "stitch": Work(1, stitch, stitch, stored),
+        "write": Work(1, 0.04, 0.04, stored),
     }
-    return Sample(1_000_000, fetch, stages, StageCost(1.0, 0.0, 0), stored)
+    return Sample(1_000_000, fetch, stages, Work(1, 1.0, 0.0, 0), stored)
 
 
 def measured(*samples: Sample, rejected: dict[str, int] | None = None) -> Measured:

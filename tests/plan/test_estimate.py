@@ -10,8 +10,8 @@ import pytest
 
 from pager_ray.errors import ConfigError
 from pager_ray.plan.estimate import DEVICE_SHARE, estimate
-from pager_ray.plan.measure import StageCost
 from pager_ray.plan.plan import Nodes
+from pager_ray.stages.work import Work
 from tests.plan.facts import job, measured, model, sample
 
 
@@ -134,7 +134,7 @@ def test_waiting_for_storage_widens_the_band() -> None:
 
 def test_other_work_on_this_machine_is_expected_to_go_on() -> None:
     """Samples that had half of a core double what the cores take here, but for the low end; other machines are free."""
-    stages = sample().stages | {"stitch": StageCost(0.8, 0.4, 8_000_000)}
+    stages = sample().stages | {"stitch": Work(1, 0.8, 0.4, 8_000_000)}
     busy = measured(*(replace(sample(), stages=stages),) * 8)
     free, here = (estimate(job(), facts, model(0.01), Nodes(here=2)) for facts in (measured(), busy))
     assert (free.core_share, here.core_share) == (1.0, 0.5)

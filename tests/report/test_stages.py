@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pager_ray.report.stages import stage_lines
-from pager_ray.stages.work import StageWork, summarise_stages
+from pager_ray.stages.work import StageWork, Work, summarise_stages
 
 
 def work_of(infer: float | None, read: float, stitch: float, *, crowd: float = 1.0) -> dict[str, StageWork]:
@@ -101,6 +101,6 @@ def test_nothing_done_says_nothing() -> None:
 def test_work_adds_up() -> None:
     """Blocks of a stage are summed, whoever did them."""
     stage = StageWork()
-    stage.add(4, 2.0, 1.5, 400)
-    stage.add(2, 1.0, 0.5, 100)
+    stage.add(Work(4, 2.0, 1.5, 400))
+    stage.add(Work(2, 1.0, 0.5, 100))
     assert stage == StageWork(6, 3.0, 2.0, 500)

@@ -33,6 +33,7 @@ from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.reader import open_run
 from pager_ray.reader.picture import source_picture
 from pager_ray.samples import write_samples
+from pager_ray.stages.names import StageName
 from pager_ray.stages.settings import inference_settings
 from pager_ray.storage import safe_name
 
@@ -46,11 +47,11 @@ MAX_PIXELS: Final = 1 << 27
 """A panorama of 16384×8192: stitched maps of a larger one would not fit a small machine's memory."""
 
 STEPS: Final = {
-    "list": "Looking at the file",
-    "read": "Decoding, cutting six faces",
-    "infer": "The network is at work",
-    "stitch": "Stitching and encoding",
-    "write": "Writing",
+    StageName.LIST: "Looking at the file",
+    StageName.READ: "Decoding, cutting six faces",
+    StageName.INFER: "The network is at work",
+    StageName.STITCH: "Stitching and encoding",
+    StageName.WRITE: "Writing",
     "gallery": "Making the views",
 }
 

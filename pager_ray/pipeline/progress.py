@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pager_ray.pipeline.metrics import Meters
 from pager_ray.report.progress import progress_line
 from pager_ray.stages.counts import Counts
+from pager_ray.stages.names import StageName
 from pager_ray.stages.work import StageWork, Work
 
 log = logging.getLogger("pager_ray.progress")
@@ -31,8 +32,6 @@ takes three."""
 
 MAX_INTERNAL_ERRORS = 32
 """Unforeseen errors from which on their share of all rows decides whether the job is broken."""
-
-WRITE = "write"
 
 RATE_SECONDS = 300.0
 """The present rate is that of so many seconds."""
@@ -88,7 +87,7 @@ class Board:
         self,
         counts: Counts,
         max_rejects: int | None,
-        gates: tuple[str, ...] = ("read", "infer"),
+        gates: tuple[str, ...] = (StageName.READ, StageName.INFER),
         output: str | None = None,
     ) -> None:
         self.counts = counts
@@ -124,7 +123,7 @@ class Board:
         self._open[stage, task] = deaths + 1
         if stage == self._gates[-1] and not deaths:
             self._passed += rows
-        if stage == "infer" and deaths:
+        if stage == StageName.INFER and deaths:
             self._model_deaths += 1
             if self._model_deaths >= MAX_MODEL_DEATHS:
                 self.fatal = (
@@ -145,7 +144,7 @@ class Board:
         """They are done: with how much work, and writers say with how many predictions and rejects of which class."""
         self._open.pop((stage, task), None)
         self._alone.pop((stage, task), None)
-        if stage == "infer":
+        if stage == StageName.INFER:
             self._model_deaths = 0
         for name, count in (rejects or {}).items():
             self.rejects[name] = self.rejects.get(name, 0) + count
@@ -172,8 +171,8 @@ class Board:
 
     def queues(self) -> dict[str, int]:
         """By stage, the rows that the one before has handed on and it has not finished."""
-        stages = [name for name in self.work if name != WRITE]
-        order = [*stages, WRITE] if WRITE in self.work else stages
+        stages = [name for name in self.work if name != StageName.WRITE]
+        order = [*stages, StageName.WRITE] if StageName.WRITE in self.work else stages
         return {name: max(self.work[before].rows - self.work[name].rows, 0) for before, name in pairwise(order)}
 
     def _measure(self, stage: str, work: Work, predicted: int, rejects: Mapping[str, int]) -> None:
@@ -186,7 +185,7 @@ class Board:
         meters.count("pager_ray_stage_bytes", work.bytes_out, stage)
         for name, rows in self.queues().items():
             meters.show("pager_ray_stage_queue", rows, name)
-        if stage == WRITE:
+        if stage == StageName.WRITE:
             meters.count("pager_ray_bytes_written", work.bytes_out)
             meters.count("pager_ray_panoramas", predicted, "predicted")
             meters.count("pager_ray_panoramas", sum(rejects.values()), "rejected")
@@ -207,7 +206,7 @@ class Board:
 
     def in_flight(self) -> int:
         """Rows past the last gate that are not written yet."""
-        return self._passed - (self.work[WRITE].rows if WRITE in self.work else 0)
+        return self._passed - (self.work[StageName.WRITE].rows if StageName.WRITE in self.work else 0)
 
     def try_alone(self, stage: str, task: str, row: str) -> int:
         """One row of a block whose worker died is about to be tried by itself; returns how often that killed."""

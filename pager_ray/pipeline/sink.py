@@ -16,6 +16,7 @@ from ray.data.block import Block, BlockAccessor
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError
 from pager_ray.pipeline.isolate import this_node
 from pager_ray.runs import RunLayout, write_shard
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import PUT_OFF
 from pager_ray.stages.work import Work
 
@@ -47,7 +48,7 @@ class ShardSink(Datasink[None]):
 
     def get_name(self) -> str:
         """The stage's name in Ray's own reports."""
-        return "write"
+        return StageName.WRITE
 
     @property
     def min_rows_per_write(self) -> int:
@@ -70,7 +71,7 @@ class ShardSink(Datasink[None]):
             return
         task = f"{ctx.kwargs[_WRITE_ID][:12]}-{ctx.task_idx:08}"
         began, cpu_began = time.perf_counter(), time.process_time()
-        attempt, reason = ray.get([self.board.begin.remote("write", task), self.board.why_stop.remote()])
+        attempt, reason = ray.get([self.board.begin.remote(StageName.WRITE, task), self.board.why_stop.remote()])
         if reason is not None:
             raise _why_stop(reason, self.layout)
         deaths = attempt.deaths
@@ -94,7 +95,7 @@ class ShardSink(Datasink[None]):
         predicted = record.num_rows - sum(rejects.values()) if counts else 0
         spent = time.perf_counter() - began, time.process_time() - cpu_began
         work = Work(rows.num_rows, *spent, rows.nbytes, this_node())
-        ray.get(self.board.end.remote("write", task, work, predicted, rejects, _last_message(rows)))
+        ray.get(self.board.end.remote(StageName.WRITE, task, work, predicted, rejects, _last_message(rows)))
 
 
 def _rejects_by_class(record: pa.Table) -> dict[str, int]:

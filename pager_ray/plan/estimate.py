@@ -15,9 +15,8 @@ from pager_ray.plan.measure import Measured, Sample
 from pager_ray.plan.plan import Job, Nodes, Plan, StagePlan
 from pager_ray.plan.profile import ModelProfile
 from pager_ray.plan.spread import Band, mean_band
+from pager_ray.stages.names import StageName
 from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
-
-INFER = "infer"
 
 # What the samples cannot know, as factors or seconds at the low end, in the middle, at the high end.
 
@@ -101,14 +100,18 @@ def _plan(job: Job, measured: Measured, model: ModelProfile, nodes: Nodes, stand
     load = _load_seconds(job, model)
     start = START_SECONDS.times(*_factors(crowded)).plus(load)
     crowd = max(1.0, min(job.workers, math.ceil(predicted / unit)) / cores)
-    ways = _cpu_per_row(measured, "read", "stitch", "write").times(unit * crowd).times(*_factors(crowded))
+    ways = (
+        _cpu_per_row(measured, StageName.READ, StageName.STITCH, StageName.WRITE)
+        .times(unit * crowd)
+        .times(*_factors(crowded))
+    )
     with_model = model_seconds.plus(ways)
     with_cores = cpu_seconds.plus(per_row.times(unit))
     seconds = start.plus(_slower(with_model, with_cores))
 
     stages = _stage_plans(measured.samples, model)
-    on_cpus = [name for name in stages if name != INFER]
-    bottleneck = INFER
+    on_cpus = [name for name in stages if name != StageName.INFER]
+    bottleneck: str = StageName.INFER
     if with_cores.estimate > with_model.estimate:
         bottleneck = max(on_cpus, key=lambda name: stages[name].cpu_seconds.estimate)
     cores_per_worker = work.times(1 / per_row.estimate)
@@ -205,9 +208,9 @@ def _stage_plans(samples: tuple[Sample, ...], model: ModelProfile) -> dict[str, 
     plans = {}
     for name in samples[0].stages:
         costs = [sample.stages[name] for sample in samples]
-        seconds = _mean(list(model.seconds)) if name == INFER else _mean([cost.seconds for cost in costs])
+        seconds = _mean(list(model.seconds)) if name == StageName.INFER else _mean([cost.seconds for cost in costs])
         cpu = mean_band([cost.cpu_seconds for cost in costs])
-        if name == INFER:
+        if name == StageName.INFER:
             cpu = cpu.plus(mean_band(model.cpu_seconds))
         plans[name] = StagePlan(seconds, cpu, round(_mean([float(cost.bytes_out) for cost in costs])))
     return plans
@@ -215,7 +218,7 @@ def _stage_plans(samples: tuple[Sample, ...], model: ModelProfile) -> dict[str, 
 
 def _core_share(samples: tuple[Sample, ...]) -> float:
     """Of the stage that only computes."""
-    costs = [sample.stages["stitch"] for sample in samples]
+    costs = [sample.stages[StageName.STITCH] for sample in samples]
     share = sum(cost.cpu_seconds for cost in costs) / max(sum(cost.seconds for cost in costs), 1e-9)
     return min(1.0, max(share, 0.05))
 

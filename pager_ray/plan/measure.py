@@ -28,6 +28,7 @@ from pager_ray.model import ResolvedCheckpoint
 from pager_ray.plan.stand_in import template
 from pager_ray.runs import RunLayout, write_shard
 from pager_ray.stages.infer import infer_rows
+from pager_ray.stages.names import StageName
 from pager_ray.stages.read import fetch_row, make_read_fn
 from pager_ray.stages.rows import iterate
 from pager_ray.stages.settings import run_settings
@@ -186,7 +187,9 @@ class _Stages:
             self._after_read(read, lambda *_: None)
             read, cost = _timed(lambda: self.read(row), _nbytes)
         waited = max(0.0, fetched.seconds - fetched.cpu_seconds)
-        return self._after_read(read, lambda *rest: Sample(len(content), waited, {"read": cost} | rest[0], *rest[1:]))
+        return self._after_read(
+            read, lambda *rest: Sample(len(content), waited, {StageName.READ: cost} | rest[0], *rest[1:])
+        )
 
     def _after_read(self, read: pa.Table, found: Callable[[dict[str, Work], Work, int], Result]) -> Result | InputError:
         prediction, network = _timed(lambda: self._predict(read), lambda prediction: 0)
@@ -198,7 +201,8 @@ class _Stages:
         stitched, stitch = _timed(lambda: self.stitch(inferred), _nbytes)
         _, write = _timed(lambda: write_shard(self.layout, "sample", stitched, self.schema), lambda record: 0)
         stored = self._take_stored()
-        stages = {"infer": infer, "stitch": stitch, "write": write._replace(bytes_out=stored)}
+        write = write._replace(bytes_out=stored)
+        stages: dict[str, Work] = {StageName.INFER: infer, StageName.STITCH: stitch, StageName.WRITE: write}
         return found(stages, network, stored)
 
     def _predict(self, read: pa.Table) -> FacePrediction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pager_ray.durations import format_duration
 from pager_ray.plan.plan import Plan
 from pager_ray.plan.spread import Band
+from pager_ray.stages.names import StageName
 
 _BUSY = 0.85
 """Share of a core below which other work slows the samples down."""
@@ -41,7 +42,7 @@ def plan_lines(plan: Plan) -> list[str]:
         )
     if plan.hours_asked is not None:
         lines.append(f"within    {plan.hours_asked:g} h: {_pool_within(plan)}")
-    slower = "the model" if plan.bottleneck == "infer" else f"the CPUs, most of all {plan.bottleneck}"
+    slower = "the model" if plan.bottleneck == StageName.INFER else f"the CPUs, most of all {plan.bottleneck}"
     lines.append(f"held up   by {slower}")
     if plan.cost is not None:
         lines.append(f"cost      {plan.cost.estimate:,.2f} ({plan.cost.low:,.2f} – {plan.cost.high:,.2f})")

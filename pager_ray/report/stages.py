@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pager_ray.stages.work import INFER
+from pager_ray.stages.names import StageName
 
 
 def stage_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -13,7 +13,7 @@ def stage_lines(summary: Mapping[str, Any]) -> list[str]:
     stages = summary["stages"]
     shares = ", ".join(f"{name} {facts['busy_share']:.0%}" for name, facts in stages.items())
     where = f"{summary['cores']:g} CPUs"
-    if INFER in stages:
+    if StageName.INFER in stages:
         count = summary["model_workers"]
         where = f"{count} model worker{'s' if count != 1 else ''} and {where}"
     lines = [f"busy shares of {where}: {shares}"]

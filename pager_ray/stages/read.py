@@ -20,6 +20,7 @@ from pager_ray.listing.listed import NETWORK
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     IDENTITY,
     READ_SCHEMA,
@@ -64,7 +65,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
-        return to_table(rows, READ_SCHEMA, table.num_rows, "read")
+        return to_table(rows, READ_SCHEMA, table.num_rows, StageName.READ)
 
     return read
 
@@ -93,13 +94,13 @@ def fetch_row(row: Row, settings: ReadSettings) -> bytes:
 
 def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
     if content is None:
-        return row | {"stage": "list", "attempts": 1}
+        return row | {"stage": StageName.LIST, "attempts": 1}
     if isinstance(content, InputError):
-        return reject(row, "read", content)
+        return reject(row, StageName.READ, content)
     try:
         panorama = decode_panorama(content, max_pixels=settings.max_pixels)
     except InputError as error:
-        return reject(row, "read", naming_row(row, error))
+        return reject(row, StageName.READ, naming_row(row, error))
     faces = erp_to_cubemap(panorama.erp, settings.face_size, settings.fov)
     return row | {
         "width": panorama.source_width,

@@ -22,6 +22,7 @@ from pager_ray.evaluate import PredictedMaps, ScoreSettings, open_predictions, s
 from pager_ray.evaluate.predictions import Predictions
 from pager_ray.metrics.catalogue import floor_metrics_of, metrics_of
 from pager_ray.preview import panel_size
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import IDENTITY, STATUS, Row, carry, iterate, naming_row, reject, to_table, view
 from pager_ray.stages.truth import row_sample, thumbnail_array, worker_dataset
 
@@ -159,9 +160,9 @@ def _block_function(
                 try:
                     row |= _score(row, scalars, maps_of, settings)
                 except InputError as error:
-                    row = reject(row, "score", error)
+                    row = reject(row, StageName.SCORE, error)
             rows.append(row)
-        return to_table(rows, schema, table.num_rows, "score")
+        return to_table(rows, schema, table.num_rows, StageName.SCORE)
 
     return score
 

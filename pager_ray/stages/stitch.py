@@ -18,6 +18,7 @@ from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import stitch_maps
 from pager_ray.preview import panel_size, render_preview
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     ENCODE_SCHEMA,
     IDENTITY,
@@ -74,7 +75,7 @@ def make_stitch_fn(settings: StitchSettings) -> Callable[[pa.Table], pa.Table]:
             if row["error_class"] is None:
                 row |= _store(row, scalars, settings)
             rows.append(row)
-        return to_table(rows, ENCODE_SCHEMA, table.num_rows, "stitch")
+        return to_table(rows, ENCODE_SCHEMA, table.num_rows, StageName.STITCH)
 
     return stitch
 

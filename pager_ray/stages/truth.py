@@ -20,6 +20,7 @@ from pager_ray.datasets import Dataset, Sample, open_dataset
 from pager_ray.errors import InputError
 from pager_ray.evaluate import truth_to_faces
 from pager_ray.geometry import erp_to_cubemap
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     IDENTITY,
     INFER_SCHEMA,
@@ -110,8 +111,8 @@ def _block_function(read: Callable[[Row], Row], schema: pa.Schema) -> Callable[[
             try:
                 rows.append(read(row))
             except InputError as error:
-                rows.append(reject(row, "read", error))
-        return to_table(rows, schema, table.num_rows, "read")
+                rows.append(reject(row, StageName.READ, error))
+        return to_table(rows, schema, table.num_rows, StageName.READ)
 
     return read_block
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-INFER = "infer"
+from pager_ray.stages.names import StageName
 
 # Where neither cores nor model workers are busy for half of the time, something else holds the job up.
 IDLE_SHARE = 0.5
@@ -88,13 +88,13 @@ def summarise_stages(
         beside the core that it has itself.
     """
     done = {name: stage for name, stage in work.items() if stage.rows}
-    clock = done.get(INFER) or next(iter(done.values()), None)
+    clock = done.get(StageName.INFER) or next(iter(done.values()), None)
     if clock is None or clock.began is None or clock.ended is None:
         return None
     window = max(clock.ended - clock.began, 1e-6)
     stages: dict[str, dict[str, Any]] = {}
     for name, stage in done.items():
-        room, busy = (model_workers, stage.seconds) if name == INFER else (cores, stage.cpu_seconds)
+        room, busy = (model_workers, stage.seconds) if name == StageName.INFER else (cores, stage.cpu_seconds)
         stages[name] = {
             "rows": stage.rows,
             "seconds_per_panorama": _rounded(stage.seconds / stage.rows),
@@ -103,14 +103,14 @@ def summarise_stages(
             "bytes_per_panorama": stage.bytes_out // stage.rows,
             "nodes": dict(stage.nodes),
         }
-    on_cpus = [name for name in stages if name != INFER]
+    on_cpus = [name for name in stages if name != StageName.INFER]
     cores_share = sum(stages[name]["busy_share"] for name in on_cpus)
-    infer_share = stages[INFER]["busy_share"] if INFER in stages else 0.0
+    infer_share = stages[StageName.INFER]["busy_share"] if StageName.INFER in stages else 0.0
     waits = bool(on_cpus) and max(cores_share, infer_share) < IDLE_SHARE
     if waits:
         bottleneck = max(on_cpus, key=lambda name: done[name].seconds)
     elif infer_share >= cores_share:
-        bottleneck = INFER
+        bottleneck = StageName.INFER
     else:
         bottleneck = max(on_cpus, key=lambda name: done[name].cpu_seconds)
     summary: dict[str, Any] = {
@@ -121,9 +121,9 @@ def summarise_stages(
         "bottleneck": bottleneck,
         "waits_for_storage": waits,
     }
-    if INFER in done:
+    if StageName.INFER in done:
         per_panorama = sum(done[name].cpu_seconds / done[name].rows for name in on_cpus)
-        cores_per_worker = per_panorama / max(done[INFER].seconds / done[INFER].rows, 1e-9)
+        cores_per_worker = per_panorama / max(done[StageName.INFER].seconds / done[StageName.INFER].rows, 1e-9)
         summary["cores_per_worker"] = _rounded(cores_per_worker)
         summary["cores_per_gpu"] = _rounded(cores_per_worker * workers_per_gpu) if workers_per_gpu else None
     return summary

@@ -1,0 +1,78 @@
+"""Which scene a training index stands for: a sample's family with a seed of its own, or a random place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pager_ray.errors import ConfigError
+from pager_ray.samples import STYLES, make_scene, render
+from pager_ray.train.scenes.draw import chance, uniform
+from pager_ray.train.scenes.interiors import room
+from pager_ray.train.scenes.places import place
+
+if TYPE_CHECKING:
+    from pager_ray.samples import Kind, Scene
+
+# Seeds below this one belong to tests and held-out figures: no training scene is made of them.
+FIRST_SEED = 10_000
+FAMILIES = tuple(style.__name__ for styles in STYLES.values() for style in styles)
+_FAMILY_SHARE = 0.4
+_TILTED_SHARE, _STEEPEST = 0.45, math.radians(10)
+
+
+def sample_scene(seed: int, kind: Kind) -> Scene:
+    """The sample scene of a seed that training may use.
+
+    Raises:
+        ConfigError: a seed that is kept for testing, below 10,000.
+    """
+    if seed < FIRST_SEED:
+        raise ConfigError(f"sample seed {seed} is kept for testing; training takes seeds from {FIRST_SEED:,}")
+    return make_scene(seed, kind)
+
+
+def training_scene(index: int, seed: int, *, leave_out: tuple[str, ...] = ()) -> Scene:
+    """The training scene of an index: indoors for even ones, outdoors for odd ones.
+
+    The same index, seed and ``leave_out`` give the same scene everywhere. Two in five come from the six families of
+    :func:`pager_ray.samples.make_scene`; the others are drawn afresh.
+
+    Args:
+        index: from 0.
+        seed: of the training run, from 0.
+        leave_out: families that are not to be seen in training; what is left of a kind's share is drawn afresh.
+
+    Raises:
+        ConfigError: a negative number, or a family that there is not.
+    """
+    if index < 0 or seed < 0:
+        raise ConfigError(f"no training scene of index {index} and seed {seed}: both are numbers from 0")
+    if unknown := sorted(set(leave_out) - set(FAMILIES)):
+        raise ConfigError(f"no family {', '.join(unknown)} to leave out; there are {', '.join(FAMILIES)}")
+    kind: Kind = "outdoor" if index % 2 else "indoor"
+    rng = np.random.default_rng([seed, index])
+    styles = STYLES[kind]
+    if chance(rng, _FAMILY_SHARE):
+        drawn = FIRST_SEED + int(rng.integers(1 << 31))
+        if styles[drawn % len(styles)].__name__ not in leave_out:
+            return sample_scene(drawn, kind)
+    scene = place(rng) if kind == "outdoor" else room(rng)
+    if chance(rng, _TILTED_SHARE):
+        share = uniform(rng, 0.0, 1.0) ** 1.5 * _STEEPEST
+        turn = uniform(rng, -math.pi, math.pi)
+        scene = replace(scene, tilt=(share * math.cos(turn), share * math.sin(turn)))
+    return _exposed(scene, uniform(rng, 0.75, 1.25))
+
+
+def _exposed(scene: Scene, brightness: float) -> Scene:
+    """The scene with the exposure that a camera would choose, give or take ``brightness``."""
+    small = render(scene, 16, 32, supersample=1).rgb.astype(np.float64) / 255
+    weight = np.cos((np.arange(16) + 0.5) / 16 * np.pi - np.pi / 2)[:, None]
+    linear = small.mean(axis=2) ** 2.2
+    level = float((linear * weight).sum() / (weight.sum() * 32))
+    wanted = 0.2 * brightness
+    return replace(scene, exposure=float(np.clip(wanted / max(level, 1e-3), 0.3, 4.0)) ** 0.85)

@@ -6,7 +6,7 @@ in actors, stands in its row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,14 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from pager_ray.pipeline.cluster import Reservation
+from pager_ray.config.schema import ComputeConfig
+from pager_ray.pipeline.causes import known_cause
+from pager_ray.pipeline.cluster import Reservation, connected, reserve
 from pager_ray.pipeline.isolate import isolated
 from pager_ray.pipeline.sink import ShardSink
 from pager_ray.pipeline.supervision import board_of, partitions, progress
-from pager_ray.runs.claim import Claim
+from pager_ray.runs import Reconciliation
+from pager_ray.runs.claim import Claim, run_to_end
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import TableFunction
 
@@ -61,35 +64,55 @@ class Stage:
     actor: ActorOptions | None = None
 
 
-def run_stages(
-    claim: Claim,
-    reservation: Reservation,
-    stages: Sequence[Stage],
-    stored: pa.Schema,
-    shard_rows: int,
-    *,
-    gates: tuple[str, ...] = (StageName.READ, StageName.INFER),
-) -> None:
-    """Send a claim's pending rows through the stages, and write them; returns when every row is committed.
+@dataclass(frozen=True)
+class Chain:
+    """The stages of a job between its listing and its shards.
 
-    Args:
-        claim: whose listing comes first.
-        reservation: what a task and an actor reserve of the cluster.
+    Attributes:
         stages: in order.
         stored: columns of the shards.
         shard_rows: rows per block and shard: what a killed job repeats.
         gates: stages that take no more rows once the job is told to stop; what is past the last is finished.
     """
-    board = board_of(claim, gates)
+
+    stages: Sequence[Stage]
+    stored: pa.Schema
+    shard_rows: int
+    gates: tuple[str, ...] = (StageName.READ, StageName.INFER)
+
+
+def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reservation], Chain]) -> Reconciliation:
+    """Run a claim to its end on a cluster, which is connected to, or started, if something is left to do.
+
+    Args:
+        compute: where, and how much of it.
+        make_chain: makes the stages for what tasks and actors reserve there.
+
+    Raises:
+        ConfigError: the cluster has not what ``compute`` asks for.
+        PagerError: as :func:`~pager_ray.runs.claim.run_to_end`.
+    """
+
+    def on_cluster() -> None:
+        with connected(compute.address):
+            reservation = reserve(compute)
+            run_stages(claim, reservation, make_chain(reservation))
+
+    return run_to_end(claim, on_cluster, known_cause)
+
+
+def run_stages(claim: Claim, reservation: Reservation, chain: Chain) -> None:
+    """Send a claim's pending rows through the stages, and write them; returns when every row is committed."""
+    board = board_of(claim, chain.gates)
     with DataContext.current(job_context()), progress(claim, board, reservation):
         # The manifest's rows without those that earlier starts committed, a million at a time.
         for rows in partitions(claim):
-            rows = rows.repartition(target_num_rows_per_block=shard_rows)
-            for stage in stages:
+            rows = rows.repartition(target_num_rows_per_block=chain.shard_rows)
+            for stage in chain.stages:
                 rows = add_stage(rows, stage, board, reservation)
             # One shard per block, committed with its ids.
             rows.write_datasink(
-                ShardSink(claim.layout, claim.generation, stored, shard_rows, board),
+                ShardSink(claim.layout, claim.generation, chain.stored, chain.shard_rows, board),
                 ray_remote_args={"num_cpus": reservation.task_cpus},
             )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,10 +23,9 @@ from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing import Listed
-from pager_ray.pipeline.chain import ActorOptions, Stage, run_stages
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool, connected, reserve
+from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
-from pager_ray.pipeline.supervision import run_on_cluster
 from pager_ray.report.evaluation_files import report_evaluation
 from pager_ray.report.outcomes import EvaluationOutcome
 from pager_ray.retrying import Retry
@@ -99,7 +98,7 @@ def run_evaluation(
     )
 
     # 4. The pipeline, on a cluster.
-    run_on_cluster(claim, connected(config.compute.address), lambda: _evaluate(config, subject, scoring, claim))
+    run_chain(claim, _compute_for(config, subject), partial(_evaluation, config, subject, scoring, claim))
 
     # 5. The report, from the committed scores.
     settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}
@@ -152,7 +151,8 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     )
 
     # 4. The pipeline, on a cluster.
-    run_on_cluster(claim, connected(config.compute.address), lambda: _score(config, scoring, claim))
+    compute = ComputeConfig(**config.compute.model_dump(), gpus_per_worker=0)
+    run_chain(claim, compute, lambda _: _scoring(config, scoring, claim))
 
     # 5. The report; text summaries also where the released scripts would leave them.
     summaries = Folder(config.predictions) if isinstance(stored, NpzPredictions) else None
@@ -191,9 +191,10 @@ def _report(
     return EvaluationOutcome(str(claim.layout.root), report, time.monotonic() - began)
 
 
-def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, claim: Claim) -> None:
+def _evaluation(
+    config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, claim: Claim, reservation: Reservation
+) -> Chain:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
-    reservation = _reserve(config, subject)
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
     on_gpu = reservation.actor_gpus > 0
     evaluation = config.evaluation
@@ -235,24 +236,21 @@ def _evaluate(config: EvaluateConfig, subject: Subject, scoring: ScoreSettings, 
             # 3. infer, GPU actors, 1:1: faces → depth, normals and sky on the faces.
             Stage(StageName.INFER, InferActor, INFER_SCHEMA, actor=actor),
         ]
-    run_stages(
-        claim,
-        reservation,
+    return Chain(
         [
             *faces,
             # 4. stitch + score, CPU, 1:1: faces and ground truth → one row of metrics.
             Stage(StageName.SCORE, make_face_score_fn(stage), score_schema(stage), memory=SCORE_TASK_MEMORY),
         ],
         # 5. write, CPU, N:1: one shard per block, committed with its ids.
-        _results_schema(scoring),
-        shard_rows,
+        stored=_results_schema(scoring),
+        shard_rows=shard_rows,
         gates=(StageName.READ,) if subject.checkpoint is None else (StageName.READ, StageName.INFER),
     )
 
 
-def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
+def _scoring(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> Chain:
     """Stages of the Ray Data job that needs no model."""
-    reservation = reserve(ComputeConfig(**config.compute.model_dump(), gpus_per_worker=0))
     shard_rows = rows_per_shard(config.output.rows_per_shard, claim.before.inputs)
     stage = ScoreStageSettings(
         dataset=config.evaluation.dataset,
@@ -260,17 +258,15 @@ def _score(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> None:
         scoring=scoring,
         predictions=config.predictions,
     )
-    run_stages(
-        claim,
-        reservation,
+    return Chain(
         [
             # 1. list: the samples that earlier starts did not commit, in small blocks.
             # 2. score, CPU, 1:1: standing prediction and ground truth → one row of metrics.
             Stage(StageName.SCORE, make_stored_score_fn(stage), score_schema(stage), memory=SCORE_TASK_MEMORY),
         ],
         # 3. write, CPU, N:1: one shard per block, committed with its ids.
-        _results_schema(scoring),
-        shard_rows,
+        stored=_results_schema(scoring),
+        shard_rows=shard_rows,
         gates=(StageName.SCORE,),
     )
 
@@ -301,14 +297,15 @@ def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:
     return dataset, [Listed(item.uri, item.id, item.scene, sample=sample_json(item)) for item in samples]
 
 
-def _reserve(config: EvaluateConfig, subject: Subject) -> Reservation:
+def _compute_for(config: EvaluateConfig, subject: Subject) -> ComputeConfig:
+    """What the job asks of the cluster: no GPU without a network, and sums that are the same on any pool of CPUs."""
+    compute = config.compute
     if subject.checkpoint is None:
-        return reserve(config.compute.model_copy(update={"gpus_per_worker": 0.0}))
-    reservation = reserve(config.compute)
-    if config.compute.threads_per_worker == "auto" and reservation.model_threads is not None:
+        return compute.model_copy(update={"gpus_per_worker": 0.0})
+    if compute.threads_per_worker == "auto" and not compute.gpus_per_worker:
         # Torch splits sums by threads: the same everywhere, whatever the number of workers.
-        return replace(reservation, model_threads=1)
-    return reservation
+        return compute.model_copy(update={"threads_per_worker": 1})
+    return compute
 
 
 def _results_schema(scoring: ScoreSettings) -> pa.Schema:

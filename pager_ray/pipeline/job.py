@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-
-from ray.data import ActorPoolStrategy
+from functools import partial
 
 from pager_ray.config import RunConfig
 from pager_ray.listing import list_inputs
-from pager_ray.model import resolve_checkpoint
-from pager_ray.pipeline.chain import ActorOptions, Stage, run_stages
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool, connected, reserve
+from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
-from pager_ray.pipeline.supervision import run_on_cluster
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.retrying import Retry
 from pager_ray.runs.claim import Claim
@@ -22,7 +20,7 @@ from pager_ray.stages.claim_run import claim_run
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
-from pager_ray.stages.settings import RunSettings, run_settings
+from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
 
 log = logging.getLogger(__name__)
@@ -62,59 +60,46 @@ def run_job(
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
     claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
+    claim.began = began
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.
     fresh = len(claim.pending)
-    beside = plan.beside(fresh) if plan is not None and fresh else None
-    if beside is not None:
-        claim.manifest["plan"] = beside
-
-    def pipeline() -> None:
-        reservation = reserve(config.compute)
-        pool = actor_pool(config.compute)
-        settings = run_settings(
-            config,
-            checkpoint,
-            claim.inputs,
-            on_gpu=reservation.actor_gpus > 0,
-            threads=reservation.model_threads,
-            fitting=claim.batch_sizes,
-        )
-        _run_pipeline(settings, claim, reservation, pool, model_stage)
-        if beside is not None and not claim.told_to_stop:
-            beside["actual_seconds"] = round(time.monotonic() - began, 1)
-
-    result = run_on_cluster(claim, connected(config.compute.address), pipeline)
-    return RunSummary(str(claim.layout.root), result, fresh, time.monotonic() - began, config.output.previews, beside)
+    if plan is not None and fresh:
+        claim.manifest["plan"] = claim.planned = plan.beside(fresh)
+    done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage))
+    seconds = time.monotonic() - claim.began
+    return RunSummary(str(claim.layout.root), done, fresh, seconds, config.output.previews, claim.planned)
 
 
-def _run_pipeline(
-    settings: RunSettings,
+def _inference(
+    config: RunConfig,
+    checkpoint: ResolvedCheckpoint,
     claim: Claim,
-    reservation: Reservation,
-    pool: ActorPoolStrategy,
     model_stage: type[InferActor],
-) -> None:
+    reservation: Reservation,
+) -> Chain:
     """Stages of the Ray Data job; every stage maps rows 1:1, rejects included."""
-    run_stages(
-        claim,
-        reservation,
+    settings = run_settings(
+        config,
+        checkpoint,
+        claim.inputs,
+        on_gpu=reservation.actor_gpus > 0,
+        threads=reservation.model_threads,
+        fitting=claim.batch_sizes,
+    )
+    model = ActorOptions(settings.infer, actor_pool(config.compute), settings.infer.batch_size)
+    return Chain(
         [
-            # 1. list: the manifest's rows without those that earlier starts committed, a million at a time, and
-            # 2. split into small blocks: a block is what a killed job repeats and what one shard holds.
+            # 1. list: the manifest's rows without those that earlier starts committed, a million at a time.
+            # 2. split: small blocks, for a block is what a killed job repeats and what one shard holds.
             # 3. read + project, CPU, 1:1: bytes → ERP → six uint8 faces.
             Stage(StageName.READ, make_read_fn(settings.read), READ_SCHEMA, memory=READ_TASK_MEMORY),
             # 4. infer, GPU actors, 1:1: faces → depth, normals and sky on the faces.
-            Stage(
-                StageName.INFER,
-                model_stage,
-                INFER_SCHEMA,
-                actor=ActorOptions(settings.infer, pool, settings.infer.batch_size),
-            ),
+            Stage(StageName.INFER, model_stage, INFER_SCHEMA, actor=model),
             # 5. stitch + encode, CPU, 1:1: faces → ERP maps → stored bytes.
             Stage(StageName.STITCH, make_stitch_fn(settings.stitch), ENCODE_SCHEMA),
         ],
         # 6. write, CPU, N:1: one shard per block, committed with its ids.
-        settings.stored,
-        settings.shard_rows,
+        stored=settings.stored,
+        shard_rows=settings.shard_rows,
     )

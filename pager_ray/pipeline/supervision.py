@@ -1,23 +1,21 @@
-"""A claim's time on a cluster: its board, what it tells of itself, its rows for Ray Data, and its end."""
+"""A claim's time on a cluster: its board, what it tells of itself, its rows for Ray Data."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import ray
 
 from pager_ray.errors import StorageError
-from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.cluster import Reservation
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.report.stages import stage_lines
-from pager_ray.runs import Reconciliation
-from pager_ray.runs.claim import Claim, run_to_end
+from pager_ray.runs.claim import Claim
 from pager_ray.runs.layout import PROGRESS_FILE
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.work import summarise_stages
@@ -26,26 +24,6 @@ log = logging.getLogger(__name__)
 
 # Rows of a listing are small: a block of them is a few megabytes.
 ROWS_PER_CHUNK = 65_536
-
-
-def run_on_cluster(
-    claim: Claim, cluster: AbstractContextManager[object], pipeline: Callable[[], None]
-) -> Reconciliation:
-    """:func:`~pager_ray.runs.claim.run_to_end` with a pipeline on Ray.
-
-    Args:
-        cluster: what the pipeline runs in, such as :func:`~pager_ray.pipeline.cluster.connected`; entered if it runs.
-        pipeline: writes a shard for every pending row; called at most once.
-
-    Raises:
-        PagerError: as ``run_to_end``.
-    """
-
-    def on_cluster() -> None:
-        with cluster:
-            pipeline()
-
-    return run_to_end(claim, on_cluster, known_cause)
 
 
 def board_of(claim: Claim, gates: tuple[str, ...]) -> Any:

@@ -7,8 +7,9 @@ the pipeline, the run file says so and the same command goes on.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -35,11 +36,9 @@ from pager_ray.runs.runfile import (
     FAILED,
     STOPPED,
     begin_start,
-    check_same_job,
-    check_same_run,
     end_start,
     new_run_file,
-    read_run_file,
+    standing_run,
 )
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,9 @@ class Claim:
         generation: of the ledger; records are committed under it. Each part of a very large job begins one.
         errors: the error budget.
         told_to_stop: whether rows were left for the next start because of SIGTERM.
+        planned: the section of the run file that sets a plan beside this start, where there is one.
         lease: keeps other jobs out until :func:`run_to_end` gives it back.
+        began: when the job did, on the monotonic clock.
     """
 
     layout: RunLayout
@@ -77,6 +78,8 @@ class Claim:
     errors: ErrorsConfig
     lease: Lease
     told_to_stop: bool = False
+    planned: dict[str, Any] | None = None
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -133,7 +136,7 @@ def claim_output(
     """
     identity = dict(identity) | {"listing.sha256": listing_digest(listed)}
     # Looked at before anything is written, the lease included: what is refused stays as it was.
-    _check_is_ours(layout, read_run_file(layout.root), identity, overwrite)
+    standing_run(layout, identity, overwrite=overwrite)
     lease = Lease(layout.lease).take(wait=True)
     try:
         return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects)
@@ -141,17 +144,6 @@ def claim_output(
         # Whatever it is, it goes on to the caller; the output is free again at once.
         lease.give_back()
         raise
-
-
-def _check_is_ours(
-    layout: RunLayout, manifest: dict[str, Any] | None, identity: Mapping[str, Any], overwrite: bool
-) -> None:
-    if manifest is None:
-        layout.check_is_free()
-        return
-    check_same_job(manifest, identity, layout.root)
-    if not overwrite:
-        check_same_run(manifest, identity, layout.root)
 
 
 def _claim(
@@ -166,8 +158,7 @@ def _claim(
     retry_rejects: str | None,
 ) -> Claim:
     # Read again: another job may have come and gone before the lease was ours.
-    manifest = read_run_file(layout.root)
-    _check_is_ours(layout, manifest, identity, overwrite)
+    manifest = standing_run(layout, identity, overwrite=overwrite)
     if manifest is not None and overwrite:
         log.warning("--overwrite: deleting the run at %s", layout.root)
         layout.clear()
@@ -254,6 +245,8 @@ def _run_to_end(
     try:
         if claim.pending:
             pipeline()
+            if claim.planned is not None and not claim.told_to_stop:
+                claim.planned["actual_seconds"] = round(time.monotonic() - claim.began, 1)
             claim.lease.check()
         else:
             log.info("nothing left to do: %s", layout.root)
@@ -264,25 +257,32 @@ def _run_to_end(
         if isinstance(known, OutputInUseError):
             # What is written there is the other job's business.
             raise known from error
-        _record_failure(claim, known or error)
-        if isinstance(known, ErrorBudgetExceeded):
-            raise ErrorBudgetExceeded(_budget_message(claim, reconcile(layout, claim.inputs))) from None
+        done = _record_failure(claim, known or error)
+        if isinstance(known, ErrorBudgetExceeded) and done is not None:
+            raise _over_budget(claim, done) from None
         if known is not None and known is not error:
             raise known from error
         raise
 
 
-def _record_failure(claim: Claim, error: BaseException) -> None:
-    """Note in the run file how this start ended, with what is done so far; the error itself goes on to the caller."""
+def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None:
+    """Note in the run file how this start ended, with what is done so far; the error itself goes on to the caller.
+
+    Returns:
+        What is done, where the output can still be read.
+    """
     state, outcome = FAILED, f"{type(error).__name__}: {error}"
     if isinstance(error, KeyboardInterrupt):
         state, outcome = STOPPED, "terminated" if isinstance(error, Terminated) else "interrupted"
     try:
         # Shards are left as they are: writers of ours may still be at work.
-        end_start(claim.manifest, state, mask_text(outcome)[:2000], reconcile(claim.layout, claim.inputs).counts())
+        done = reconcile(claim.layout, claim.inputs)
+        end_start(claim.manifest, state, mask_text(outcome)[:2000], done.counts())
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)
+        return None
+    return done
 
 
 def _finish(claim: Claim) -> Reconciliation:
@@ -306,7 +306,7 @@ def _finish(claim: Claim) -> Reconciliation:
         )
     budget = claim.errors.budget_rows(result.inputs)
     if budget is not None and result.rejects > budget:
-        raise ErrorBudgetExceeded(_budget_message(claim, result))
+        raise _over_budget(claim, result)
     # For readers that look at folders and know no ledger: what does not count goes away.
     layout.drop_uncommitted(shards_of(standing))
     if any("retried" in start for start in claim.manifest["starts"]):
@@ -318,9 +318,9 @@ def _finish(claim: Claim) -> Reconciliation:
     return result
 
 
-def _budget_message(claim: Claim, result: Reconciliation) -> str:
+def _over_budget(claim: Claim, result: Reconciliation) -> ErrorBudgetExceeded:
     worst = ", ".join(f"{name} {count}" for name, count in list(result.rejects_by_class.items())[:3])
-    return (
+    return ErrorBudgetExceeded(
         f"{result.rejects} inputs were rejected ({worst}), errors.max_rejects allows {claim.errors.max_rejects}; "
         f"see {claim.layout.rejects}, then run the same command with a larger budget to go on"
     )

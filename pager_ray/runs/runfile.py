@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pager_ray.errors import RunMismatchError, StorageError
-from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.shards import SCHEMA_VERSION
 from pager_ray.storage import Folder
 from pager_ray.version import __version__
@@ -85,6 +85,25 @@ def check_same_job(manifest: Mapping[str, Any], identity: Mapping[str, Any], out
             f"output.uri: {output} holds the output of `pager-ray {was}`, not of `pager-ray {now_is}`; choose another "
             "output"
         )
+
+
+def standing_run(layout: RunLayout, identity: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
+    """The run file of the job that stands at an output, if it is this very job or one that may be deleted.
+
+    Returns:
+        None where nothing stands.
+
+    Raises:
+        RunMismatchError: another job stands there, or files that belong to none.
+    """
+    manifest = read_run_file(layout.root)
+    if manifest is None:
+        layout.check_is_free()
+        return None
+    check_same_job(manifest, identity, layout.root)
+    if not overwrite:
+        check_same_run(manifest, identity, layout.root)
+    return manifest
 
 
 def begin_start(manifest: dict[str, Any]) -> None:

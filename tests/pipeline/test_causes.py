@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import ray
 
 from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.supervision import run_on_cluster
+from pager_ray.runs.claim import run_to_end
 from pager_ray.storage import Folder
 from tests.runs.test_claim import claim, failing, outcome
 
@@ -26,7 +25,7 @@ def test_our_own_errors_arrive_as_they_are(output: Folder, wrapped: bool) -> Non
     raised = CheckpointError("/w/model.pth: is damaged; fetch it again")
     task = ray.exceptions.RayTaskError("infer", "Traceback:\n  …", raised)
     with pytest.raises(CheckpointError) as caught:
-        run_on_cluster(claim(output), nullcontext(), failing(task.as_instanceof_cause() if wrapped else raised))
+        run_to_end(claim(output), failing(task.as_instanceof_cause() if wrapped else raised), known_cause)
     assert str(caught.value) == "/w/model.pth: is damaged; fetch it again"
     assert outcome(output) == ("failed", "CheckpointError: /w/model.pth: is damaged; fetch it again")
 
@@ -45,7 +44,7 @@ def test_our_own_errors_arrive_as_they_are(output: Folder, wrapped: bool) -> Non
 def test_errors_of_the_cluster_are_one_line(output: Folder, error: Exception, reason: str) -> None:
     """What Ray itself fails with is one line with its reason and where to look, even where it says nothing."""
     with pytest.raises(PagerError) as caught:
-        run_on_cluster(claim(output), nullcontext(), failing(error))
+        run_to_end(claim(output), failing(error), known_cause)
     message = f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
     assert str(caught.value) == message
     assert outcome(output) == ("failed", f"PagerError: {message}")

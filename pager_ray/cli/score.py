@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from pager_ray.cli.options import (
@@ -44,14 +42,14 @@ def score(
 ) -> int:
     """Score standing PREDICTIONS, a run's output or a folder of npz files, against a dataset."""
     options = {
-        "predictions": predictions,
-        "evaluation.dataset": dataset,
-        "evaluation.data_path": data_path,
-        "evaluation.alignments": list(alignments) or None,
-        "output.uri": output,
+        "predictions": (predictions,),
+        "evaluation.dataset": (dataset,),
+        "evaluation.data_path": (data_path,),
+        "evaluation.alignments": alignments,
+        "output.uri": (output,),
     }
     again, overrides = what_again(retry_rejects, overwrite, overrides)
-    given = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    given = [f"{key}={value}" for key, values in options.items() for value in values if value is not None]
     config = load_config(config_path, [*given, *overrides], ScoreConfig)
     from pager_ray.pipeline.evaluation import run_scoring
 

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -34,15 +35,17 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
 
     Args:
         path: YAML file, or None for defaults alone.
-        overrides: dotted assignments such as ``output.uri=/data/run``; values are YAML, so lists and numbers work.
+        overrides: dotted assignments such as ``output.uri=/data/run``. For keys that take text the value is that text,
+            whatever it holds; a list of texts is given by repetition, or as YAML in brackets. Other values are YAML.
         model: the job's configuration: :class:`RunConfig`, :class:`EvaluateConfig` or :class:`ScoreConfig`.
 
     Raises:
         ConfigError: one line that names the key, what it got and what it takes.
     """
     values = _read_yaml(Path(path)) if path is not None else {}
+    kinds, given = dict(_text_keys(model, "")), set[str]()
     for override in overrides:
-        _assign(values, override)
+        _assign(values, override, kinds, given)
     try:
         config = model.model_validate(values)
     except ValidationError as error:
@@ -97,23 +100,57 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _assign(values: dict[str, Any], override: str) -> None:
+def _text_keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, bool]]:
+    """Keys whose values are text, each with whether it takes several."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _text_keys(kind, f"{prefix}{name}.")
+        elif _is_text(kind):
+            yield f"{prefix}{name}", False
+        elif get_origin(kind) is list and _is_text(get_args(kind)[0]):
+            yield f"{prefix}{name}", True
+
+
+def _is_text(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return all(isinstance(choice, str) for choice in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return all(inner is type(None) or _is_text(inner) for inner in get_args(kind))
+    return kind is str
+
+
+def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool], given: set[str]) -> None:
+    """Put one override into the values.
+
+    Args:
+        text_keys: see :func:`_text_keys`.
+        given: keys that overrides have set before this one; it is added.
+    """
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):
         raise ConfigError(f"{override!r}: is no override; takes key=value, such as output.uri=/data/run")
-    try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())}); quote a text"
-        ) from error
     section = values
     for part in parts[:-1]:
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             raise ConfigError(f"{key}: {part} is no section of the configuration; --help lists the keys")
+    value: Any = text or None
+    takes_many = text_keys.get(key)
+    if text and (takes_many is None or (takes_many and text[0] == "[" and text[-1] == "]")):
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())}); takes what a line of the "
+                "configuration file would"
+            ) from error
+    if takes_many and key in given and value is not None:
+        before = section[parts[-1]]
+        value = [*(before if isinstance(before, list) else [before]), *(value if isinstance(value, list) else [value])]
     section[parts[-1]] = value
+    given.add(key)
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -63,7 +63,7 @@ def summary(rejects: int) -> RunSummary:
     ("arguments", "line"),
     [
         ([*ENOUGH, "output.formt=npz"], "pager-ray: output.formt: unknown key; did you mean output.format?"),
-        ([*ENOUGH, "output.size=3"], "pager-ray: output.size: got 3; takes"),
+        ([*ENOUGH, "output.size=3"], "pager-ray: output.size: got '3'; takes"),
         ([*ENOUGH, "checkpoint"], "pager-ray: 'checkpoint': is no override; takes key=value"),
         (["output.uri=out"], "pager-ray: input.uris: got nothing"),
         (["--config", "absent.yaml"], "pager-ray: absent.yaml: cannot be read (No such file or directory)"),

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
 from pager_ray.errors import ConfigError
@@ -55,7 +57,9 @@ def test_a_single_uri_needs_no_list():
         ("checkpoint", "'checkpoint': is no override; takes key=value"),
         ("=3", "'=3': is no override"),
         ("scene_mode.inner=3", "scene_mode: got dict"),
-        ("checkpoint=[1", "checkpoint: got '[1', which is not YAML"),
+        ("compute.gpu_workers=[1", "compute.gpu_workers: got '[1', which is not YAML"),
+        ("compute.gpu_workers=yes", "compute.gpu_workers: got True; takes no yes, no, true or false"),
+        ("sky.softness=on", "sky.softness: got True; takes no yes, no, true or false"),
         ("output.uri=s3://key:secret@bucket/x", "output.uri: s3://bucket/x carries credentials in its URL; give them"),
     ],
 )
@@ -74,6 +78,34 @@ def test_keys_inside_a_value_are_refused():
     assert str(caught.value) == (
         "scene_mode.inner: scene_mode is no section of the configuration; --help lists the keys"
     )
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda text: text.strip())
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_text_is_taken_as_it_is_typed(text: str) -> None:
+    """Whatever stands behind the = of a key that takes text is its value: blanks, #, *, quotes, yes, null and all."""
+    assert load_config(None, [*ENOUGH, f"router_weights={text}"]).router_weights == text
+    if not (text.startswith("[") and text.endswith("]")):
+        assert load_config(None, [f"input.uris={text}", "output.uri=out"]).input.uris == [text]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "uris"),
+    [
+        (["input.uris=/data/tour #2"], ["/data/tour #2"]),
+        (["input.uris=*.jpg"], ["*.jpg"]),
+        (["input.uris=[0-9]*.jpg"], ["[0-9]*.jpg"]),
+        (["input.uris=a: b"], ["a: b"]),
+        (["input.uris=2024"], ["2024"]),
+        (["input.uris=a", "input.uris=b #1", "input.uris=[c, d]"], ["a", "b #1", "c", "d"]),
+    ],
+)
+def test_lists_of_texts_are_repeated_or_in_brackets(overrides: list[str], uris: list[str]) -> None:
+    """One text stands alone, several are given by repetition or as a YAML list; a file's list is replaced."""
+    assert load_config(None, [*overrides, "output.uri=out"]).input.uris == uris
 
 
 def test_names_of_an_evaluation_differ():

@@ -145,8 +145,14 @@ class Folder:
                 return []
 
         entries = self._do("", "listed", entries_of)
-        files = (PurePosixPath(entry["name"]).name for entry in entries if entry["type"] == "file")
-        return sorted(name for name in files if name.endswith(suffix))
+        names = ((PurePosixPath(entry["name"]).name, entry) for entry in entries)
+        return sorted(name for name, entry in names if name.endswith(suffix) and self._is_file(entry))
+
+    def _is_file(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry of a listing is a file; a link is what it leads to (caches keep links)."""
+        if entry.get("islink"):
+            return bool(self.filesystem.isfile(entry["name"]))
+        return entry["type"] == "file"
 
     def read(self, name: str) -> bytes:
         """Whole content of a file.

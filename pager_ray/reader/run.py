@@ -21,7 +21,7 @@ from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import Prediction
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
-from pager_ray.runs.reconcile import read_columns, standing_rejects
+from pager_ray.runs.reconcile import read_columns, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, mask_uri, safe_name
@@ -123,7 +123,7 @@ class Run:
         except (TypeError, ValueError) as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error}); {_RESTORE}") from error
         self.manifest: dict[str, Any] = manifest
-        self._standing = self._layout.ledger.read()
+        self._standing = read_standing(self._layout, manifest)
         is_result = pc.is_null(self._standing.column("error_class"))
         self._results = self._standing.filter(is_result)
         # At once: threads that read single predictions would each build one.

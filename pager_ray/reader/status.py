@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pager_ray.errors import RunNotFoundError, StorageError
 from pager_ray.runs.layout import PROGRESS_FILE, RUN_FILE, EvaluationLayout, RunLayout
 from pager_ray.runs.lease import life
+from pager_ray.runs.reconcile import check_ledger_came_along
 from pager_ray.runs.runfile import COMPLETE, RUNNING, read_run_file
 from pager_ray.storage import Folder
 
@@ -121,6 +122,7 @@ def _status(layout: RunLayout, manifest: Mapping[str, Any]) -> Status:
     counts = manifest["counts"] if state not in (RUNNING, DIED) else None
     total = int(manifest["listing"]["rows"])
     if counts is not None:
+        check_ledger_came_along(layout, manifest)
         predicted, rejected = int(counts["predictions"]), int(counts["rejects"])
     elif facts is not None and state == RUNNING:
         predicted, rejected = int(facts["predicted"]), int(facts["rejected"])

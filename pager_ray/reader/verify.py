@@ -22,7 +22,7 @@ from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
 from pager_ray.runs.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
 from pager_ray.runs.ledger import rows_by_shard, shards_of
-from pager_ray.runs.reconcile import Reconciliation, read_shard, reconcile
+from pager_ray.runs.reconcile import Reconciliation, read_shard, read_standing, reconcile
 from pager_ray.runs.runfile import COMPLETE, read_run_file
 from pager_ray.runs.shards import REJECT_COLUMNS
 from pager_ray.storage import Folder, safe_name
@@ -76,9 +76,14 @@ class Verification:
             lines.append(f"… and {len(self.problems) - SHOWN:,} more")
         count = len(self.problems)
         problems = f"{count:,} problem{'s' if count > 1 else ''}"
-        remedy = "restore damaged files from a copy, or run again with --overwrite"
-        lines.append(f"{problems}; {remedy}" if count else "verified: nothing lost, nothing twice")
+        lines.append(f"{problems}; {self._remedy()}" if count else "verified: nothing lost, nothing twice")
         return lines
+
+    def _remedy(self) -> str:
+        """What to do: a run that is only not finished goes on, and of what is there nothing is to be deleted."""
+        if not self.reconciliation.is_whole and len(self.problems) == len(self.reconciliation.missing):
+            return "the run is incomplete: run the same command again"
+        return "restore what is damaged or lacking from a copy; what has none is done again by a new run"
 
     def to_json(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -112,7 +117,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
     listed = read_manifest(layout.manifest)
     problems = [*_listing_problems(manifest, listed)]
     try:
-        standing = layout.ledger.read()
+        standing = read_standing(layout, manifest)
     except StorageError as error:
         # Which part is damaged is in the error; what it told of cannot be counted.
         found = Reconciliation(listed.num_rows, 0, 0, Texts(pa.chunked_array([], pa.string())), [], [], {})

@@ -30,7 +30,7 @@ from pager_ray.masking import mask_text
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.runs.ledger import shards_of
-from pager_ray.runs.reconcile import Reconciliation, drop_superseded, reconcile, standing_rejects
+from pager_ray.runs.reconcile import Reconciliation, drop_superseded, read_standing, reconcile, standing_rejects
 from pager_ray.runs.runfile import (
     COMPLETE,
     FAILED,
@@ -164,6 +164,9 @@ def _claim(
         layout.clear()
         manifest = None
     is_new = manifest is None
+    if manifest is not None:
+        # Before anything is written: without its ledger all that is there would be done again, and deleted.
+        read_standing(layout, manifest)
     if manifest is None:
         layout.make()
         write_manifest(layout.manifest, listed)

@@ -139,6 +139,10 @@ class Ledger:
         """
         return self._look()[1]
 
+    def is_there(self) -> bool:
+        """Whether any generation ever began here."""
+        return self._newest()[0] > 0
+
     def finish(self, generation: int, standing: pa.Table) -> None:
         """Put all that stands, as it was read after the generation's last record, into one file."""
         self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
 from pager_ray.listing import Texts
-from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
+from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import gather, rows_by_shard
 from pager_ray.runs.shards import put_rejects
 from pager_ray.storage import Folder, client_errors, error_reason
@@ -95,6 +96,43 @@ def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Tab
         StorageError: a shard cannot be read; names it.
     """
     return gather(iterate_shards(folder, shards, columns))
+
+
+def read_standing(layout: RunLayout, manifest: Mapping[str, Any]) -> pa.Table:
+    """What stands, as the ledger has it, for a run file that tells how much there must be at least.
+
+    Outcomes are added and replaced, never taken away: a ledger with fewer than the run file counts did not come along
+    when the output was copied.
+
+    Args:
+        manifest: content of ``run.json``.
+
+    Raises:
+        StorageError: the ledger cannot be read, or is not all there.
+    """
+    standing = layout.ledger.read()
+    _check_is_all_there(layout, manifest, standing.num_rows)
+    return standing
+
+
+def check_ledger_came_along(layout: RunLayout, manifest: Mapping[str, Any]) -> None:
+    """As :func:`read_standing`, of a ledger that is not read: only that there is one.
+
+    Raises:
+        StorageError: there is none, and the run file tells of outcomes.
+    """
+    if not layout.ledger.is_there():
+        _check_is_all_there(layout, manifest, 0)
+
+
+def _check_is_all_there(layout: RunLayout, manifest: Mapping[str, Any], outcomes: int) -> None:
+    counts = manifest.get("counts") or {}
+    told = int(counts.get("predictions", 0)) + int(counts.get("rejects", 0))
+    if outcomes < told:
+        raise StorageError(
+            f"{layout.root}: its {RUN_FILE} tells of {told:,} outcomes, its state/ledger of {outcomes:,}: the proof of "
+            "what counts did not come along; copy the whole output again, state/ included"
+        )
 
 
 def reconcile(layout: RunLayout, listed: pa.Table, standing: pa.Table | None = None) -> Reconciliation:

@@ -27,6 +27,7 @@ from pager_ray.runs.runfile import begin_start, end_start, new_run_file
 from pager_ray.storage import Folder
 from tests.reader.runs import SmallRun, maps_of
 
+RESTORE = "restore what is damaged or lacking from a copy; what has none is done again by a new run"
 IDS = ["a", "b/room 1", "c", "bad"]
 
 
@@ -118,7 +119,7 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     assert "s2.parquet: is no readable shard" in problems[str(path)]
     assert "s2.parquet: is no readable shard" in problems["'c'"]
     lines = verify_output(small.folder).lines()
-    assert lines[-1] == f"{len(lines) - 3} problems; restore damaged files from a copy, or run again with --overwrite"
+    assert lines[-1] == f"{len(lines) - 3} problems; {RESTORE}"
     assert all(line.startswith("PROBLEM ") and "\n" not in line for line in lines[2:-1])
 
 
@@ -152,7 +153,10 @@ def test_damaged_scores_are_named(tmp_path: Path) -> None:
     assert problems[where].startswith(f"{where}: is no readable shard (")
     assert problems["'c'"] == "its error is no number"
     assert found.decoded == 2
-    assert found.lines()[-1] == "2 problems; restore damaged files from a copy, or run again with --overwrite"
+    assert (
+        found.lines()[-1]
+        == "2 problems; restore what is damaged or lacking from a copy; what has none is done again by a new run"
+    )
 
 
 def test_exchanged_and_lost_shards_are_named(tmp_path: Path) -> None:
@@ -234,3 +238,18 @@ def test_folders_without_a_job_are_told(tmp_path: Path) -> None:
     """A folder that no job wrote is no output."""
     with pytest.raises(RunNotFoundError, match="holds no run"):
         verify_output(tmp_path)
+
+
+def test_a_run_that_is_only_incomplete_goes_on(tmp_path: Path) -> None:
+    """Inputs without an outcome need the same command again, and no file of the run is to be deleted."""
+    small = sound(tmp_path / "run")
+    listed = [Listed(f"/in/{name}.jpg", name) for name in [*IDS, "later"]]
+    write_manifest(small.layout.manifest, listed)
+    small.manifest["listing"] = {"rows": len(listed), "sha256": listing_digest(listed)}
+    small.manifest["state"] = "stopped"
+    small.save()
+    lines = verify_output(small.folder).lines()
+    assert lines[-2:] == [
+        "PROBLEM 'later': has no result and no reject; run the same command again",
+        "1 problem; the run is incomplete: run the same command again",
+    ]

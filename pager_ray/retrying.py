@@ -47,14 +47,72 @@ _CLIENT_CLASSES: Final = {
     ("http.client", "RemoteDisconnected"),
 }
 
+# What S3 and its like answer, whatever the status that comes with it.
+_THROTTLED: Final = {"RequestLimitExceeded", "RequestThrottled", "RequestTimeout", "SlowDown", "Throttling"}
+_THROTTLED_SUFFIX: Final = "ThrottlingException"
+_OF_THE_CALLER: Final = {
+    "AccountProblem",
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "InvalidToken",
+    "NotSignedUp",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+}
+# By name, as above: whom a store does not know, or who could not find out who it is.
+_CALLER_CLASSES: Final = {
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "ClientAuthenticationError"),
+    ("paramiko.ssh_exception", "AuthenticationException"),
+    ("paramiko.ssh_exception", "BadHostKeyException"),
+}
+# Families that answer requests of one account; a web server's 401 is about one address.
+_ACCOUNT_FAMILIES: Final = {("gcsfs.retry", "HttpError"), ("azure.core.exceptions", "HttpResponseError")}
+
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later: time-outs, throttling, 5xx, connections that broke."""
     chain = list(_chain(error))
+    if concerns_caller(error) or distrusts_certificate(error):
+        return False
     # A name that nobody knows is no trouble of the moment; aiohttp counts it among failed connections.
     if any(type(one).__name__ == "ClientConnectorDNSError" for one in chain):
         return False
     return any(_passes(one) for one in chain)
+
+
+def concerns_caller(error: BaseException) -> bool:
+    """Whether a store refuses whoever asks, whatever is asked for: keys that expired, are wrong or cannot be found.
+
+    A right that is missing for one object is no such thing: somebody is known, and may not have that object.
+    """
+    for one in _chain(error):
+        families = {(base.__module__, base.__name__) for base in type(one).__mro__}
+        if _store_code(one) in _OF_THE_CALLER or families & _CALLER_CLASSES:
+            return True
+        if families & _ACCOUNT_FAMILIES and http_status(one) == 401:
+            return True
+    return False
+
+
+def distrusts_certificate(error: BaseException) -> bool:
+    """Whether a server's certificate does not verify, which no second look changes."""
+    names = {base.__name__ for one in _chain(error) for base in type(one).__mro__}
+    return bool(names & {"SSLCertVerificationError", "ClientConnectorCertificateError"})
+
+
+def _store_code(error: BaseException) -> str | None:
+    """The code in which S3 and its like say what is wrong."""
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return code if isinstance(code, str) else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -64,10 +122,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__
+        # aiohttp wraps what the handshake raised; it stands among its arguments and attributes.
+        inner = getattr(current, "certificate_error", None)
+        current = inner if isinstance(inner, BaseException) else current.__cause__
 
 
 def _passes(error: BaseException) -> bool:
+    code = _store_code(error)
+    if code is not None and (code in _THROTTLED or code.endswith(_THROTTLED_SUFFIX)):
+        return True
     if isinstance(error, FileNotFoundError | FileExistsError | PermissionError):
         return False
     if isinstance(error, TimeoutError | ConnectionError) or http_status(error) in _STATUSES:
@@ -78,12 +141,20 @@ def _passes(error: BaseException) -> bool:
 
 
 def http_status(error: BaseException) -> int | None:
-    """The HTTP status that an error of aiohttp, httpx or botocore carries."""
+    """The HTTP status that an error of aiohttp, httpx, botocore, gcsfs or azure.core carries."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
-        status = getattr(error, "status", None) or getattr(response, "status_code", None)
+        # gcsfs calls it code, azure.core status_code; both may be text.
+        status = (
+            getattr(error, "status", None)
+            or getattr(response, "status_code", None)
+            or getattr(error, "status_code", None)
+            or (getattr(error, "code", None) if type(error).__module__.startswith("gcsfs") else None)
+        )
+    if isinstance(status, str) and status.isdecimal():
+        status = int(status)
     return status if isinstance(status, int) else None
 
 

@@ -37,6 +37,10 @@ _CLIENT_ERRORS = (
     # The Hugging Face Hub's client uses one of these, depending on its version.
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "AzureError"),
+    ("paramiko.ssh_exception", "SSHException"),
 )
 
 # Stores whose URLs are a bucket and a key and nothing else; their signed URLs are http.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,15 @@ import httpx
 import pytest
 import tenacity
 
-from pager_ray.retrying import LONGEST_WAIT, Retry, attempts_of, http_status, is_transient
+from pager_ray.retrying import (
+    LONGEST_WAIT,
+    Retry,
+    attempts_of,
+    concerns_caller,
+    distrusts_certificate,
+    http_status,
+    is_transient,
+)
 
 
 def client_error(status: int, code: str) -> botocore.exceptions.ClientError:
@@ -38,6 +47,8 @@ def answered(status: int) -> Exception:
         OSError(errno.ESTALE, "Stale file handle"),
         caused_by(OSError(errno.EIO, None), client_error(502, "BadGateway")),
         answered(429),
+        caused_by(OSError(errno.EINVAL, "Throttling"), client_error(400, "Throttling")),
+        caused_by(OSError(errno.EIO, None), client_error(400, "ProvisionedThroughputThrottlingException")),
         answered(503),
         aiohttp.ClientPayloadError(),
         aiohttp.ServerDisconnectedError(),
@@ -72,6 +83,71 @@ def test_trouble_of_the_moment_is_transient(error: Exception) -> None:
 def test_what_stays_as_it_is_is_not_transient(error: Exception) -> None:
     """Missing files and rights, full disks, wrong requests and missing credentials do not pass by waiting."""
     assert not is_transient(error)
+
+
+def of_family(module: str, name: str, **values: Any) -> Exception:
+    """An error of a client that need not be installed: families are known by module and name."""
+    error = type(name, (Exception,), {"__module__": module})(name)
+    vars(error).update(values)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            caused_by(PermissionError(errno.EACCES, code), client_error(400, code))
+            for code in ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestTimeTooSkewed")
+        ),
+        caused_by(PermissionError(), client_error(403, "InvalidAccessKeyId")),
+        caused_by(OSError(errno.EINVAL, "InvalidToken"), client_error(400, "InvalidToken")),
+        caused_by(PermissionError(), client_error(403, "SignatureDoesNotMatch")),
+        of_family("gcsfs.retry", "HttpError", code=401),
+        of_family("gcsfs.retry", "HttpError", code="401"),
+        of_family("google.auth.exceptions", "GoogleAuthError"),
+        of_family("azure.core.exceptions", "ClientAuthenticationError", status_code=401),
+        of_family("paramiko.ssh_exception", "AuthenticationException"),
+    ],
+    ids=repr,
+)
+def test_what_concerns_the_caller_is_nobody_elses_fault(error: Exception) -> None:
+    """Keys that expired, are wrong or are missing are told apart from objects that may not be read, and from time."""
+    assert concerns_caller(error)
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused_by(PermissionError(), client_error(403, "AccessDenied")),
+        answered(401),
+        of_family("gcsfs.retry", "HttpError", code=403),
+        of_family("azure.core.exceptions", "HttpResponseError", status_code=403),
+        FileNotFoundError(),
+    ],
+    ids=repr,
+)
+def test_a_right_that_is_missing_concerns_one_object(error: Exception) -> None:
+    """Somebody who is known and may not have this object may have the next one; so with a web server's password."""
+    assert not concerns_caller(error)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize(
+    "family", [("gcsfs.retry", "HttpError", "code"), ("azure.core.exceptions", "HttpResponseError", "status_code")]
+)
+def test_every_store_has_moments(family: tuple[str, str, str], status: int) -> None:
+    """Throttling and 5xx of Google's and Azure's clients pass as those of the others do."""
+    assert is_transient(of_family(*family[:2], **{family[2]: status}))
+
+
+def test_certificates_do_not_pass() -> None:
+    """A certificate that does not verify is no broken connection: waiting changes nothing."""
+    distrusted = ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate")
+    connecting = aiohttp.ClientConnectorCertificateError(None, distrusted)  # type: ignore[arg-type]
+    for error in (distrusted, connecting, caused_by(FileNotFoundError("https://x/a.jpg"), connecting)):
+        assert distrusts_certificate(error)
+        assert not is_transient(error)
 
 
 def test_statuses_are_found_in_every_clients_errors() -> None:

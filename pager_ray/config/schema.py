@@ -244,6 +244,12 @@ class ErrorsConfig(Section):
         "throttled, meet 5xx answers or lose their connection; then an input is rejected as transient",
     )
 
+    stop_when_all_fail: bool = Field(
+        True,
+        description="stop, resumable, when of the first 50 inputs of a start more than 90 % are rejected for the same "
+        "reason: a wrong prefix, right or setting, which would reject the millions that follow too",
+    )
+
     stop_seconds: float = Field(
         90.0,
         ge=0,

@@ -74,7 +74,9 @@ def run_export_job(
 
 
 def _run(run: str, ids: Sequence[str], records: Records, settings: ExportSettings, already: int) -> None:
-    board = start_board(Counts(already + len(ids), already), None, (StageName.EXPORT,), str(records.output))
+    board = start_board(
+        Counts(already + len(ids), already), None, (StageName.EXPORT,), str(records.output), stop_when_all_fail=False
+    )
     cpus = ray.cluster_resources().get("CPU", 0.0)
     rows_per_task = max(1, min(ROWS_PER_TASK, len(ids) // max(1, int(cpus * TASKS_PER_CPU))))
     task_cpus = 1 if cpus >= SMALL_CLUSTER_CPUS or not cpus else 1 - RECORD_CPUS

@@ -30,6 +30,10 @@ MAX_MODEL_DEATHS = 24
 """Deaths of model actors in a row, on the whole cluster, after which it is not the rows' fault. A single row that kills
 takes three."""
 
+FIRST_OUTCOMES = 50
+ALIKE_SHARE = 0.9
+"""Where more than this share of so many first outcomes are rejects of one class, the inputs are not to blame."""
+
 MAX_INTERNAL_ERRORS = 32
 """Unforeseen errors from which on their share of all rows decides whether the job is broken."""
 
@@ -81,6 +85,7 @@ class Board:
         max_rejects: the error budget in rows.
         gates: stages that leave rows alone once the job is told to stop, in order; what is past the last is finished.
         output: the job's output, as metrics name it; without it there are none.
+        stop_when_all_fail: whether first outcomes that are all rejects of one class stop the job.
     """
 
     def __init__(
@@ -89,8 +94,10 @@ class Board:
         max_rejects: int | None,
         gates: tuple[str, ...] = (StageName.READ, StageName.INFER),
         output: str | None = None,
+        stop_when_all_fail: bool = True,
     ) -> None:
         self.counts = counts
+        self._look_at_first = stop_when_all_fail
         self.max_rejects = max_rejects
         self.workers: list[dict[str, Any]] = []
         self.batch_sizes: dict[tuple[str, str], int] = {}
@@ -153,6 +160,7 @@ class Board:
         self.counts.predicted += predicted
         self.counts.rejected += rejected
         if predicted or rejected:
+            self._judge_the_first()
             self._finished.append((time.monotonic(), self.counts.done))
             while self._finished[-1][0] - self._finished[0][0] > RATE_SECONDS:
                 self._finished.popleft()
@@ -161,6 +169,20 @@ class Board:
             done.add(work)
             done.ended = time.monotonic()
             self._measure(stage, work, predicted, rejects or {})
+
+    def _judge_the_first(self) -> None:
+        """Stop a start whose first inputs all fail alike; once, when there are enough of them."""
+        outcomes = self.counts.done - self._before
+        if not self._look_at_first or outcomes < FIRST_OUTCOMES:
+            return
+        self._look_at_first = False
+        name, count = max(self.rejects.items(), key=lambda item: item[1], default=("", 0))
+        if count > ALIKE_SHARE * outcomes:
+            self.fatal = (
+                f"{count} of the first {outcomes} inputs were rejected as {name} ({self.last_error}): most likely "
+                "something is wrong that concerns all of them; correct it, then run the same command again with "
+                f"--retry-rejects {name}, or go on as it is with errors.stop_when_all_fail=false"
+            )
 
     def rate(self) -> float | None:
         """Rows per second over the last minutes; None before there is one."""
@@ -293,11 +315,18 @@ class Board:
         return sizes
 
 
-def start_board(counts: Counts, max_rejects: int | None, gates: tuple[str, ...], output: str) -> Any:
+def start_board(
+    counts: Counts,
+    max_rejects: int | None,
+    gates: tuple[str, ...],
+    output: str,
+    *,
+    stop_when_all_fail: bool = True,
+) -> Any:
     """A board on the driver's own node, which no autoscaler takes away under it; see :class:`Board`."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
-    return remote.remote(counts, max_rejects, gates, output)
+    return remote.remote(counts, max_rejects, gates, output, stop_when_all_fail)
 
 
 @dataclass

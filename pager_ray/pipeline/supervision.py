@@ -34,7 +34,13 @@ def board_of(claim: Claim, gates: tuple[str, ...]) -> Any:
     """
     again = len(claim.pending) - len(claim.before.missing)
     counts = Counts(claim.before.inputs, claim.before.predictions, claim.before.rejects - again)
-    board = start_board(counts, claim.errors.budget_rows(claim.before.inputs), gates, str(claim.layout.root))
+    board = start_board(
+        counts,
+        claim.errors.budget_rows(claim.before.inputs),
+        gates,
+        str(claim.layout.root),
+        stop_when_all_fail=claim.errors.stop_when_all_fail,
+    )
     claim.lease.when_lost(lambda: board.lose_output.remote())
     return board
 

@@ -13,7 +13,14 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
-from pager_ray.retrying import Retry, attempts_of, http_status, is_transient
+from pager_ray.retrying import (
+    Retry,
+    attempts_of,
+    concerns_caller,
+    distrusts_certificate,
+    http_status,
+    is_transient,
+)
 from pager_ray.schemes import FORBIDDEN, Role, SchemeError, open_place
 from pager_ray.storage import client_errors, error_reason, mask_uri
 
@@ -68,27 +75,47 @@ def fetch(
         raise
     except SchemeError as error:
         raise InputError(FORBIDDEN, f"{shown}: {error}") from error
-    except (FileNotFoundError, KeyError) as error:
+    except Exception as error:
+        raise _input_error(error, shown) from error
+
+
+def _input_error(error: Exception, shown: str) -> InputError | StorageError:
+    """What an error of a file system means: one row's trouble, or, as ``StorageError``, that of all."""
+    if concerns_caller(error):
+        return StorageError(
+            f"{shown}: its store does not accept who asks ({_reason(error)}); renew or correct the credentials, then "
+            "run the same command again"
+        )
+    if distrusts_certificate(error):
+        what = f"{shown}: the certificate of its server does not verify; give its authority's (SSL_CERT_FILE)"
+        if shown.startswith("http"):
+            # One web server of many; a store is that of all.
+            return InputError("read_failed", f"{what}, then --retry-rejects read_failed")
+        return StorageError(f"{what}, then run the same command again")
+    return _row_error(error, shown)
+
+
+def _row_error(error: Exception, shown: str) -> InputError | StorageError:
+    if isinstance(error, FileNotFoundError | KeyError):
         # An HTTP client calls a file that it could not ask for not found; archives have no item of that name.
         if (refusal := _refusal(error)) is not None:
-            raise InputError(FORBIDDEN, f"{shown}: {refusal}") from error
-        raise _missing(shown) from error
-    except IsADirectoryError as error:
-        raise InputError("not_a_file", f"{shown}: is a folder; give a file") from error
-    except PermissionError as error:
-        raise _denied(shown, _reason(error)) from error
-    except ImportError as error:
+            return InputError(FORBIDDEN, f"{shown}: {refusal}")
+        return _missing(shown)
+    if isinstance(error, IsADirectoryError):
+        return InputError("not_a_file", f"{shown}: is a folder; give a file")
+    if isinstance(error, PermissionError):
+        return _denied(shown, _reason(error))
+    if isinstance(error, ImportError):
         # fsspec's own text: which package to install for this protocol.
-        raise InputError(
+        return InputError(
             "unsupported_uri", f"{shown}: no file system serves this URI ({error_reason(error)}); {_TAKES}"
-        ) from error
-    except ValueError as error:
-        raise InputError("unsupported_uri", f"{shown}: no file system serves this URI; {_TAKES}") from error
-    except client_errors() as error:
-        raise _explain(error, shown) from error
-    except Exception as error:
-        # A file system may raise anything: it is this input's trouble alone.
-        raise _unreadable(shown, _reason(error), attempts_of(error)) from error
+        )
+    if isinstance(error, ValueError):
+        return InputError("unsupported_uri", f"{shown}: no file system serves this URI; {_TAKES}")
+    if isinstance(error, client_errors()):
+        return _explain(error, shown)
+    # A file system may raise anything: it is this input's trouble alone.
+    return _unreadable(shown, _reason(error), attempts_of(error))
 
 
 def _place(uri: str, role: Role, schemes: Sequence[str], strangers: bool) -> tuple[Any, str]:

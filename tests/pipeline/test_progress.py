@@ -249,3 +249,41 @@ def test_the_queue_is_what_the_stage_before_has_finished() -> None:
     board.end("stitch", "t0", Work(8, 1, 1, 1))
     board.end("write", "t0", Work(4, 1, 1, 1), 4)
     assert board.queues() == {"infer": 4, "stitch": 0, "write": 4}
+
+
+def ended(board: Board, *outcomes: tuple[int, dict[str, int]]) -> str | None:
+    """Why writers stop after shards of so many predictions and such rejects."""
+    for number, (predicted, rejects) in enumerate(outcomes):
+        board.begin("write", f"t{number}")
+        board.end("write", f"t{number}", None, predicted, rejects, "s3://b/x.jpg: may not be read")
+    return board.why_stop()
+
+
+def test_first_inputs_that_all_fail_alike_stop_the_job() -> None:
+    """46 of 50 of one class are no fault of theirs: the line names class, cause and how to go on."""
+    denied = [(0, {"permission_denied": 16})] * 3
+    assert ended(Board(Counts(10_000), None), *denied) is None
+    told = ended(Board(Counts(10_000), None), *denied, (2, {}))
+    assert told is not None
+    assert told.startswith("48 of the first 50 inputs were rejected as permission_denied (s3://b/x.jpg: may not be")
+    assert told.endswith("--retry-rejects permission_denied, or go on as it is with errors.stop_when_all_fail=false")
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [(5, {"missing": 45})],
+        [(0, {"missing": 30, "too_small": 30})],
+        [(10, {"missing": 40}), (0, {"missing": 900})],
+        [(0, {"missing": 49})],
+    ],
+)
+def test_inputs_that_fail_for_reasons_of_their_own_stop_nothing(outcomes: list[tuple[int, dict[str, int]]]) -> None:
+    """Nine in ten, several classes, later trouble, or few inputs: all may be as it is."""
+    assert ended(Board(Counts(10_000), None), *outcomes) is None
+
+
+def test_whoever_wants_all_rejects_has_them() -> None:
+    """The rule can be switched off, and looks at this start alone."""
+    assert ended(Board(Counts(10_000), None, stop_when_all_fail=False), (0, {"missing": 60})) is None
+    assert ended(Board(Counts(10_000, predicted=9_000), None), (0, {"missing": 60})) is not None

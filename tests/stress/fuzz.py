@@ -167,7 +167,6 @@ def run_fuzz(parent: Path, count: int, seed: int, bomb_pixels: int = BOMB_PIXELS
     before = snapshot(parent, output)
 
     settings = [f"input.uris={json.dumps(sources)}", f"output.uri={output}", f"checkpoint={parent}/checkpoint"]
-
     settings += ["compute.gpus_per_worker=0", "output.format=npz", "output.previews=true", "output.size=64x128"]
     settings += ["scene_mode=outdoor", "output.rows_per_shard=16"]
     # Most inputs are bad, and the first of some seeds all of one kind.

@@ -16,7 +16,7 @@ from pager_ray.report.outcomes import RunSummary
 from pager_ray.retrying import Retry
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.planned import RunPlan
-from pager_ray.stages.claim_run import claim_run
+from pager_ray.stages.claim_run import claim_run, look_at_output
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
@@ -51,11 +51,13 @@ def run_job(
     """
     began = time.monotonic()
 
-    # 1. The checkpoint: found, pinned and digested once, here; actors load the same files.
-    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
-
-    # 2. The inputs: every source listed, every row with an id of its own.
+    # 1. The inputs: every source listed, every row with an id of its own. What is mistyped here, or stands in the way
+    #    at the output, is told before a weight is fetched.
     listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+    look_at_output(config)
+
+    # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
+    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.

@@ -71,8 +71,8 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
             "the model on; give --profile with what the model takes per panorama, or set it to 0 to plan a run on CPUs"
         )
     profile = read_profile(request.profile) if request.profile is not None else None
-    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     usable = usable_rows(listed).num_rows
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
     shard_rows = rows_per_shard(config.output.rows_per_shard, len(listed))

@@ -9,6 +9,7 @@ from pager_ray.model import ResolvedCheckpoint
 from pager_ray.retrying import Retry
 from pager_ray.runs import RunLayout
 from pager_ray.runs.claim import Claim, claim_output
+from pager_ray.runs.runfile import standing_run
 from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint
 from pager_ray.storage import Folder
 
@@ -23,7 +24,7 @@ def claim_run(
 ) -> Claim:
     """Make the output that a configuration names its own; see :func:`~pager_ray.runs.claim.claim_output`."""
     return claim_output(
-        RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
+        _layout(config),
         listed,
         config=shown_config(config),
         identity=config.result_keys() | checkpoint_identity(checkpoint),
@@ -32,3 +33,18 @@ def claim_run(
         overwrite=overwrite,
         retry_rejects=retry_rejects,
     )
+
+
+def look_at_output(config: RunConfig) -> None:
+    """Refuse, without writing anything, an output that no inference job may have, whatever its checkpoint.
+
+    Raises:
+        RunMismatchError: another kind of job stands there, or files that belong to none.
+        StorageError: it cannot be read.
+    """
+    # Settings are compared when the checkpoint, which is one of them, is known.
+    standing_run(_layout(config), {}, overwrite=True)
+
+
+def _layout(config: RunConfig) -> RunLayout:
+    return RunLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds)))

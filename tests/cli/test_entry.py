@@ -306,3 +306,18 @@ def test_credentials_in_the_output_are_refused(tmp_path, capsys):
     message = capsys.readouterr().err
     assert "hunter2" not in message
     assert message.startswith("pager-ray: output.uri: s3://bucket/x carries credentials")
+
+
+@pytest.mark.parametrize("mistake", ["inputs", "output"])
+def test_cheap_mistakes_are_told_before_a_checkpoint_is_sought(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped input and an output that is somebody else's cost no weights: the checkpoint is not looked for."""
+    Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
+    (tmp_path / "out" / "predictions").mkdir(parents=True)
+    (tmp_path / "out" / "predictions" / "mine.parquet").write_bytes(b"")
+    monkeypatch.setattr(job, "resolve_checkpoint", lambda *_, **__: pytest.fail("a checkpoint was sought"))
+    inputs, output = ("absent", "new") if mistake == "inputs" else ("a.png", "out")
+    assert exit_code(["run", f"input.uris={tmp_path}/{inputs}", f"output.uri={tmp_path}/{output}"]) == 2
+    expected = "input.uris[0]: " if mistake == "inputs" else "output.uri: "
+    assert said(capsys).splitlines()[-1].startswith(f"pager-ray: {expected}")

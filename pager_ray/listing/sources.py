@@ -5,6 +5,7 @@ A *source* is one entry of ``input.uris``: a file, a folder, a glob or a listing
 
 from __future__ import annotations
 
+import csv
 import logging
 import posixpath
 from collections.abc import Callable, Sequence
@@ -254,6 +255,16 @@ def _first(
     return None
 
 
+def _plain_name(header: str) -> str:
+    """A column's name as it is compared: spreadsheets leave blanks around names and capitals in them."""
+    return header.strip().casefold()
+
+
+def _ours(header: Sequence[str]) -> list[str]:
+    """Those of a listing's columns that are read, named as they are there."""
+    return [name for name in header if _plain_name(name) in _COLUMNS]
+
+
 def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[pa.ChunkedArray]:
     """The uri, id and scene columns of a listing, as text."""
 
@@ -271,15 +282,20 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
                 names = table.column_names
             elif path.lower().endswith(".csv"):
                 # A name may be NA or null; only an empty cell says nothing.
+                header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
+                file.seek(0)
                 options = pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(_COLUMNS, pa.string()), strings_can_be_null=True, null_values=[""]
+                    column_types=dict.fromkeys(_ours(header), pa.string()), strings_can_be_null=True, null_values=[""]
                 )
                 table = pyarrow.csv.read_csv(file, convert_options=options)
-                names = table.column_names
+                names = [_plain_name(name) for name in table.column_names]
+                table = table.rename_columns(names)
             else:
                 parquet = pq.ParquetFile(file)
-                names = parquet.schema_arrow.names
-                table = parquet.read(columns=[name for name in _COLUMNS if name in names])
+                header = parquet.schema_arrow.names
+                names = [_plain_name(name) for name in header]
+                table = parquet.read(columns=_ours(header))
+                table = table.rename_columns([_plain_name(name) for name in table.column_names])
         if "uri" not in names:
             raise ConfigError(
                 f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"

@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+from pathlib import Path
 
 import fsspec
 import pyarrow as pa
@@ -360,3 +361,24 @@ def test_a_name_with_written_out_bytes_is_another_file(tmp_path):
         (tmp_path / os.fsdecode(name)).touch()
     rows = list_inputs([f"{tmp_path}/\\udcff.jpg", str(tmp_path)])
     assert [row.error_class for row in rows] == [None, "bad_name"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_headers_are_matched_whatever_their_case_and_blanks(tmp_path: Path, suffix: str) -> None:
+    """`URI`, ` Id ` and `SCENE` are the columns that they look like; ids that look like numbers stay texts."""
+    columns = {"URI": ["a.jpg", "b.jpg"], " Id ": ["007", "8"], "SCENE": ["indoor", ""], "note": ["x", "y"]}
+    path = tmp_path / f"list.{suffix}"
+    if suffix == "csv":
+        rows = [",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))]
+        path.write_text("\ufeff" + "\n".join(rows) + "\n", encoding="utf-8")
+    else:
+        pq.write_table(pa.table(columns), path)
+    listed = list_inputs([str(path)])
+    assert [(item.id, item.scene) for item in listed] == [("007", "indoor"), ("8", None)]
+
+
+def test_headers_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
+    """Two columns of one name leave open which is meant."""
+    (tmp_path / "list.csv").write_text("uri,URI\na.jpg,b.jpg\n")
+    with pytest.raises(ConfigError, match="has more than one `uri` column; keep one"):
+        list_inputs([str(tmp_path / "list.csv")])

@@ -21,6 +21,7 @@ from typing import Any
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture, parse_architecture
 from pager_ray.model.digests import file_sha256
+from pager_ray.model.impostors import check_is_no_impostor
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -117,6 +118,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: the file is missing, is no YAML, or holds no mapping.
     """
+    check_is_no_impostor(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

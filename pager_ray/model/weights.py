@@ -20,6 +20,7 @@ from torch import nn
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture
+from pager_ray.model.impostors import check_is_no_impostor
 from pager_ray.model.mapped import map_weights
 from pager_ray.model.network import CAMERA_ENCODER, PagerNetwork
 
@@ -113,6 +114,7 @@ def read_entries(weights: Path) -> dict[str, TensorEntry]:
     Raises:
         CheckpointError: the file is no safetensors file, is truncated, or holds a dtype that is not floating.
     """
+    check_is_no_impostor(weights)
     try:
         with safe_open(weights, framework="np"):
             pass  # the library checks header, offsets and length

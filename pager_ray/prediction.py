@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pager_ray import geometry
 from pager_ray.errors import ConfigError
 from pager_ray.modalities import MAPS
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from pager_ray.shapes import Float
 
 QUALITY_COLUMNS = (
     "sky_fraction",

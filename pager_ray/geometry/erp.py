@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pager_ray.errors import ShapeError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Float64, Int64, UInt8
+from pager_ray.shapes import Float, Float32, Float64, Int64, UInt8
 
 UP, DOWN = 4, 5
 

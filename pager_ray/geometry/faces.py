@@ -6,14 +6,12 @@ Frame: x forward (centre of the panorama), y up, z right; right-handed.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from pager_ray.errors import ShapeError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float64
+from pager_ray.shapes import Float, Float64
 
 FACE_NAMES: Final = ("front", "right", "back", "left", "up", "down")
 """Faces in the order that every array with a face axis uses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from pager_ray.geometry.erp import check_erp_size
 from pager_ray.geometry.faces import FACE_AXES, check_face_size, check_fov, half_extent
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, UInt8
+from pager_ray.shapes import Float, Float32, UInt8
 
 # A whole row of a face crosses so many rows of a 4K panorama that they leave the cache before the next one needs them.
 _STRIP_COLUMNS: Final = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,9 +14,7 @@ from pager_ray.geometry.erp import DOWN, UP, check_erp_size, erp_columns, stitch
 from pager_ray.geometry.faces import check_face_size, check_fov, inner_size
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float16, Float32
+from pager_ray.shapes import Float, Float16, Float32
 
 _MAX_KEPT_PIXELS: Final = 1 << 25
 # Samples of this many pixels stay in a core's cache between stitching, splitting and scaling.

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.listing.folders import choose_images, find_files, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
 from pager_ray.listing.listed import NETWORK, Listing, Texts
 from pager_ray.read import is_image_name
@@ -99,7 +100,7 @@ def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bo
             prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
             return _discover(filesystem, filesystem.glob(path), prefix, key, source), False
         if filesystem.isdir(path):
-            return _discover(filesystem, filesystem.find(path), path, key, source), False
+            return _discover(filesystem, find_files(filesystem, path), path, key, source), False
         if path.lower().endswith(LISTING_SUFFIXES):
             return _read_listing(filesystem, path, key, source), True
         if is_image_name(path):
@@ -107,6 +108,8 @@ def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bo
             return _files([_uri(filesystem, path)], [posixpath.basename(path)]), False
         problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
         raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
+    except ConfigError as error:
+        raise error if str(error).startswith(key) else ConfigError(f"{key}: {error}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"{key}: {mask_uri(source)} does not exist; {_TAKES}") from error
     except PermissionError as error:
@@ -140,11 +143,12 @@ def _is_glob(filesystem: Any, path: str) -> bool:
 
 
 def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source: str) -> pa.Table:
-    images = sorted(path for path in paths if is_image_name(path))
+    images, left_out = choose_images(paths, root)
     if not images:
-        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({len(paths)} other files); {_TAKES}")
-    if len(images) < len(paths):
-        log.info("%s: %d files that are no images are left out", mask_uri(source), len(paths) - len(images))
+        helps = what_helps(paths) or _TAKES
+        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({left_out or 'it is empty'}); {helps}")
+    if left_out:
+        log.info("%s: left out: %s", mask_uri(source), left_out)
     inside = f"{root.rstrip('/')}/"
     relatives = [
         path[len(inside) :] if path.startswith(inside) else posixpath.relpath(path, root or "/") for path in images

@@ -1,0 +1,89 @@
+"""What lies in a folder: files behind links, what tools leave behind, and what of the rest is no image that is read."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from pager_ray.errors import ConfigError
+from pager_ray.read import is_image_name
+
+LEFT_BEHIND = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
+"""Folders of file servers, archivers and systems, compared without case; so is every folder whose name begins with a
+dot. The pictures in them are thumbnails and deleted ones."""
+
+_SHOWN_SUFFIXES = 5
+
+_CONVERTIBLE = frozenset(
+    {".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp", ".mp4"}
+)
+"""Suffixes of pictures and videos that people have panoramas in, and that are not read."""
+
+
+def find_files(filesystem: Any, folder: str) -> list[str]:
+    """Paths of all files in a folder and those below, through links where the file system has them.
+
+    Raises:
+        ConfigError: a linked folder leads back to one that it lies in.
+        PermissionError: a folder may not be listed.
+    """
+    if isinstance(filesystem, LocalFileSystem):
+        return list(_walk(folder, {}))
+    return filesystem.find(folder)
+
+
+def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:
+    status = os.stat(folder)
+    key = status.st_dev, status.st_ino
+    if key in above:
+        raise ConfigError(f"{folder}: is a link back to {above[key]}, in which it lies; remove the link")
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                # A link to nothing too: it becomes a reject when it is read.
+                yield entry.path
+                continue
+            try:
+                yield from _walk(entry.path, above | {key: folder})
+            except PermissionError:
+                if not _is_left_behind(entry.name):
+                    raise
+
+
+def choose_images(paths: Sequence[str], root: str) -> tuple[list[str], str]:
+    """The images among the files below a folder, sorted, and in words what is left out (empty for nothing)."""
+    inside = f"{root.rstrip('/')}/"
+    images, left = [], Counter[str]()
+    behind = 0
+    for path in paths:
+        below = path[len(inside) :] if path.startswith(inside) else posixpath.basename(path)
+        *folders, name = below.split("/")
+        if name.startswith(".") or any(map(_is_left_behind, folders)):
+            behind += 1
+        elif is_image_name(path):
+            images.append(path)
+        else:
+            left[posixpath.splitext(posixpath.basename(path))[1].lower() or "without a suffix"] += 1
+    told = [f"{count:,} {suffix}" for suffix, count in left.most_common(_SHOWN_SUFFIXES)]
+    if rest := left.total() - sum(count for _, count in left.most_common(_SHOWN_SUFFIXES)):
+        told.append(f"{rest:,} others")
+    if behind:
+        told.append(f"{behind:,} that tools leave behind")
+    return sorted(images), ", ".join(told)
+
+
+def what_helps(paths: Sequence[str]) -> str | None:
+    """What to do with a folder of pictures of which none is read; None where there are none."""
+    suffixes = {posixpath.splitext(path)[1].lower() for path in paths} & _CONVERTIBLE
+    if not suffixes:
+        return None
+    return f"{', '.join(sorted(suffixes))} files are not read: convert them to JPEG or PNG"
+
+
+def _is_left_behind(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in LEFT_BEHIND

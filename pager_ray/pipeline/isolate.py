@@ -2,9 +2,16 @@
 
 Ray repeats a task whose worker died, for ever if need be: right for a node that was taken away, wrong for a file that
 crashes its decoder each time. So a stage notes on the board what it is about to work on. A block that finds its earlier
-attempt dead goes on row by row, each one noted before it is tried; a row that has killed its worker twice alone, after
-once in company, becomes a reject. Deaths that are nobody's fault seldom meet the same row three times, and where they
-do, the row can be tried again: ``--retry-rejects worker_death``.
+attempt dead goes on row by row, each one noted before it is tried and alone in its process.
+
+A row whose worker died while it was alone is suspected, no more: nodes are taken away, workers are killed. What may run
+anywhere is tried in quarantine from then on, where an end is seen with its cause
+(:mod:`~pager_ray.pipeline.quarantine`): a row that ends it is a reject, one that leaves it is innocent whatever
+happened before. The model cannot be had a second time beside itself, and a row that takes its whole node along leaves
+nobody to see it. There alone deaths are counted: after :data:`~pager_ray.pipeline.progress.UNSEEN_DEATHS` of the same
+row, each time by itself, it is a reject too, and every row comes to an end. To lose an innocent one takes four kills
+from outside, each at the moment in which it is alone, after one of its block; and it can be tried again:
+``--retry-rejects worker_death``.
 
 An error that nobody foresaw is treated alike: the rows of its block run one by one, and the one that meets it again is
 the reject. Errors of this package's own family are foreseen: they end the job, except for an array that does not have
@@ -15,20 +22,63 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
-from pager_ray.pipeline.progress import DEATHS_ALONE, Attempt
+from pager_ray.pipeline.progress import UNSEEN_DEATHS, Attempt, Suspicion
+from pager_ray.pipeline.quarantine import Convicted, NotStarted, try_in_quarantine
 from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
 from pager_ray.stages.work import Work
 
 log = logging.getLogger(__name__)
+
+
+class Room:
+    """The process that several calls share: blocks work in it side by side, a row that is tried alone has it to itself.
+
+    No other row may be charged with the death that this one causes, nor this one with another's.
+    """
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._inside = 0
+        self._waiting = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Beside others that share."""
+        with self._change:
+            self._change.wait_for(lambda: not self._waiting and self._inside >= 0)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._inside -= 1
+                self._change.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """With nobody else, and before those that came later."""
+        with self._change:
+            self._waiting += 1
+            self._change.wait_for(lambda: not self._inside)
+            self._waiting -= 1
+            self._inside = -1
+        try:
+            yield
+        finally:
+            with self._change:
+                self._inside = 0
+                self._change.notify_all()
 
 
 def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any) -> TableFunction:
@@ -54,19 +104,19 @@ def call_isolated(
     schema: pa.Schema,
     board: Any,
     *,
-    turn: AbstractContextManager[Any] | None = None,
+    room: Room | None = None,
     busy_seconds: Callable[[], float] | None = None,
 ) -> pa.Table:
     """Call a block function once; see :func:`isolated`.
 
     Args:
-        turn: held while a row is tried by itself, where several calls share a process: no other row may be charged with
-            the death that this one causes.
+        room: that this call shares with others, where one process takes several at once and holds what no second one
+            can have: rows are never tried elsewhere.
         busy_seconds: how long the call kept the stage's device busy; by default, as long as it took.
     """
     if not table.num_rows:
         return function(table)
-    task, turn = _task(table), turn or nullcontext()
+    task, trial = _task(table), _Trial(stage, function, schema, board, room or Room(), elsewhere=room is None)
     began, cpu_began = time.perf_counter(), time.process_time()
     attempt: Attempt = ray.get(board.begin.remote(stage, task, table.num_rows))
     if attempt.fatal is not None:
@@ -74,16 +124,17 @@ def call_isolated(
     if attempt.put_off:
         return _put_off(table, schema)
     if attempt.deaths:
-        result = _one_by_one(stage, task, function, table, schema, board, turn)
+        result = trial.one_by_one(task, table)
     else:
         try:
-            result = function(table)
+            with trial.room.shared():
+                result = function(table)
         except Exception as error:
             # Whatever it is, it is met again below, by its row alone, and named there.
             if _ends_the_job(error):
                 raise
             log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
-            result = _one_by_one(stage, task, function, table, schema, board, turn)
+            result = trial.one_by_one(task, table)
     seconds = busy_seconds() if busy_seconds is not None else time.perf_counter() - began
     work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes, this_node())
     board.end.remote(stage, task, work)
@@ -115,63 +166,79 @@ def _task(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _one_by_one(
-    stage: str,
-    task: str,
-    function: TableFunction,
-    table: pa.Table,
-    schema: pa.Schema,
-    board: Any,
-    turn: AbstractContextManager[Any],
-) -> pa.Table:
-    results = []
-    for number, scalars in enumerate(iterate(table)):
-        with turn:
-            results.append(_try_unless_deadly(stage, task, function, table.slice(number, 1), scalars, schema, board))
-    return pa.concat_tables(results)
+@dataclass(frozen=True)
+class _Trial:
+    """How the rows of a stage are tried one by one; ``elsewhere`` says whether another process can do it as well."""
 
+    stage: str
+    function: TableFunction
+    schema: pa.Schema
+    board: Any
+    room: Room
+    elsewhere: bool
 
-def _try_unless_deadly(
-    stage: str,
-    task: str,
-    function: TableFunction,
-    single: pa.Table,
-    scalars: dict[str, pa.Scalar],
-    schema: pa.Schema,
-    board: Any,
-) -> pa.Table:
-    id = scalars["id"].as_py()
-    # To be known after a death, it must have been heard before.
-    deaths = ray.get(board.try_alone.remote(stage, task, id))
-    if deaths >= DEATHS_ALONE:
+    def one_by_one(self, task: str, table: pa.Table) -> pa.Table:
+        results = []
+        for number, scalars in enumerate(iterate(table)):
+            with self.room.alone():
+                results.append(self._unless_deadly(task, table.slice(number, 1), scalars))
+        return pa.concat_tables(results)
+
+    def _unless_deadly(self, task: str, single: pa.Table, scalars: dict[str, pa.Scalar]) -> pa.Table:
+        id = scalars["id"].as_py()
+        # To be known after a death, it must have been heard before.
+        before: Suspicion = ray.get(self.board.try_alone.remote(self.stage, task, id))
+        if before.verdict is not None:
+            return self._convicted(scalars, before.deaths, before.verdict)
+        if before.deaths >= UNSEEN_DEATHS:
+            return self._convicted(scalars, before.deaths, "alone each time but the first")
+        try:
+            result = self._alone(self._in_quarantine if before.deaths and self.elsewhere else self.function, single)
+        except Convicted as convicted:
+            deaths = before.deaths + convicted.deaths
+            verdict = f"at last by {convicted.cause} in a process of its own"
+            # Another row of the block may still end this worker.
+            ray.get(self.board.convict.remote(self.stage, task, id, deaths, verdict))
+            return self._convicted(scalars, deaths, verdict)
+        ray.get(self.board.survived.remote(self.stage, task, id))
+        return result
+
+    def _in_quarantine(self, single: pa.Table) -> pa.Table:
+        try:
+            return try_in_quarantine(self.function, single)
+        except NotStarted as error:
+            log.warning("stage %s: no process to try a row in, it is tried in the worker's own: %s", self.stage, error)
+            return self.function(single)
+
+    def _alone(self, function: TableFunction, single: pa.Table) -> pa.Table:
+        try:
+            return function(single)
+        except Convicted:
+            raise
+        except Exception as error:
+            # Nothing is lost: the row is a reject that says what was raised.
+            if _ends_the_job(error):
+                raise
+            (scalars,) = iterate(single)
+            log.exception("stage %s: %s", self.stage, scalars["id"].as_py())
+            what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            self.board.internal_error.remote(f"{what} (stage {self.stage})")
+            message = (
+                f"stage {self.stage} failed with {what}; please report it with the file, then --retry-rejects "
+                "internal_error"
+            )
+            return _rejected(scalars, self.stage, InputError("internal_error", message), self.schema)
+
+    def _convicted(self, scalars: dict[str, pa.Scalar], alone: int, how: str) -> pa.Table:
+        # The first death was in company.
+        deaths = alone + 1
         error = InputError(
             "worker_death",
-            f"killed its worker {deaths + 1} times in stage {stage}, alone the last times: a crash in a library or "
-            "want of memory; look at the file, give workers more memory, then --retry-rejects worker_death",
-            attempts=deaths + 1,
+            f"killed its worker {deaths} times in stage {self.stage}, {how}: a crash in a library or want of memory; "
+            "look at the file, give workers more memory, then --retry-rejects worker_death",
+            attempts=deaths,
         )
-        return _rejected(scalars, stage, error, schema)
-    result = _try_alone(stage, function, single, scalars, schema, board)
-    ray.get(board.survived.remote(stage, task, id))
-    return result
-
-
-def _try_alone(
-    stage: str, function: TableFunction, single: pa.Table, scalars: dict[str, pa.Scalar], schema: pa.Schema, board: Any
-) -> pa.Table:
-    try:
-        return function(single)
-    except Exception as error:
-        # Nothing is lost: the row is a reject that says what was raised.
-        if _ends_the_job(error):
-            raise
-        log.exception("stage %s: %s", stage, scalars["id"].as_py())
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        board.internal_error.remote(f"{what} (stage {stage})")
-        message = (
-            f"stage {stage} failed with {what}; please report it with the file, then --retry-rejects internal_error"
-        )
-        return _rejected(scalars, stage, InputError("internal_error", message), schema)
+        return _rejected(scalars, self.stage, error, self.schema)
 
 
 def _rejected(scalars: dict[str, pa.Scalar], stage: str, error: InputError, schema: pa.Schema) -> pa.Table:

@@ -18,7 +18,7 @@ from pager_ray.infer import FacePrediction
 from pager_ray.infer.batching import FittingBatches, is_device_lost
 from pager_ray.infer.device import describe_worker, device_kind, most_memory
 from pager_ray.infer.predictor import Pending
-from pager_ray.pipeline.isolate import call_isolated
+from pager_ray.pipeline.isolate import Room, call_isolated
 from pager_ray.stages.infer import InferSettings, infer_rows, load_predictor
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA
@@ -40,7 +40,7 @@ class InferActor:
     def __init__(self, settings: InferSettings, board: Any) -> None:
         self.board = board
         # Calls overlap where Ray makes several at once; the device serves one after the other.
-        self._turn = threading.RLock()
+        self._turn, self._room = threading.RLock(), Room()
         self._spent = threading.local()
         self._failure: PagerError | None = None
         try:
@@ -84,7 +84,7 @@ class InferActor:
             table,
             INFER_SCHEMA,
             self.board,
-            turn=self._turn,
+            room=self._room,
             busy_seconds=lambda: self._spent.seconds,
         )
         self.board.hear.remote(self._device, self._name, most_memory(), self.batches.size)

@@ -23,12 +23,13 @@ from pager_ray.stages.work import StageWork, Work
 log = logging.getLogger("pager_ray.progress")
 
 REPORT_SECONDS = 10.0
-DEATHS_ALONE = 2
-"""How often a row may kill its worker by itself before it is left out."""
+UNSEEN_DEATHS = 5
+"""How often a worker may die while it has one and the same row alone, and nobody sees of what, before the row is left
+out."""
 
 MAX_MODEL_DEATHS = 24
 """Deaths of model actors in a row, on the whole cluster, after which it is not the rows' fault. A single row that kills
-takes three."""
+takes six."""
 
 FIRST_OUTCOMES = 50
 ALIKE_SHARE = 0.9
@@ -59,6 +60,18 @@ class Attempt(NamedTuple):
     deaths: int
     fatal: str | None = None
     put_off: bool = False
+
+
+class Suspicion(NamedTuple):
+    """What is held against a row that is about to be tried alone.
+
+    Attributes:
+        deaths: how many of its trials ended with their process.
+        verdict: how the last one ended, where that was seen and the row is to be left out.
+    """
+
+    deaths: int = 0
+    verdict: str | None = None
 
 
 class State(NamedTuple):
@@ -110,7 +123,7 @@ class Board:
         self._stopping = False
         self._passed = 0
         self._open: dict[tuple[str, str], int] = {}
-        self._alone: dict[tuple[str, str], dict[str, int]] = {}
+        self._alone: dict[tuple[str, str], dict[str, Suspicion]] = {}
         self._starts: dict[str, int] = {}
         self._model_deaths = 0
         self._internal_errors = 0
@@ -230,12 +243,17 @@ class Board:
         """Rows past the last gate that are not written yet."""
         return self._passed - (self.work[StageName.WRITE].rows if StageName.WRITE in self.work else 0)
 
-    def try_alone(self, stage: str, task: str, row: str) -> int:
-        """One row of a block whose worker died is about to be tried by itself; returns how often that killed."""
+    def try_alone(self, stage: str, task: str, row: str) -> Suspicion:
+        """One row of a block whose worker died is about to be tried by itself; returns what earlier trials came to."""
         rows = self._alone.setdefault((stage, task), {})
-        deaths = rows.get(row, 0)
-        rows[row] = min(deaths + 1, DEATHS_ALONE)
-        return deaths
+        before = rows.get(row, Suspicion())
+        if before.verdict is None and before.deaths < UNSEEN_DEATHS:
+            rows[row] = Suspicion(before.deaths + 1)
+        return before
+
+    def convict(self, stage: str, task: str, row: str, deaths: int, verdict: str) -> None:
+        """The row has killed so many processes, the last one before a witness."""
+        self._alone[stage, task][row] = Suspicion(deaths, verdict)
 
     def survived(self, stage: str, task: str, row: str) -> None:
         """The row did no harm."""

@@ -141,9 +141,8 @@ def install(folder: Path) -> None:
         _wrap(storage.Folder, name, functools.partial(_put, folder, getattr(storage.Folder, name)))
     _wrap(storage.Folder, "delete", functools.partial(_delete, folder, storage.Folder.delete))
     _wrap(storage, "_write_temporary", functools.partial(_half, folder, storage._write_temporary))
-    sys.meta_path.insert(
-        0, _AfterImport({module for module, _, _ in STAGES.values()}, functools.partial(_wrap_stages, folder))
-    )
+    modules = {module for module, _, _ in STAGES.values()} | {"pager_ray.pipeline.quarantine"}
+    sys.meta_path.insert(0, _AfterImport(modules, functools.partial(_wrap_stages, folder)))
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
@@ -179,6 +178,9 @@ def _wrap_stages(folder: Path, module: Any) -> None:
             _wrap(place, function, functools.partial(_call, folder, point, getattr(place, function)))
     if module.__name__ == "pager_ray.stages.read":
         _wrap(module, "decode_panorama", functools.partial(_poisoned, module.decode_panorama))
+    if module.__name__ == "pager_ray.pipeline.quarantine":
+        # Suspected rows meet the same faults as their worker.
+        module.CODE = f"from tests.harness.faults import install_from_environment as i; i(); {module.CODE}"
     if module.__name__ == "pager_ray.pipeline.model_actor":
         _wrap(module.InferActor, "__call__", functools.partial(_note, folder, module.InferActor.__call__))
 

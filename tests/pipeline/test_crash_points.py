@@ -74,7 +74,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, tiny_unified: Path) -> Story
     def start(*points: str) -> None:
         for point in points:
             faults.order(orders, point)
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
         name = ", ".join(points)
         told.codes[name] = ended.returncode
         told.standing[name] = RunLayout(Folder(str(told.output))).ledger.read().column("id").to_pylist()

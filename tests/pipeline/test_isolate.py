@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import copy
+import functools
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from pager_ray.errors import CheckpointError, InputError, PagerError, ShapeError
-from pager_ray.pipeline.isolate import _task, call_isolated, isolated
-from pager_ray.pipeline.progress import MAX_MODEL_DEATHS
+from pager_ray.pipeline import isolate
+from pager_ray.pipeline.isolate import Room, _task, call_isolated, isolated
+from pager_ray.pipeline.progress import MAX_MODEL_DEATHS, UNSEEN_DEATHS
+from pager_ray.pipeline.quarantine import KILLS, NotStarted
 from pager_ray.stages.rows import IDENTITY, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
 __all__ = ["answers_at_once"]
 
+WORKER = "PAGER_RAY_TEST_WORKER"
 SCHEMA = pa.schema([*IDENTITY, *STATUS, pa.field("doubled", pa.string())])
 
 
+@pytest.fixture(autouse=True)
+def the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the worker whose deaths are played; its children are real."""
+    monkeypatch.setenv(WORKER, str(os.getpid()))
+
+
 class Died(BaseException):
-    """Stands for a worker's death: nothing in the package catches it."""
+    """Stands for a worker's death: nothing in the package catches it. In quarantine it ends a real process."""
 
 
 def table_of(*names: str) -> pa.Table:
@@ -43,6 +56,17 @@ def doubling(harm: Callable[[str], None]) -> Callable[[pa.Table], pa.Table]:
     return double
 
 
+def in_quarantine() -> bool:
+    return os.environ[WORKER] != str(os.getpid())
+
+
+def die_of(cause: signal.Signals) -> None:
+    """End this process: the worker in name, a quarantine in fact."""
+    if not in_quarantine():
+        raise Died
+    os.kill(os.getpid(), cause)
+
+
 def until_done(stage: Callable[[pa.Table], pa.Table], table: pa.Table) -> tuple[pa.Table, int]:
     """Call again after every death, as Ray does; gives the result and the number of deaths."""
     for deaths in range(100):
@@ -57,29 +81,59 @@ def outcomes(table: pa.Table) -> dict[str, str | None]:
     return {row["id"]: row["error_class"] for row in table.to_pylist()}
 
 
-@pytest.mark.parametrize("killers", ["c", "a", "e", "ac", "abcde"])
-def test_killers_are_rejected_and_their_neighbours_are_not(killers: str) -> None:
+def test_killers_are_rejected_and_their_neighbours_are_not() -> None:
     """Every row that kills its worker becomes a reject of class worker_death, all others get their result."""
+    killers = "ad"
 
     def kill(name: str) -> None:
         if name in killers:
-            raise Died
+            die_of(signal.SIGSEGV)
 
     board = LocalBoard()
     result, deaths = until_done(isolated("read", doubling(kill), SCHEMA, board), table_of(*"abcde"))
     assert outcomes(result) == {name: "worker_death" if name in killers else None for name in "abcde"}
-    assert deaths == 1 + 2 * len(killers)
+    # Once in company, then each alone; the third death is no worker's.
+    assert deaths == 1 + len(killers)
     for row in result.to_pylist():
         assert row["doubled"] == (None if row["id"] in killers else 2 * row["id"])
         if row["id"] in killers:
             assert (row["stage"], row["attempts"]) == ("read", 3)
-            assert row["message"].startswith(f"/in/{row['id']}.jpg: killed its worker 3 times in stage read, ")
+            assert row["message"].startswith(
+                f"/in/{row['id']}.jpg: killed its worker 3 times in stage read, at last by SIGSEGV in a process"
+            )
             assert "--retry-rejects worker_death" in row["message"]
     assert board.board._open == board.board._alone == {}
 
 
-def test_deaths_that_are_nobodys_fault_reject_nothing() -> None:
-    """Workers that die at another row each time cost repetitions and no row."""
+def test_a_row_that_takes_all_memory_is_rejected() -> None:
+    """What the system kills each time is no kill from outside: after some processes of its own the row is out."""
+    result, deaths = until_done(
+        isolated("read", doubling(lambda _: die_of(signal.SIGKILL)), SCHEMA, LocalBoard()), table_of("a")
+    )
+    (row,) = result.to_pylist()
+    assert (row["error_class"], row["attempts"], deaths) == ("worker_death", 2 + KILLS, 2)
+    assert "at last by SIGKILL in a process of its own" in row["message"]
+
+
+def test_deaths_from_outside_reject_nothing(tmp_path: Path) -> None:
+    """A kill of its block and as many of a row alone as there may be, all at one row, cost repetitions and no row."""
+    for number in range(1 + KILLS):
+        (tmp_path / str(number)).touch()
+
+    def kill(name: str) -> None:
+        for order in sorted(tmp_path.iterdir()):
+            order.unlink()
+            die_of(signal.SIGKILL)
+
+    result, deaths = until_done(isolated("read", doubling(kill), SCHEMA, LocalBoard()), table_of("a"))
+    assert outcomes(result) == {"a": None}
+    assert deaths == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_die_at_another_row_each_time_reject_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deaths spread over the rows of a block, any number of them, are nobody's fault."""
+    monkeypatch.setattr(isolate, "try_in_quarantine", Tried())
     deaths = iter("acbdea")
     next_one = [next(deaths)]
 
@@ -90,6 +144,74 @@ def test_deaths_that_are_nobodys_fault_reject_nothing() -> None:
 
     result, _ = until_done(isolated("read", doubling(kill), SCHEMA, LocalBoard()), table_of(*"abcde"))
     assert outcomes(result) == dict.fromkeys("abcde")
+
+
+def test_where_nobody_sees_a_row_die_it_takes_more_deaths() -> None:
+    """The model has no second process: a row is out after so many deaths alone, and not after one less."""
+    for fatal in (False, True):
+        left = [1 + UNSEEN_DEATHS if fatal else UNSEEN_DEATHS]
+
+        def kill(name: str, left: list[int] = left) -> None:
+            if name == "b" and left[0]:
+                left[0] -= 1
+                raise Died
+
+        stage = functools.partial(
+            call_isolated, "infer", doubling(kill), schema=SCHEMA, board=LocalBoard(), room=Room()
+        )
+        result, deaths = until_done(lambda table, stage=stage: stage(table=table), table_of(*"abc"))
+        assert outcomes(result) == {"a": None, "b": "worker_death" if fatal else None, "c": None}
+        assert deaths == UNSEEN_DEATHS + fatal
+        if fatal:
+            assert result.to_pylist()[1]["attempts"] == 1 + UNSEEN_DEATHS
+
+
+def test_a_verdict_outlives_the_worker() -> None:
+    """A convicted row is not tried again when a later row of its block kills the worker."""
+    board = LocalBoard()
+
+    def kill(name: str) -> None:
+        if name in "ab":
+            die_of(signal.SIGSEGV)
+
+    stage = isolated("read", doubling(kill), SCHEMA, board)
+    for _ in range(2):
+        with pytest.raises(Died):
+            stage(table_of(*"ab"))
+    with pytest.raises(Died):
+        # "a" is convicted on the way to "b".
+        stage(table_of(*"ab"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolate, "try_in_quarantine", tried := Tried())
+        assert outcomes(stage(table_of(*"ab"))) == {"a": "worker_death", "b": None}
+    assert tried.ids == ["b"]
+
+
+class Tried:
+    """Notes who is tried in quarantine, and lets everybody live."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def __call__(self, function: Any, table: pa.Table) -> pa.Table:
+        self.ids += table.column("id").to_pylist()
+        return doubling(lambda _: None)(table)
+
+
+def test_without_a_process_to_try_it_in_a_row_is_tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that starts no more processes convicts nobody by that; deaths are counted unseen."""
+
+    def refuse(*_: Any) -> pa.Table:
+        raise NotStarted("too many processes")
+
+    monkeypatch.setattr(isolate, "try_in_quarantine", refuse)
+
+    def kill(name: str) -> None:
+        raise Died
+
+    result, deaths = until_done(isolated("read", doubling(kill), SCHEMA, LocalBoard()), table_of("a"))
+    assert outcomes(result) == {"a": "worker_death"}
+    assert deaths == 1 + UNSEEN_DEATHS
 
 
 def test_an_unforeseen_error_rejects_its_row() -> None:
@@ -168,27 +290,39 @@ def test_errors_of_rows_keep_their_attempts() -> None:
 
 
 def test_rows_are_tried_alone_though_calls_share_a_process() -> None:
-    """Where several calls run at once in a process, only one of them tries a row alone: a death is nobody else's."""
-    board, turn = LocalBoard(), threading.RLock()
-    at_work: list[str] = []
-    crowds: list[list[str]] = []
+    """Where several calls run at once in a process, a row that is tried alone has it to itself, and blocks share it."""
+    board, room = LocalBoard(), Room()
+    at_work: set[str] = set()
+    crowds: dict[str, set[str]] = {}
+    inside = threading.Barrier(3)
 
     def harm(name: str) -> None:
-        at_work.append(name)
-        time.sleep(0.005)
-        crowds.append(list(at_work))
+        at_work.add(name)
+        if name in "xy":
+            inside.wait(60)
+            inside.wait(60)
+        crowds[name] = set(at_work)
+        if name in "xy":
+            inside.wait(60)
         at_work.remove(name)
 
     def call(names: str) -> pa.Table:
-        return call_isolated("infer", doubling(harm), table_of(*names), SCHEMA, board, turn=turn)
+        return call_isolated("infer", doubling(harm), table_of(*names), SCHEMA, board, room=room)
 
-    blocks = ["abcd", "efgh"]
-    for names in blocks:
+    alone = ["abcd", "efgh"]
+    for names in alone:
         board.board.begin("infer", _task(table_of(*names)))
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(call, blocks))
-    assert [outcomes(result) for result in results] == [dict.fromkeys(names) for names in blocks]
-    assert sorted(map(tuple, crowds)) == [(name,) for name in "abcdefgh"]
+    with ThreadPoolExecutor(4) as pool:
+        together = [pool.submit(call, names) for names in "xy"]
+        inside.wait(60)
+        results = [pool.submit(call, names) for names in alone]
+        # Time in which they might push in; a machine that needs more of it proves less.
+        time.sleep(0.05)
+        inside.wait(60)
+        inside.wait(60)
+        assert [outcomes(result.result()) for result in together] == [{"x": None}, {"y": None}]
+        assert [outcomes(result.result()) for result in results] == [dict.fromkeys(names) for names in alone]
+    assert crowds == {name: {name} for name in "abcdefgh"} | {name: {"x", "y"} for name in "xy"}
 
 
 def test_work_is_counted() -> None:

@@ -29,7 +29,7 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> Non
     command += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "scene_mode=indoor"]
     command += ["compute.gpus_per_worker=0", "output.size=64x128", "output.rows_per_shard=6"]
     environment = os.environ | {faults.FOLDER: str(orders), "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 3, ended.stderr
 
     run = pager_ray.open_run(tmp_path / "run")
@@ -46,7 +46,7 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> Non
     for path in poisoned:
         path.write_bytes(path.read_bytes().removesuffix(faults.POISON))
     again = [*command, "--retry-rejects", "worker_death"]
-    ended = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    ended = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr
     run.refresh()
     assert len(run) == 12

@@ -18,6 +18,7 @@ from pager_ray.pipeline.progress import (
     Board,
     ProgressLog,
     State,
+    Suspicion,
     Work,
 )
 from pager_ray.stages.counts import Counts
@@ -59,12 +60,14 @@ def test_the_board_counts_the_dead() -> None:
     assert board.begin("stitch", "t") == Attempt(0)
     board.end("read", "t")
     assert board.begin("read", "t") == Attempt(0)
-    assert [board.try_alone("read", "t", "a") for _ in range(2)] == [0, 1]
+    assert [board.try_alone("read", "t", "a").deaths for _ in range(2)] == [0, 1]
     board.survived("read", "t", "a")
-    assert board.try_alone("read", "t", "a") == 0
-    assert board.try_alone("read", "u", "a") == 0
+    assert board.try_alone("read", "t", "a") == Suspicion()
+    assert board.try_alone("read", "u", "a") == Suspicion()
+    board.convict("read", "t", "a", 2, "SIGSEGV")
+    assert [board.try_alone("read", "t", "a") for _ in range(2)] == [Suspicion(2, "SIGSEGV")] * 2
     board.end("read", "t")
-    assert board.try_alone("read", "t", "a") == 0
+    assert board.try_alone("read", "t", "a") == Suspicion()
 
 
 def test_models_that_only_die_stop_the_job() -> None:

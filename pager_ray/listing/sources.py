@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.folders import choose_images, find_files, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
 from pager_ray.listing.listed import NETWORK, Listing, Texts
+from pager_ray.listing.naming import namer
 from pager_ray.read import is_image_name
 from pager_ray.retrying import Retry
 from pager_ray.schemes import SchemeError, is_remote, open_place
@@ -102,10 +102,15 @@ def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bo
         if filesystem.isdir(path):
             return _discover(filesystem, find_files(filesystem, path), path, key, source), False
         if path.lower().endswith(LISTING_SUFFIXES):
+            if "::" in source:
+                raise ConfigError(
+                    f"{key}: {mask_uri(source)} is a listing inside another file, and its rows name places beside it; "
+                    "copy it out and give that"
+                )
             return _read_listing(filesystem, path, key, source), True
         if is_image_name(path):
             # A file that is not there becomes a reject when it is read, like any other row.
-            return _files([_uri(filesystem, path)], [posixpath.basename(path)]), False
+            return _files([namer(source)(path)], [posixpath.basename(path)]), False
         problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
         raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
     except ConfigError as error:
@@ -153,7 +158,7 @@ def _discover(filesystem: Any, paths: Sequence[str], root: str, key: str, source
     relatives = [
         path[len(inside) :] if path.startswith(inside) else posixpath.relpath(path, root or "/") for path in images
     ]
-    return _files([_uri(filesystem, path) for path in images], relatives)
+    return _files([*map(namer(source), images)], relatives)
 
 
 def _files(uris: Sequence[str], relatives: Sequence[str]) -> pa.Table:
@@ -175,13 +180,9 @@ def _escaped(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _uri(filesystem: Any, path: str) -> str:
-    return path if isinstance(filesystem, LocalFileSystem) else filesystem.unstrip_protocol(path)
-
-
 def _read_listing(filesystem: Any, path: str, key: str, source: str) -> pa.Table:
     uri, given, scene = _listing_columns(filesystem, path, key, source)
-    scheme, separator, place = _uri(filesystem, path).rpartition("://")
+    scheme, separator, place = namer(source)(path).rpartition("://")
     _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
     given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
     is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))

@@ -66,8 +66,8 @@ class InputConfig(Section):
 
     uris: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
         default_factory=list,
-        description="files, folders, globs, or .parquet/.csv/.txt listings with a `uri` column (optional `id`, "
-        "`scene`), on any fsspec URL",
+        description="files, folders, globs, zips (each image in one is an input), or .parquet/.csv/.txt listings with "
+        "a `uri` column (optional `id`, `scene`), on any fsspec URL",
     )
     max_pixels: int = Field(
         2**28,

@@ -57,7 +57,7 @@ def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:
 
 def choose_images(paths: Sequence[str], root: str) -> tuple[list[str], str]:
     """The images among the files below a folder, sorted, and in words what is left out (empty for nothing)."""
-    inside = f"{root.rstrip('/')}/"
+    inside = f"{root.rstrip('/')}/" if root else ""
     images, left = [], Counter[str]()
     behind = 0
     for path in paths:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import logging
 import posixpath
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -36,7 +37,7 @@ MAX_ID_LENGTH = 1024
 # Files named by several sources that are told one by one.
 _NAMED_TWICE = 10
 _COLUMNS = ("uri", "id", "scene")
-_TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
+_TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)}), or a zip of images"
 
 
 def list_inputs(uris: Sequence[str], retry: Retry | None = None, schemes: Sequence[str] = ()) -> Listing:
@@ -101,6 +102,8 @@ def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bo
             return _discover(filesystem, filesystem.glob(path), prefix, key, source), False
         if filesystem.isdir(path):
             return _discover(filesystem, find_files(filesystem, path), path, key, source), False
+        if path.lower().endswith(".zip") and "::" not in source:
+            return _zip_members(source, filesystem, path, key, schemes), False
         if path.lower().endswith(LISTING_SUFFIXES):
             if "::" in source:
                 raise ConfigError(
@@ -134,6 +137,25 @@ def _expand(source: str, key: str, schemes: Sequence[str]) -> tuple[pa.Table, bo
     finally:
         # What a client remembers of every object is many times what is kept of it here.
         filesystem.invalidate_cache()
+
+
+def _zip_members(source: str, filesystem: Any, path: str, key: str, schemes: Sequence[str]) -> pa.Table:
+    """The images in a zip, each an input of its own; their ids begin with the zip's name."""
+    whole = namer(source)(path)
+    archive_uri = f"zip://::{whole if '://' in whole else f'file://{whole}'}"
+    try:
+        inside, _ = open_place(archive_uri, "input", schemes)
+    except zipfile.BadZipFile as error:
+        raise ConfigError(
+            f"{key}: {mask_uri(source)} is no zip that can be read ({error_reason(error)}); fetch it again"
+        ) from error
+    images, left_out = choose_images(inside.find(""), "")
+    if not images:
+        raise ConfigError(f"{key}: {mask_uri(source)} holds no image ({left_out or 'it is empty'}); {_TAKES}")
+    if left_out:
+        log.info("%s: left out: %s", mask_uri(source), left_out)
+    archive = posixpath.basename(path).rpartition(".")[0]
+    return _files([*map(namer(archive_uri), images)], [f"{archive}/{member}" for member in images])
 
 
 def _is_glob(filesystem: Any, path: str) -> bool:

@@ -1,8 +1,10 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
+import logging
 import os
 import posixpath
 import re
+import zipfile
 from pathlib import Path
 
 import fsspec
@@ -12,6 +14,8 @@ import pytest
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing import list_inputs
+from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
 
 
 @pytest.fixture
@@ -382,3 +386,23 @@ def test_headers_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("uri,URI\na.jpg,b.jpg\n")
     with pytest.raises(ConfigError, match="has more than one `uri` column; keep one"):
         list_inputs([str(tmp_path / "list.csv")])
+
+
+def test_images_in_a_zip_are_inputs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each image of a zip is a row with an id that begins with the zip's name; what else is in it is told."""
+    with zipfile.ZipFile(tmp_path / "tour.zip", "w") as archive:
+        for name in ("a.jpg", "deep/b.png", "notes.txt", "__MACOSX/._a.jpg"):
+            archive.writestr(name, name)
+    with caplog.at_level(logging.INFO):
+        listed = list_inputs([str(tmp_path / "tour.zip")])
+    assert [item.id for item in listed] == ["tour/a", "tour/deep/b"]
+    assert [fetch(item.uri, Retry(0)) for item in listed] == [b"a.jpg", b"deep/b.png"]
+    assert "left out: 1 .txt, 1 that tools leave behind" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no archive at all"])
+def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A damaged archive is one line that names it, before anything is predicted."""
+    (tmp_path / "tour.zip").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"input\.uris\[0\]: .*tour\.zip is no zip that can be read"):
+        list_inputs([str(tmp_path / "tour.zip")])

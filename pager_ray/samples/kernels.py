@@ -1,70 +1,22 @@
 """Compiled ray casting: which solid a ray meets first, what lies there, and what stands between it and a light.
 
-A scene is packed into plain arrays once (:class:`Packed`). Rays through one point, from the camera or toward a lamp,
-share a *directional index*: the directions are divided into cells and every cell lists the solids whose bounding sphere
-reaches into it, nearest first. Rays toward the sun share a flat grid across its direction in the same way.
-
 Compiled code is kept on disk between processes, so that only the very first rendering waits for the compiler. What
-calls each other stays in this one module, since the compiler looks for changes in a function's own file alone.
+calls each other stays in this one module, since the compiler looks for changes in a function's own file alone; for the
+same reason it takes no sizes from other modules.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy import ndarray
 
+from pager_ray.samples.index import CONVEX, CYLINDER, SPHERE, Index, Packed, Parallel
+
 # Hits nearer than this are the surface that a ray started on.
 NEAREST = 1e-6
-GROUND, SPHERE, CYLINDER, CONVEX = range(4)
-# Cells along one side of a directional index, six sides in all, and along a side of the sun's grid.
-_SIDE = 20
-_SUN_SIDE = 96
-
-
-class Packed(NamedTuple):
-    """A scene's solids as arrays.
-
-    Attributes:
-        kind: (n,) int64, one of the four kinds above.
-        shape: (n, 5) float64; ground: height; sphere: centre, radius; cylinder: foot, radius, height.
-        first: (n + 1,) int64, rows of ``planes`` that belong to each solid (none unless convex).
-        planes: (m, 13) float64: outward normal, offset, and origin, u axis and v axis of the face's texture.
-        center: (n, 3) float64, centre of the bounding sphere.
-        radius: (n,) float64, its radius; inf for what no sphere holds.
-        casts: (n,) bool, whether it casts a shadow.
-        texture: (n,) int64, number of the solid's first texture.
-    """
-
-    kind: ndarray
-    shape: ndarray
-    first: ndarray
-    planes: ndarray
-    center: ndarray
-    radius: ndarray
-    casts: ndarray
-    texture: ndarray
-
-
-class Index(NamedTuple):
-    """Solids by direction from a point.
-
-    Attributes:
-        start: (cells + 1,) int64, where each cell's solids begin in ``items``.
-        items: int64, numbers of solids, those of a cell from near to far.
-        near: (n,) float64, distance at which each solid's bounding sphere begins.
-        cone: (n, 5) float64, unit vector to each solid, cosine and sine of the sphere's angular radius; the cosine is
-            −1 where the sphere holds the point.
-    """
-
-    start: ndarray
-    items: ndarray
-    near: ndarray
-    cone: ndarray
 
 
 @njit(cache=True)
@@ -125,8 +77,8 @@ def _hit(scene: Packed, k: int, ox: float, oy: float, oz: float, dx: float, dy: 
 
 
 @njit(cache=True)
-def _cell_of(x: float, y: float, z: float) -> int:
-    """Cell of a direction: one of six sides of a cube around the point, and a square on that side."""
+def _cell_of(x: float, y: float, z: float, across: int) -> int:
+    """Cell of a direction: one of six sides of a cube around the point, and one of ``across`` squared on that side."""
     ax, ay, az = abs(x), abs(y), abs(z)
     if ax >= ay and ax >= az:
         side, a, b, c = (0 if x > 0 else 1), y, z, ax
@@ -134,68 +86,9 @@ def _cell_of(x: float, y: float, z: float) -> int:
         side, a, b, c = (2 if y > 0 else 3), x, z, ay
     else:
         side, a, b, c = (4 if z > 0 else 5), x, y, az
-    i = min(int((a / c + 1) * (0.5 * _SIDE)), _SIDE - 1)
-    j = min(int((b / c + 1) * (0.5 * _SIDE)), _SIDE - 1)
-    return (side * _SIDE + i) * _SIDE + j
-
-
-@lru_cache(maxsize=1)
-def _cells() -> ndarray:
-    """Centre (unit vector), cosine and sine of the angular radius of each cell of a directional index, (cells, 5)."""
-    side, i, j = np.unravel_index(np.arange(6 * _SIDE * _SIDE), (6, _SIDE, _SIDE))
-    sign = np.where(side % 2 == 0, 1.0, -1.0)
-
-    def direction(di: float, dj: float) -> ndarray:
-        a, b = (i + di) * 2 / _SIDE - 1, (j + dj) * 2 / _SIDE - 1
-        axes = ((sign, a, b), (a, sign, b), (a, b, sign))
-        v = np.stack([np.choose(side // 2, [axis[m] for axis in axes]) for m in range(3)], axis=1)
-        return v / np.linalg.norm(v, axis=1, keepdims=True)
-
-    middle = direction(0.5, 0.5)
-    corners = [(direction(di, dj) * middle).sum(axis=1) for di in (0, 1) for dj in (0, 1)]
-    wide = np.arccos(np.minimum.reduce(corners)) + 1e-6
-    return np.column_stack([middle, np.cos(wide), np.sin(wide)])
-
-
-def index_around(scene: Packed, point: ndarray, shadows: bool = False) -> Index:
-    """Directional index of the solids, or of those that cast ``shadows``, around a point (3,)."""
-    to = scene.center - point
-    far = np.linalg.norm(to, axis=1)
-    # A hair wider than the sphere: a ray that grazes it must not be lost to rounding.
-    radius = scene.radius * 1.0001 + 1e-6
-    around = far <= radius
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sine = np.where(around, 0.0, radius / far)
-        cone = np.column_stack([to / far[:, None], np.sqrt(1 - sine * sine), sine])
-    cone[around] = (0.0, 0.0, 0.0, -1.0, 0.0)
-    near = np.where(around, 0.0, far - radius)
-    # Near solids first: what they cover, farther ones need not be tested for.
-    order = np.argsort(near, kind="stable")
-    if shadows:
-        order = order[scene.casts[order]]
-    start = np.zeros(6 * _SIDE * _SIDE + 1, np.int64)
-    _assign(cone, order, _cells(), start, np.empty(0, np.int64), False)
-    np.cumsum(start, out=start)
-    items = np.empty(start[-1], np.int64)
-    _assign(cone, order, _cells(), start[:-1].copy(), items, True)
-    return Index(start, items, near, cone)
-
-
-@njit(cache=True)
-def _assign(cone: ndarray, order: ndarray, cells: ndarray, at: ndarray, items: ndarray, fill: bool) -> None:
-    """Count the solids of each cell c in at[c + 1], or fill them in from at[c] on."""
-    for o in range(len(order)):
-        k = order[o]
-        for c in range(len(cells)):
-            if cone[k, 3] >= 0:
-                cosine = cone[k, 0] * cells[c, 0] + cone[k, 1] * cells[c, 1] + cone[k, 2] * cells[c, 2]
-                if cosine < cone[k, 3] * cells[c, 3] - cone[k, 4] * cells[c, 4]:
-                    continue
-            if fill:
-                items[at[c]] = k
-                at[c] += 1
-            else:
-                at[c + 1] += 1
+    i = min(int((a / c + 1) * (0.5 * across)), across - 1)
+    j = min(int((b / c + 1) * (0.5 * across)), across - 1)
+    return (side * across + i) * across + j
 
 
 @njit(cache=True)
@@ -211,7 +104,7 @@ def _nearest(scene: Packed, index: Index, origin: ndarray, rays: ndarray, distan
     for n in range(rays.shape[1]):
         dx, dy, dz = rays[0, n], rays[1, n], rays[2, n]
         best, which = np.inf, -1
-        cell = _cell_of(dx, dy, dz)
+        cell = _cell_of(dx, dy, dz, index.side)
         for i in range(index.start[cell], index.start[cell + 1]):
             k = index.items[i]
             if index.near[k] > best:
@@ -340,7 +233,7 @@ def shade_from_lamp(
             if last >= 0 and _hit(scene, last, start[0, n], start[1, n], start[2, n], dx, dy, dz) < distance:
                 continue
             last = -1
-            cell = _cell_of(-dx, -dy, -dz)
+            cell = _cell_of(-dx, -dy, -dz, index.side)
             for i in range(index.start[cell], index.start[cell + 1]):
                 k = index.items[i]
                 if index.near[k] > distance:
@@ -356,65 +249,12 @@ def shade_from_lamp(
             total[c, n] += light * color[c]
 
 
+@njit(cache=True)
 def shade_from_sun(
-    scene: Packed, sun: ndarray, start: ndarray, normals: ndarray, color: ndarray, total: ndarray
+    scene: Packed, index: Parallel, sun: ndarray, start: ndarray, normals: ndarray, color: ndarray, total: ndarray
 ) -> None:
     """Add to total (3, n) the sun's light by the angle to the unit vector sun (3,), where nothing hides it."""
-    # Two axes across the sun's direction span a grid of cells that list the shadows' casters.
-    aside = np.cross((1.0, 0.0, 0.0) if abs(sun[1]) > 0.9 else (0.0, 1.0, 0.0), sun)
-    aside /= np.linalg.norm(aside)
-    axes = np.stack([aside, np.cross(sun, aside)])
-    flat = scene.center @ axes.T
-    radius = scene.radius * 1.0001 + 1e-6
-    casters = np.flatnonzero(scene.casts & np.isfinite(radius))
-    everywhere = np.flatnonzero(scene.casts & np.isinf(radius))
-    low, size = np.zeros(2), 1.0
-    if casters.size:
-        reach = radius[casters, None]
-        low = (flat[casters] - reach).min(axis=0)
-        size = max(float(((flat[casters] + reach).max(axis=0) - low).max()), 1e-6) / _SUN_SIDE
-    first = np.clip((flat - radius[:, None] - low) / size, 0, _SUN_SIDE - 1).astype(np.int64)
-    final = np.clip((flat + radius[:, None] - low) / size, 0, _SUN_SIDE - 1).astype(np.int64)
-    begin = np.zeros(_SUN_SIDE * _SUN_SIDE + 1, np.int64)
-    _spread(casters, first, final, begin, np.empty(0, np.int64), False)
-    np.cumsum(begin, out=begin)
-    items = np.empty(begin[-1], np.int64)
-    _spread(casters, first, final, begin[:-1].copy(), items, True)
-    circles = np.column_stack([flat, radius])
-    _sunshine(scene, sun, axes, low, size, circles, begin, items, everywhere, start, normals, color, total)
-
-
-@njit(cache=True)
-def _spread(casters: ndarray, first: ndarray, final: ndarray, at: ndarray, items: ndarray, fill: bool) -> None:
-    """Count the casters of each cell c of the sun's grid in at[c + 1], or fill them in from at[c] on."""
-    for o in range(len(casters)):
-        k = casters[o]
-        for i in range(first[k, 0], final[k, 0] + 1):
-            for j in range(first[k, 1], final[k, 1] + 1):
-                c = i * _SUN_SIDE + j
-                if fill:
-                    items[at[c]] = k
-                    at[c] += 1
-                else:
-                    at[c + 1] += 1
-
-
-@njit(cache=True)
-def _sunshine(
-    scene: Packed,
-    sun: ndarray,
-    axes: ndarray,
-    low: ndarray,
-    size: float,
-    circles: ndarray,
-    begin: ndarray,
-    items: ndarray,
-    everywhere: ndarray,
-    start: ndarray,
-    normals: ndarray,
-    color: ndarray,
-    total: ndarray,
-) -> None:
+    axes, low, size, side, extents = index.axes, index.low, index.size, index.side, index.extents
     last = -1
     for n in range(start.shape[1]):
         light = normals[0, n] * sun[0] + normals[1, n] * sun[1] + normals[2, n] * sun[2]
@@ -425,18 +265,18 @@ def _sunshine(
         if last >= 0 and _hit(scene, last, x, y, z, sun[0], sun[1], sun[2]) < np.inf:
             continue
         last = -1
-        for i in range(len(everywhere)):
-            if _hit(scene, everywhere[i], x, y, z, sun[0], sun[1], sun[2]) < np.inf:
-                last = everywhere[i]
+        for i in range(len(index.everywhere)):
+            if _hit(scene, index.everywhere[i], x, y, z, sun[0], sun[1], sun[2]) < np.inf:
+                last = index.everywhere[i]
                 break
         a = x * axes[0, 0] + y * axes[0, 1] + z * axes[0, 2]
         b = x * axes[1, 0] + y * axes[1, 1] + z * axes[1, 2]
         p, q = (a - low[0]) / size, (b - low[1]) / size
-        if last < 0 and p >= 0 and q >= 0 and p < _SUN_SIDE and q < _SUN_SIDE:
-            c = int(p) * _SUN_SIDE + int(q)
-            for i in range(begin[c], begin[c + 1]):
-                k = items[i]
-                if (circles[k, 0] - a) ** 2 + (circles[k, 1] - b) ** 2 > circles[k, 2] ** 2:
+        if last < 0 and p >= 0 and q >= 0 and p < side and q < side:
+            c = int(p) * side + int(q)
+            for i in range(index.start[c], index.start[c + 1]):
+                k = index.items[i]
+                if a < extents[k, 0] or b < extents[k, 1] or a > extents[k, 2] or b > extents[k, 3]:
                     continue
                 if _hit(scene, k, x, y, z, sun[0], sun[1], sun[2]) < np.inf:
                     last = k

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pager_ray.samples.kernels import ambient_light, index_around, shade_from_lamp, shade_from_sun
+from pager_ray.samples.index import index_along, index_around
+from pager_ray.samples.kernels import ambient_light, shade_from_lamp, shade_from_sun
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _LIFT = 1e-3
 # Irradiance of a lamp whose shadow nobody sees beside the ambient light.
 _INVISIBLE = 0.02
+# Radiance that the tone curve shows as a middle grey.
+_MIDDLE = 0.2
 # Shadow rays of a lamp that has a size, in units of its spread.
 _PENUMBRA = ((0.9, 0.4), (-0.4, 0.9), (-0.9, -0.4), (0.4, -0.9))
 
@@ -40,8 +43,16 @@ def irradiance(scene: Scene, p: Float[ndarray, "3 n"], normal: Float[ndarray, "3
             )
     if scene.sun is not None:
         direction, color = (np.asarray(v, np.float64) for v in (scene.sun.direction, scene.sun.color))
-        shade_from_sun(scene.packed, direction, start, normal, color, light)
+        shade_from_sun(scene.packed, index_along(scene.packed, direction), direction, start, normal, color, light)
     return light
+
+
+def metered_exposure(color: Float[ndarray, "3 n"], height: int) -> float:
+    """Exposure that brings the geometric mean of an ERP's radiance, by solid angle, to a middle grey."""
+    luminance = color.mean(axis=0).reshape(height, -1)
+    rows = np.log(np.maximum(luminance, 1e-3)).mean(axis=1)
+    weight = np.sin((np.arange(height) + 0.5) * np.pi / height)
+    return float(_MIDDLE / np.exp((rows * weight).sum() / weight.sum()))
 
 
 def tone_curve(color: Float[ndarray, "3 n"], exposure: float) -> Float[ndarray, "3 n"]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy import ndarray
 
-    from pager_ray.samples.kernels import Packed
+    from pager_ray.samples.index import Packed
     from pager_ray.samples.solids import Solid, Vector
     from pager_ray.samples.textures import Texture
 
@@ -83,8 +83,10 @@ class Scene:
 
     The camera stands at ``eye`` and its forward axis is world x turned by ``heading`` radians about y (toward z).
     ``ambient`` is light from everywhere, (from above, from below); ``haze`` the distance in metres over which the
-    horizon's colour takes over, outdoors. ``tilt`` is the camera's (pitch, roll) in radians: forward rises with the
-    pitch, and the right side with the roll.
+    horizon's colour takes over, outdoors.
+
+    ``metered`` overrides ``exposure`` by what a camera would choose, times that factor. ``tilt`` is the camera's
+    (pitch, roll) in radians: forward rises with the pitch, and the right side with the roll.
     """
 
     kind: Kind
@@ -99,6 +101,7 @@ class Scene:
     room: tuple[Vector, Vector] | None = None
     haze: float = 400.0
     exposure: float = 1.0
+    metered: float | None = None
     tilt: tuple[float, float] = (0.0, 0.0)
 
     @cached_property

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pager_ray.samples import kernels
+from pager_ray.samples import index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pager_ray.samples.kernels import Packed
+    from numpy import ndarray
+
     from pager_ray.samples.textures import Texture
 
 Vector = tuple[float, float, float]
 
 
-def pack(solids: Sequence[Solid]) -> Packed:
+def pack(solids: Sequence[Solid]) -> index.Packed:
     """Lay the solids out as the arrays that :mod:`pager_ray.samples.kernels` casts rays at."""
     count = len(solids)
     kind, shape = np.zeros(count, np.int64), np.zeros((count, 5))
@@ -32,14 +33,14 @@ def pack(solids: Sequence[Solid]) -> Packed:
     center, radius, textures = np.zeros((count, 3)), np.full(count, np.inf), 0
     for k, solid in enumerate(solids):
         if isinstance(solid, Convex):
-            kind[k] = kernels.CONVEX
+            kind[k] = index.CONVEX
             planes += [(*f.normal, f.offset, *f.origin, *f.u_axis, *f.v_axis) for f in solid.faces]
         elif isinstance(solid, Sphere):
-            kind[k], shape[k, :4] = kernels.SPHERE, (*solid.center, solid.radius)
+            kind[k], shape[k, :4] = index.SPHERE, (*solid.center, solid.radius)
         elif isinstance(solid, Cylinder):
-            kind[k], shape[k] = kernels.CYLINDER, (*solid.foot, solid.radius, solid.height)
+            kind[k], shape[k] = index.CYLINDER, (*solid.foot, solid.radius, solid.height)
         else:
-            kind[k], shape[k, 0] = kernels.GROUND, solid.height
+            kind[k], shape[k, 0] = index.GROUND, solid.height
         bound = solid.bound()
         if bound is not None:
             center[k], radius[k] = bound
@@ -47,7 +48,28 @@ def pack(solids: Sequence[Solid]) -> Packed:
         textures += len(solid.textures)
     casts = np.array([solid.shadow for solid in solids], bool)
     packed = np.array(planes, np.float64).reshape(-1, 13)
-    return kernels.Packed(kind, shape, first, packed, center, radius, casts, texture)
+    first_corner, corners = _corners(solids, first, packed)
+    return index.Packed(kind, shape, first, packed, center, radius, casts, texture, first_corner, corners)
+
+
+def _corners(solids: Sequence[Solid], first: ndarray, planes: ndarray) -> tuple[ndarray, ndarray]:
+    """Where each solid's corners begin, and points whose hull holds it: a convex one's own, a box around a cylinder."""
+    counts = np.zeros(len(solids) + 1, np.int64)
+    index.convex_corners(first, planes, counts, np.empty((0, 3)), False)
+    posts = [(k, solid) for k, solid in enumerate(solids) if isinstance(solid, Cylinder)]
+    for k, _ in posts:
+        counts[k + 1] = 8
+    first_corner = np.cumsum(counts)
+    corners = np.zeros((first_corner[-1], 3))
+    index.convex_corners(first, planes, first_corner, corners, True)
+    for k, post in posts:
+        corners[first_corner[k] : first_corner[k + 1]] = [
+            (post.foot[0] + a * post.radius, post.foot[1] + b * post.height, post.foot[2] + c * post.radius)
+            for a in (-1, 1)
+            for b in (0, 1)
+            for c in (-1, 1)
+        ]
+    return first_corner, corners
 
 
 @dataclass(frozen=True)

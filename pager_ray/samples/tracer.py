@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pager_ray.errors import ShapeError
-from pager_ray.samples.kernels import Index, first_hits, index_around, surfaces
-from pager_ray.samples.lighting import irradiance, srgb, tone_curve
+from pager_ray.samples.index import Index, index_around
+from pager_ray.samples.kernels import first_hits, surfaces
+from pager_ray.samples.lighting import irradiance, metered_exposure, srgb, tone_curve
 from pager_ray.samples.textures import shade_texture
 
 if TYPE_CHECKING:
@@ -70,12 +71,13 @@ def render(scene: Scene, height: int, width: int, supersample: int = 2) -> Rende
     camera = scene.camera
     index = index_around(scene.packed, np.asarray(scene.eye, np.float64))
     shot = _shoot(scene, index, camera @ erp_rays(height, width), np.pi / height)
-    tone = tone_curve(shot.color, scene.exposure)
+    exposure = scene.exposure if scene.metered is None else scene.metered * metered_exposure(shot.color, height)
+    tone = tone_curve(shot.color, exposure)
     if supersample > 1:
         edges = _edges(tone.reshape(3, height, width), shot.surface.reshape(height, width)).ravel()
         jagged = np.flatnonzero(edges)
         for part in np.array_split(jagged, max(1, jagged.size * supersample**2 // _RAYS)):
-            tone[:, part] = _resample(scene, index, camera, part, height, width, supersample)
+            tone[:, part] = _resample(scene, index, camera, exposure, part, height, width, supersample)
     sky = shot.surface < 0
     return RenderedPanorama(
         rgb=np.ascontiguousarray(srgb(tone).T).reshape(height, width, 3),
@@ -172,6 +174,7 @@ def _resample(
     scene: Scene,
     index: Index,
     camera: Float[ndarray, "3 3"],
+    exposure: float,
     pixels: Int[ndarray, "k"],
     height: int,
     width: int,
@@ -183,4 +186,4 @@ def _resample(
     row, column = np.divmod(pixels, width)
     rays = _rays((row + dy).ravel(), (column + dx).ravel(), height, width)
     shot = _shoot(scene, index, camera @ rays, np.pi / height / n)
-    return tone_curve(shot.color, scene.exposure).reshape(3, n * n, -1).mean(axis=1)
+    return tone_curve(shot.color, exposure).reshape(3, n * n, -1).mean(axis=1)

@@ -11,7 +11,8 @@ from pager_ray.export.points import RANGE_LIMIT, Cleaning, pixels_kept, point_cl
 from pager_ray.postprocess import DEFAULT_RANGE
 from pager_ray.preview import colorize_normals
 from pager_ray.samples import Kind, Scene
-from pager_ray.samples.kernels import first_hits, index_around
+from pager_ray.samples.index import index_around
+from pager_ray.samples.kernels import first_hits
 from tests.export.scenes import predicted, rendered
 
 EVERYTHING = Cleaning(None, edge_relative=None, saturation=None, far_percentile=None, max_points=None)

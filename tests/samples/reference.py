@@ -85,43 +85,45 @@ def _lamplight(scene: Scene, lamp: Lamp, start: np.ndarray, normal: np.ndarray) 
     return total
 
 
+def _light(scene: Scene, p: np.ndarray, n: np.ndarray) -> np.ndarray:
+    above, below = np.array(scene.ambient)
+    light = below[:, None] + np.outer(above - below, 0.5 + 0.5 * n[1])
+    if scene.room is not None:
+        low, high = np.array(scene.room)[:, :, None]
+        gap = np.minimum(np.abs(p - low), np.abs(high - p))
+        light *= np.prod(1 - 0.38 * np.exp(-gap / 0.35) * (1 - np.abs(n)), axis=0)
+    start = p + 1e-3 * n
+    for lamp in scene.lamps:
+        light += np.outer(lamp.color, _lamplight(scene, lamp, start, n))
+    if scene.sun is not None:
+        toward = np.repeat(np.array(scene.sun.direction)[:, None], p.shape[1], axis=1)
+        sunny = np.maximum((n * toward).sum(axis=0), 0) * ~_dark(scene, start, toward, np.inf)
+        light += np.outer(scene.sun.color, sunny)
+    return light
+
+
 def cast(scene: Scene, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Picture without anti-aliasing, depth (0 at sky) and normals in the camera's frame."""
     rays = scene.camera @ erp_rays(height, 2 * height)
     eye = np.array(scene.eye)[:, None]
     hits = np.stack([hit(solid, eye, rays) for solid in scene.solids])
     distance, nearest = hits.min(axis=0), hits.argmin(axis=0)
-    color, normals = np.zeros_like(rays), np.zeros_like(rays)
+    albedo, glow, normals = np.zeros_like(rays), np.zeros(rays.shape[1]), np.zeros_like(rays)
+    points = eye + np.where(np.isfinite(distance), distance, 0) * rays
     for k, solid in enumerate(scene.solids):
         own = np.flatnonzero((nearest == k) & np.isfinite(distance))
-        p = eye + distance[own] * rays[:, own]
-        n, u, v, which = surface(solid, p)
+        n, u, v, which = surface(solid, points[:, own])
         facing = (n * rays[:, own]).sum(axis=0)
-        n = n * np.where(facing > 0, -1, 1)
-        above, below = np.array(scene.ambient)
-        light = below[:, None] + np.outer(above - below, 0.5 + 0.5 * n[1])
-        if scene.room is not None:
-            low, high = np.array(scene.room)[:, :, None]
-            gap = np.minimum(np.abs(p - low), np.abs(high - p))
-            light *= np.prod(1 - 0.38 * np.exp(-gap / 0.35) * (1 - np.abs(n)), axis=0)
-        start = p + 1e-3 * n
-        for lamp in scene.lamps:
-            light += np.outer(lamp.color, _lamplight(scene, lamp, start, n))
-        if scene.sun is not None:
-            toward = np.repeat(np.array(scene.sun.direction)[:, None], own.size, axis=1)
-            sunny = np.maximum((n * toward).sum(axis=0), 0) * ~_dark(scene, start, toward, np.inf)
-            light += np.outer(scene.sun.color, sunny)
+        normals[:, own] = n * np.where(facing > 0, -1, 1)
         footprint = distance[own] * np.pi / height / np.maximum(np.abs(facing), 0.05)
         for t, texture in enumerate(solid.textures):
             here = np.flatnonzero(which == t)
             if here.size:
-                albedo = shade_texture(texture, u[here], v[here], p[:, here], footprint[here]).T
-                lit = albedo * (light[:, here] + texture.emission)
-                if scene.sky is not None:
-                    air = 1 - np.exp(-distance[own][here] / scene.haze)
-                    lit += (np.array(scene.sky.horizon)[:, None] - lit) * air
-                color[:, own[here]] = lit
-        normals[:, own] = n
+                shade = shade_texture(texture, u[here], v[here], points[:, own[here]], footprint[here])
+                albedo[:, own[here]], glow[own[here]] = shade.T, texture.emission
+    color = albedo * (_light(scene, points, normals) + glow)
+    if scene.sky is not None:
+        color += (np.array(scene.sky.horizon)[:, None] - color) * (1 - np.exp(-distance / scene.haze))
     beyond = np.isinf(distance)
     if scene.sky is not None:
         color[:, beyond] = scene.sky.radiance(rays[:, beyond], scene.sun).T

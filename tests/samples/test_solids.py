@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pager_ray.samples.kernels import first_hits, index_around, surfaces
+from pager_ray.samples.index import index_around
+from pager_ray.samples.kernels import first_hits, surfaces
 from pager_ray.samples.solids import Convex, Cylinder, Ground, Solid, Sphere, box, gable_roof, pack, pyramid
 from pager_ray.samples.textures import Plain
 

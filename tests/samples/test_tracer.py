@@ -171,6 +171,21 @@ def test_shadows_fall_where_the_light_is_blocked() -> None:
         assert rgb[row, 128].sum() + 60 < rgb[row, beside].sum()
 
 
+def test_metering_brings_dim_and_bright_scenes_to_one_level() -> None:
+    """A room under a lamp and under a hundredth of it are metered to the same picture; a factor makes it brighter."""
+    room = box((0.0, -1.2, 0.0), (5.0, 2.6, 4.0), GRAY, room=True)
+
+    def picture(power: float, metered: float) -> np.ndarray:
+        lamp = Lamp((0.0, 1.2, 0.0), (power, power, power))
+        ambient = ((power / 9,) * 3, (power / 9,) * 3)
+        scene = Scene("indoor", "test", (0.0, 0.0, 0.0), 0.0, (room,), (lamp,), ambient=ambient, metered=metered)
+        return render(scene, 32, 64, supersample=1).rgb.astype(int)
+
+    assert np.abs(picture(10.0, 1.0) - picture(0.1, 1.0)).max() <= 2
+    assert 90 < picture(1.0, 1.0).mean() < 190
+    assert picture(1.0, 1.5).mean() > picture(1.0, 1.0).mean() + 10
+
+
 def test_pictures_use_the_whole_tonal_range() -> None:
     """No style renders flat, black or burnt out."""
     for seed, kind in EVERY_STYLE:

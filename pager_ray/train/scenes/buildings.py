@@ -13,11 +13,12 @@ from pager_ray.samples.textures import Bricks, Plain, Stripes, Texture
 from pager_ray.train.scenes import materials
 from pager_ray.train.scenes.draw import chance, color, near, pick, seed, spread, uniform, whole
 from pager_ray.train.scenes.materials import Fenestration
-from pager_ray.train.scenes.shapes import Outline, arch, attitude, block, drawn_out
+from pager_ray.train.scenes.shapes import arch, attitude, block, drawn_out
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from pager_ray.train.scenes.shapes import Outline
     from pager_ray.train.scenes.stage import Spot
 
 _ROOFS = ((0.4, 0.15, 0.09), (0.2, 0.19, 0.2), (0.3, 0.2, 0.15), (0.12, 0.12, 0.13), (0.3, 0.34, 0.32))

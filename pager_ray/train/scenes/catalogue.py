@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pager_ray.errors import ConfigError
-from pager_ray.samples import STYLES, make_scene, render
+from pager_ray.samples import STYLES, make_scene
 from pager_ray.train.scenes.draw import chance, uniform
 from pager_ray.train.scenes.interiors import room
 from pager_ray.train.scenes.places import place
@@ -65,14 +65,4 @@ def training_scene(index: int, seed: int, *, leave_out: tuple[str, ...] = ()) ->
         share = uniform(rng, 0.0, 1.0) ** 1.5 * _STEEPEST
         turn = uniform(rng, -math.pi, math.pi)
         scene = replace(scene, tilt=(share * math.cos(turn), share * math.sin(turn)))
-    return _exposed(scene, uniform(rng, 0.75, 1.25))
-
-
-def _exposed(scene: Scene, brightness: float) -> Scene:
-    """The scene with the exposure that a camera would choose, give or take ``brightness``."""
-    small = render(scene, 16, 32, supersample=1).rgb.astype(np.float64) / 255
-    weight = np.cos((np.arange(16) + 0.5) / 16 * np.pi - np.pi / 2)[:, None]
-    linear = small.mean(axis=2) ** 2.2
-    level = float((linear * weight).sum() / (weight.sum() * 32))
-    wanted = 0.2 * brightness
-    return replace(scene, exposure=float(np.clip(wanted / max(level, 1e-3), 0.3, 4.0)) ** 0.85)
+    return replace(scene, metered=uniform(rng, 0.7, 1.3))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import zipfile
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pager_ray.errors import ConfigError, InputError, StorageError
+from pager_ray.errors import ConfigError, InputError, PagerError, StorageError
 from pager_ray.samples import render
 from pager_ray.train.scenes.catalogue import training_scene
 
@@ -124,6 +127,7 @@ def write_panoramas(
     Raises:
         ConfigError: a count or a number of processes below 1, or a folder that holds scenes of other settings.
         StorageError: the folder cannot be written to.
+        PagerError: a process died.
     """
     if count < 1 or processes < 1 or height < 2:
         raise ConfigError(f"cannot render {count} panoramas {height} high in {processes} processes: all count from 1")
@@ -142,8 +146,24 @@ def write_panoramas(
     if processes == 1:
         yield from map(_write_one, work)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(_write_one, work)
+    try:
+        yield from _in_processes(work, processes)
+    except BrokenProcessPool as error:
+        raise PagerError(
+            f"a process that rendered into {folder} died, perhaps for want of memory; run again with fewer processes "
+            f"than {processes}: what is rendered is kept"
+        ) from error
+
+
+def _in_processes(work: list[tuple[str, int, int, int, tuple[str, ...]]], processes: int) -> Iterator[int]:
+    waiting = iter(work)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        # Little is queued at a time: a reader that stops waits for no more than that.
+        running = {pool.submit(_write_one, job) for job in itertools.islice(waiting, 2 * processes)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_write_one, job) for job in itertools.islice(waiting, len(done))}
+            yield from (one.result() for one in done)
 
 
 def _agree(path: Path, settings: dict[str, object]) -> None:

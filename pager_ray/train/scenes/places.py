@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from pager_ray.samples.textures import Texture
+    from pager_ray.train.scenes.shapes import Axes
 
 
 # Nearer than this, fronts get relief and trees more leaves, metres.
@@ -222,15 +223,15 @@ def _land(stage: Stage, lay: Lay, soil: Texture, level: float = 0.0) -> None:
         stage.build(Ground(soil, level))
         return
     pitch, roll = math.atan(lay.x), -math.atan(lay.z * math.cos(math.atan(lay.x)))
-    stage.build(block_under(soil, attitude(0.0, pitch, roll), level))
+    stage.build(_slab(soil, attitude(0.0, pitch, roll), level))
     stage.build(Ground(soil, -60.0))
 
 
-def block_under(soil: Texture, axes: object, level: float) -> Solid:
+def _slab(soil: Texture, axes: Axes, level: float) -> Solid:
     """A slab of land 500 m wide whose upper side goes through the point ``level`` above the origin."""
     side = 250.0
     outline = ((-side, -4.0), (side, -4.0), (side, 0.0), (-side, 0.0))
-    return drawn_out(outline, 2 * side, (0.0, level, 0.0), axes, soil, shadow=False)  # type: ignore[arg-type]
+    return drawn_out(outline, 2 * side, (0.0, level, 0.0), axes, soil, shadow=False)
 
 
 def _junction(rng: Generator, stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """Solids in any attitude: convex outlines drawn out along an axis, bars between two points, arches of blocks.
 
-An attitude is a (3, 3) array whose columns are the solid's own x, y and z axes in the world.
+An attitude is the solid's own x, y and z axes in the world. Plain numbers throughout: a scene has thousands of faces,
+and arrays of three elements cost more than they carry.
 """
 
 from __future__ import annotations
@@ -8,35 +9,49 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from pager_ray.samples.solids import Convex, Cylinder, Face, Ground, Solid, Sphere
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float
-    from numpy import ndarray
-
     from pager_ray.samples.solids import Vector
     from pager_ray.samples.textures import Texture
 
-Outline = tuple[tuple[float, float], ...]
+    Outline = Sequence[tuple[float, float]]
+    Axes = tuple[Vector, Vector, Vector]
+
+# Faces whose normal's y is beyond this are level.
+_LEVEL = 0.999
 
 
-def attitude(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Float[ndarray, "3 3"]:
+def attitude(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Axes:
     """Axes turned about their own x by ``roll``, then z by ``pitch`` (x rises), then about y by ``yaw`` (x to z)."""
-    (c, p, r), (s, q, t) = (tuple(f(a) for a in (yaw, pitch, roll)) for f in (math.cos, math.sin))
-    turned = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
-    pitched = np.array([[p, -q, 0], [q, p, 0], [0, 0, 1]])
-    return turned @ pitched @ np.array([[1, 0, 0], [0, r, -t], [0, t, r]])
+    c, s, p, q, r, t = (f(angle) for angle in (yaw, pitch, roll) for f in (math.cos, math.sin))
+    return (
+        (c * p, q, s * p),
+        (-c * q * r - s * t, p * r, -s * q * r + c * t),
+        (c * q * t - s * r, -p * t, s * q * t + c * r),
+    )
+
+
+def _sum(at: Vector, axes: Axes, x: float, y: float, z: float) -> Vector:
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = axes
+    return (at[0] + ax * x + bx * y + cx * z, at[1] + ay * x + by * y + cy * z, at[2] + az * x + bz * y + cz * z)
+
+
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
 def drawn_out(
     outline: Outline,
     length: float,
     at: Vector,
-    axes: Float[ndarray, "3 3"],
+    axes: Axes,
     side: Texture | Sequence[Texture],
     ends: Texture | None = None,
     *,
@@ -57,57 +72,58 @@ def drawn_out(
         shadow: whether it casts one.
     """
     sides = list(side) if isinstance(side, list | tuple) else [cast("Texture", side)] * len(outline)
-    flat = np.array([(x, y, z) for z in (-length / 2, length / 2) for x, y in outline])
-    corners = flat @ axes.T + np.array(at)
-    count = len(outline)
+    count, half, none = len(outline), length / 2, (0.0, 0.0, 0.0)
+    mx, my = sum(x for x, _ in outline) / count, sum(y for _, y in outline) / count
     faces = []
     for k, texture in enumerate(sides):
-        after = (k + 1) % count
-        run = np.subtract(outline[after], outline[k])
-        normal = axes @ (np.array([run[1], -run[0], 0.0]) / math.hypot(*run))
-        faces.append(_face(normal, corners[[k, after, k + count, after + count]], axes, texture, anchor))
-    for z, texture in ((-1.0, ends or sides[0]), (1.0, ends or sides[0])):
-        own = corners[:count] if z < 0 else corners[count:]
-        faces.append(_face(axes[:, 2] * z, own, axes, texture, anchor))
-    middle = corners.mean(axis=0)
-    radius = float(np.linalg.norm(corners - middle, axis=1).max())
-    return Convex(tuple(faces), _vector(middle), radius, shadow)
+        (x0, y0), (x1, y1) = outline[k], outline[(k + 1) % count]
+        dx, dy = x1 - x0, y1 - y0
+        long = math.hypot(dx, dy)
+        normal = _sum(none, axes, dy / long, -dx / long, 0.0)
+        spans = (_sum(none, axes, dx / 2, dy / 2, 0.0), _sum(none, axes, 0.0, 0.0, half), none)
+        middle = _sum(at, axes, (x0 + x1) / 2, (y0 + y1) / 2, 0.0)
+        corners = [_sum(none, spans, s, t, 0.0) for s in (-1, 1) for t in (-1, 1)]
+        faces.append(_face(normal, middle, corners, axes, texture, anchor))
+    corners = [_sum(none, axes, x - mx, y - my, 0.0) for x, y in outline]
+    for z in (-1.0, 1.0):
+        normal, middle = _sum(none, axes, 0.0, 0.0, z), _sum(at, axes, mx, my, z * half)
+        faces.append(_face(normal, middle, corners, axes, ends or sides[0], anchor))
+    radius = math.sqrt(max((x - mx) ** 2 + (y - my) ** 2 for x, y in outline) + half * half)
+    return Convex(tuple(faces), _sum(at, axes, mx, my, 0.0), radius, shadow)
 
 
 def _face(
-    normal: Float[ndarray, "3"],
-    corners: Float[ndarray, "n 3"],
-    axes: Float[ndarray, "3 3"],
+    normal: Vector,
+    middle: Vector,
+    corners: Sequence[Vector],
+    axes: Axes,
     texture: Texture,
     anchor: Vector | None,
 ) -> Face:
-    if abs(normal[1]) > 0.999:
+    """A face through ``middle``; ``corners`` are relative to it."""
+    level = abs(normal[1]) > _LEVEL
+    if level:
         # Level faces carry their pattern along the solid's own x axis, or z if that one stands upright.
-        lead = axes[:, 0] if abs(axes[1, 0]) < 0.9 else axes[:, 2]
-        u = np.array([lead[0], 0.0, lead[2]])
-        u /= np.linalg.norm(u)
-        v = np.cross(u, (0.0, -1.0, 0.0))
+        x, _, z = axes[0] if abs(axes[0][1]) < 0.9 else axes[2]
     else:
-        u = np.array([normal[2], 0.0, -normal[0]])
-        u /= np.linalg.norm(u)
-        v = np.cross(normal, u)
-    if abs(normal[1]) <= 0.999 and v[1] < 0:
-        v = -v
-    origin = np.array(anchor) if anchor is not None else corners.mean(axis=0)
-    if anchor is None and abs(normal[1]) <= 0.999:
-        origin = origin + v * float(((corners - origin) @ v).min())
-    return Face(_vector(normal), float(normal @ corners[0]), texture, _vector(origin), _vector(u), _vector(v))
-
-
-def _vector(v: Float[ndarray, "3"]) -> Vector:
-    return (float(v[0]), float(v[1]), float(v[2]))
+        x, z = normal[2], -normal[0]
+    along = math.hypot(x, z)
+    u = (x / along, 0.0, z / along)
+    v = (-u[2], 0.0, u[0]) if level else _cross(normal, u)
+    if not level and v[1] < 0:
+        v = (-v[0], -v[1], -v[2])
+    origin = anchor or middle
+    if anchor is None and not level:
+        low = min(_dot(corner, v) for corner in corners)
+        origin = (middle[0] + v[0] * low, middle[1] + v[1] * low, middle[2] + v[2] * low)
+    return Face(normal, _dot(normal, middle), texture, origin, u, v)
 
 
 def block(
     foot: Vector,
     size: Vector,
     texture: Texture,
-    axes: Float[ndarray, "3 3"] | float = 0.0,
+    axes: Axes | float = 0.0,
     *,
     top: Texture | None = None,
     ends: Texture | None = None,
@@ -127,16 +143,17 @@ def block(
 
 def bar(start: Vector, end: Vector, width: float, texture: Texture, *, sides: int = 6, shadow: bool = True) -> Convex:
     """A straight bar of a regular cross-section between two points; ``width`` across."""
-    along = np.subtract(end, start).astype(float)
-    length = float(np.linalg.norm(along))
-    z = along / length
-    x = np.cross((0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0), z)
-    x /= np.linalg.norm(x)
-    axes = np.stack([x, np.cross(z, x), z], axis=1)
+    dx, dy, dz = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+    length = math.sqrt(dx * dx + dy * dy + dz * dz)
+    z = (dx / length, dy / length, dz / length)
+    x = _cross((0.0, 1.0, 0.0) if abs(z[1]) < 0.9 else (1.0, 0.0, 0.0), z)
+    size = math.sqrt(_dot(x, x))
+    x = (x[0] / size, x[1] / size, x[2] / size)
     r = width / 2 / math.cos(math.pi / sides)
     turns = [2 * math.pi * (k + 0.5) / sides for k in range(sides)]
-    outline = tuple((r * math.cos(a), r * math.sin(a)) for a in turns)
-    return drawn_out(outline, length, _vector(np.add(start, end) / 2), axes, texture, shadow=shadow)
+    outline = [(r * math.cos(a), r * math.sin(a)) for a in turns]
+    middle = (start[0] + dx / 2, start[1] + dy / 2, start[2] + dz / 2)
+    return drawn_out(outline, length, middle, (x, _cross(z, x), z), texture, shadow=shadow)
 
 
 def disc(

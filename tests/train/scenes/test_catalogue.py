@@ -51,7 +51,6 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     empty = Scene("indoor", "random", (0.0, 1.0, 0.0), 0.0, ())
     monkeypatch.setattr(catalogue, "room", lambda rng: empty)
     monkeypatch.setattr(catalogue, "place", lambda rng: empty)
-    monkeypatch.setattr(catalogue, "_exposed", lambda scene, brightness: scene)
 
     def family(seed: int, kind: Kind) -> Scene:
         asked.append(seed)

@@ -24,9 +24,10 @@ SOLIDS = {
 
 def test_attitudes_turn_as_stated() -> None:
     """Yaw turns x toward z, pitch lifts x; the axes are orthonormal and right-handed."""
-    np.testing.assert_allclose(attitude(math.pi / 2)[:, 0], (0, 0, 1), atol=1e-12)
-    np.testing.assert_allclose(attitude(0.0, 0.3)[:, 0], (math.cos(0.3), math.sin(0.3), 0), atol=1e-12)
-    axes = attitude(0.5, -0.2, 1.1)
+    np.testing.assert_allclose(attitude(math.pi / 2)[0], (0, 0, 1), atol=1e-12)
+    np.testing.assert_allclose(attitude(0.0, 0.3)[0], (math.cos(0.3), math.sin(0.3), 0), atol=1e-12)
+    np.testing.assert_allclose(attitude(0.0, 0.0, 0.3)[1], (0, math.cos(0.3), math.sin(0.3)), atol=1e-12)
+    axes = np.array(attitude(0.5, -0.2, 1.1)).T
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
     assert np.linalg.det(axes) == pytest.approx(1)
 
@@ -48,7 +49,7 @@ def test_faces_look_outward_and_bound_the_solid(name: str) -> None:
 
 def test_a_wedge_has_its_corners() -> None:
     """Corners of the outline, turned and drawn out, lie on the surface; points beyond them lie outside."""
-    axes, at = attitude(0.7, 0.3, -0.4), np.array([1.0, 2.0, -3.0])
+    axes, at = np.array(attitude(0.7, 0.3, -0.4)).T, np.array([1.0, 2.0, -3.0])
     for x, y in WEDGE:
         for z in (-2.0, 2.0):
             assert clearance(SOLIDS["wedge"], tuple(axes @ (x, y, z) + at)) == pytest.approx(0, abs=1e-9)

@@ -15,6 +15,7 @@ from ray.data import ActorPoolStrategy
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
+from pager_ray.pipeline.connecting import connect
 from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
 
 # On a small machine whole-CPU reservations leave nothing for the other stages. Reservations are not limits, so shares
@@ -54,7 +55,7 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     with _own_sigterm():
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        connect(address)
     quieten_ray()
     try:
         yield

@@ -1,0 +1,155 @@
+"""Connecting to a cluster, or starting Ray on this machine: every way of failing is one line, and soon.
+
+Ray waits for minutes for an address at which nobody is, tells of folders that it cannot write in tracebacks, and joins
+whatever session it finds. What can be known before is looked at before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import grpc
+import ray
+
+from pager_ray.errors import ConfigError, PagerError
+
+log = logging.getLogger(__name__)
+
+LOCAL = "local"
+AUTO = "auto"
+
+ANSWER_SECONDS = 10.0
+"""How long a cluster may take to answer before it is said that nobody is there."""
+
+# What Ray adds to its temporary folder for its longest socket, and what the system allows.
+_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+_MAX_SOCKET = 107
+
+_BUSY = "timed out during startup"
+
+
+def connect(address: str | None) -> None:
+    """Connect to the cluster at an address, or start Ray on this machine.
+
+    Args:
+        address: ``host:port``, ``ray://host:port``, ``auto``, ``local`` or, for what ``RAY_ADDRESS`` says or else a Ray
+            of one's own on this machine, None.
+
+    Raises:
+        ConfigError: the address is none that a job can use.
+        PagerError: nobody answers there, or Ray cannot be started here.
+    """
+    given = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    where = "compute.address" if address else "RAY_ADDRESS"
+    if given == LOCAL:
+        _check_this_machine()
+    elif given == AUTO:
+        _check_session_is_ours(where)
+    else:
+        _check_address(given, where)
+    try:
+        _init(address)
+    except Exception as error:
+        if given != LOCAL or _BUSY not in str(error):
+            raise _explained(error, given) from error
+        log.warning("Ray took too long to start, most likely because this machine is busy; it is started again")
+        ray.shutdown()
+        try:
+            _init(address)
+        except Exception as second:
+            raise _explained(second, given) from second
+
+
+def _init(address: str | None) -> None:
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+
+
+def _check_this_machine() -> None:
+    """Refuse folders in which Ray cannot keep its session, its sockets or its token."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    if len(str(folder) + _SOCKET) > _MAX_SOCKET:
+        raise PagerError(
+            f"Ray cannot be started: its temporary folder {folder} is too long a name for sockets (at most "
+            f"{_MAX_SOCKET - len(_SOCKET)} characters); set RAY_TMPDIR=/tmp, or another short one"
+        )
+    _check_writable(folder / "ray", "its temporary folder", "set RAY_TMPDIR to a folder that can be written")
+    token = Path.home() / ".ray"
+    if os.environ.get("RAY_AUTH_MODE", "token") == "token" and "RAY_AUTH_TOKEN" not in os.environ:
+        _check_writable(token, "the folder of its token", "set HOME to a folder that can be written")
+
+
+def _check_writable(folder: Path, what: str, remedy: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PagerError(
+            f"Ray cannot be started: {what} {folder} cannot be written ({error.strerror or error}); {remedy}"
+        ) from error
+
+
+def _check_session_is_ours(where: str) -> None:
+    """Refuse to join another user's private Ray, which is what ``auto`` finds on a machine of many users."""
+    session = Path(ray._common.utils.get_ray_address_file(None))
+    try:
+        owner = session.stat().st_uid
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{where}: got auto, but no Ray runs on this machine; start one with `ray start --head`, give its "
+            "host:port, or local"
+        ) from error
+    if owner != os.getuid():
+        raise ConfigError(
+            f"{where}: got auto, but the Ray on this machine is another user's (uid {owner}); give host:port of the "
+            "cluster that is meant, or local for one of your own"
+        )
+
+
+def _check_address(address: str, where: str) -> None:
+    if address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{where}: got {address}, where jobs are submitted; submit this one with `ray job submit --address "
+            f"{address} … -- python jobs/infer.py`, or give the host:port of the cluster's head"
+        )
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ConfigError(f"{where}: got {address}; takes host:port, auto or local")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise PagerError(
+            f"nobody answers at {address} ({error.strerror or error}); start the cluster, or correct {where}"
+        ) from error
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return
+    channel: Any = grpc.insecure_channel(f"{host}:{port}")
+    try:
+        grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+    except grpc.FutureTimeoutError as error:
+        raise PagerError(
+            f"what answers at {address} is no Ray; correct {where}: takes the host:port of a cluster's head"
+        ) from error
+    finally:
+        channel.close()
+
+
+def _explained(error: Exception, address: str) -> PagerError:
+    """One line of what Ray says of its own failure."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[:2]) or type(error).__name__
+    if "ersion mismatch" in str(error):
+        remedy = "install the cluster's versions of Ray and Python here"
+    elif _BUSY in str(error):
+        remedy = "wait until this machine has less to do, then run the same command again"
+    elif address == LOCAL:
+        remedy = "give this machine more processes, shared memory or disk as it says, then run the same command again"
+    else:
+        remedy = "look at the cluster's head, then run the same command again"
+    what = "started" if address == LOCAL else f"reached at {address}"
+    return PagerError(f"Ray cannot be {what}: {reason[:400]}; {remedy}")

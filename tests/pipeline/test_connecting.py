@@ -1,0 +1,145 @@
+"""Every way of Ray not being there is one line with a remedy, before Ray itself has waited for minutes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from pager_ray.errors import ConfigError, PagerError
+from pager_ray.pipeline import connecting
+from pager_ray.pipeline.connecting import connect
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str | None]:
+    """What Ray was asked to connect to; it is not asked really, and finds folders of its own."""
+    calls: list[str | None] = []
+    monkeypatch.setattr(ray, "init", lambda address, **_: calls.append(address))
+    monkeypatch.setattr(connecting, "ANSWER_SECONDS", 1.0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return calls
+
+
+def refused(address: str | None, kind: type[PagerError] = PagerError) -> str:
+    with pytest.raises(kind) as caught:
+        connect(address)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted: list[socket.socket] = []
+
+        def accept() -> None:
+            try:
+                while True:
+                    accepted.append(server.accept()[0])
+            except OSError:
+                return
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed() -> str:
+    """An address at which nobody is."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("given", ["compute.address", "RAY_ADDRESS"])
+def test_nobody_at_an_address(
+    closed: str, scheme: str, given: str, monkeypatch: pytest.MonkeyPatch, started: list[str | None]
+) -> None:
+    """Where nothing listens the line says so, with what to correct; Ray is not asked."""
+    address = f"{scheme}{closed}"
+    if given == "RAY_ADDRESS":
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    told = refused(address if given == "compute.address" else None)
+    assert told.startswith(f"nobody answers at {address} (")
+    assert told.endswith(f"; start the cluster, or correct {given}")
+    assert started == []
+
+
+def test_somebody_else_at_an_address(silent: str) -> None:
+    """A server that is no Ray is told from one that is slow."""
+    assert refused(silent).startswith(f"what answers at {silent} is no Ray; correct compute.address")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "https://head"])
+def test_where_jobs_are_submitted_is_no_cluster(address: str) -> None:
+    """A dashboard's address says how to submit there."""
+    assert "ray job submit --address" in refused(address, ConfigError)
+
+
+@pytest.mark.parametrize("address", ["head", "head:port", "head:99999", "ray://head"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """A name without a port, or with one that is none, is told with what is taken."""
+    assert refused(address, ConfigError) == f"compute.address: got {address}; takes host:port, auto or local"
+
+
+def test_auto_joins_nobody_elses_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a Ray on this machine, or with another user's, auto is refused; with one's own it is taken."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert "no Ray runs on this machine" in refused("auto", ConfigError)
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379")
+    connect("auto")
+    monkeypatch.setattr(os, "getuid", lambda: 123456)
+    assert "is another user's" in refused("auto", ConfigError)
+
+
+def test_a_temporary_folder_that_sockets_cannot_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The system's limit on names of sockets is told with the variable that helps."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", f"/tmp/{'x' * 60}")
+    assert refused(None).endswith("(at most 39 characters); set RAY_TMPDIR=/tmp, or another short one")
+
+
+@pytest.mark.parametrize(("variable", "what"), [("RAY_TMPDIR", "its temporary folder"), ("HOME", "the folder of its")])
+def test_folders_that_cannot_be_written(variable: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers with arbitrary user ids: the folder, why, and the variable that helps are named."""
+    monkeypatch.setenv(variable, "/dev/null")
+    told = refused("local")
+    assert f"{what}" in told
+    assert f"set {variable} to a folder that can be written" in told
+
+
+def test_a_busy_machine_is_tried_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray that takes too long to start is started a second time; then the line says to wait."""
+    calls = []
+
+    def slow(**_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("The current node timed out during startup. This could happen because\nof many things")
+
+    monkeypatch.setattr(ray, "init", slow)
+    assert refused(None).endswith("; wait until this machine has less to do, then run the same command again")
+    assert len(calls) == 2
+
+
+def test_another_version_is_named(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of another version says both, and what to install."""
+    monkeypatch.setattr(connecting, "_check_address", lambda *_: None)
+
+    def other(**_: object) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0\nThis process: Ray 2.60.0")
+
+    monkeypatch.setattr(ray, "init", other)
+    told = refused(silent)
+    assert told.startswith(
+        f"Ray cannot be reached at {silent}: Version mismatch: The cluster was started with: Ray: 2.9.0"
+    )
+    assert told.endswith("install the cluster's versions of Ray and Python here")

@@ -7,7 +7,9 @@ same command resumes.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -33,6 +35,8 @@ EXIT_USAGE = 2
 EXIT_BUDGET = 4
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -72,7 +76,25 @@ for _command in (run, plan, evaluate, score, status, verify, compare, gallery, e
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pager-ray``; exits with the documented codes."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(exit_code(arguments))
+    try:
+        code = exit_code(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough, as `head` has; click gives this code where it meets the closed pipe itself.
+        code = EXIT_FAILED
+        _drop_output()
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        code = EXIT_FAILED
+        _drop_output()
+        click.echo(f"pager-ray: standard output cannot be written ({error.strerror}); make room there", err=True)
+    sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Python flushes standard output once more at its end, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(*_: object) -> None:

@@ -321,3 +321,30 @@ def test_cheap_mistakes_are_told_before_a_checkpoint_is_sought(
     assert exit_code(["run", f"input.uris={tmp_path}/{inputs}", f"output.uri={tmp_path}/{output}"]) == 2
     expected = "input.uris[0]: " if mistake == "inputs" else "output.uri: "
     assert said(capsys).splitlines()[-1].startswith(f"pager-ray: {expected}")
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    """A reader that has enough, as `head -1`, ends the command without a word."""
+    ended = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m pager_ray run --help | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # Where the help was written before the reader left, all is well.
+    assert ended.stdout.strip() in ("1", "0")
+    assert ended.stderr == ""
+
+
+def test_a_full_device_is_one_line() -> None:
+    """Standard output without room is told once, with exit code 1."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "pager_ray", "run", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "pager-ray: standard output cannot be written (No space left on device); make room there\n"

@@ -37,7 +37,7 @@ MAX_ID_LENGTH = 1024
 # Files named by several sources that are told one by one.
 _NAMED_TWICE = 10
 _COLUMNS = ("uri", "id", "scene")
-_TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)}), or a zip of images"
+_TAKES = f"takes a folder, a glob, an image file or a listing ({', '.join(LISTING_SUFFIXES)})"
 
 
 def list_inputs(uris: Sequence[str], retry: Retry | None = None, schemes: Sequence[str] = ()) -> Listing:

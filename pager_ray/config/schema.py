@@ -21,6 +21,9 @@ from pydantic import (
 NATIVE_SIZE = (1008, 2016)
 """Height and width of the ERP that six 504-px faces resolve."""
 
+MAX_WIDTH = 32766
+"""What the stitcher's sampling addresses: :data:`pager_ray.geometry.sampling.MAX_SIDE`."""
+
 Scene = Literal["indoor", "outdoor"]
 
 
@@ -128,6 +131,8 @@ class OutputConfig(Section):
         match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
         if not match or int(match[2]) != 2 * int(match[1]):
             raise ValueError("takes source, native, or HxW with W = 2·H such as 1024x2048")
+        if int(match[2]) > MAX_WIDTH:
+            raise ValueError(f"takes W up to {MAX_WIDTH}, the widest ERP that is stitched")
         return value
 
     _shard_is_positive = field_validator("rows_per_shard")(check_rows_per_shard)

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
+from pager_ray.config.schema import MAX_WIDTH
 from pager_ray.errors import ConfigError
+from pager_ray.geometry.sampling import MAX_SIDE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ENOUGH = ["input.uris=in", "output.uri=out"]
@@ -42,6 +44,10 @@ def test_a_single_uri_needs_no_list():
         ("output.format=zarr", "output.format: got 'zarr'; takes 'parquet' or 'npz'"),
         ("output.formt=npz", "output.formt: unknown key; did you mean output.format?"),
         ("output.size=100x300", "output.size: got '100x300'; takes source, native, or HxW"),
+        (
+            "output.size=20000x40000",
+            "output.size: got '20000x40000'; takes W up to 32766, the widest ERP that is stitched",
+        ),
         ("output.rows_per_shard=0", "output.rows_per_shard: got 0; takes auto or a whole number"),
         ("compute.gpu_workers=[3, 1]", "compute.gpu_workers: got [3, 1]; takes n ≥ 1"),
         ("compute.batch_size=-2", "compute.batch_size: got -2; takes auto or a whole number"),
@@ -187,3 +193,9 @@ def test_shipped_configurations_load(path):
     """Every commented example in configs/ is a valid configuration of its job."""
     job = EvaluateConfig if path.name == "evaluate.yaml" else RunConfig
     assert load_config(path, (), job).output.uri
+
+
+def test_the_widest_size_is_the_stitchers() -> None:
+    """The configuration's limit is that of the code that it protects."""
+    assert MAX_WIDTH == MAX_SIDE
+    assert load_config(None, [*ENOUGH, "output.size=16383x32766"]).output.erp_size(1, 2) == (16383, 32766)

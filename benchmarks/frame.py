@@ -41,6 +41,7 @@ NAMES = (
     "scale",
     "scoring",
     "spherical_padding",
+    "tracer",
 )
 LIBRARIES = ("numpy", "torch", "opencv-python-headless", "pyarrow", "ray", "pillow", "pytorch360convert")
 QUIET = 0.25

@@ -15,8 +15,9 @@ from numba import njit
 from numpy import ndarray
 
 GROUND, SPHERE, CYLINDER, CONVEX = range(4)
-# Cells along one side of a directional index, six sides in all, and along a side of the sun's grid.
-_SIDE = 20
+# Cells along one side of a directional index, six sides in all; blocks of cells, which are tested first; and cells
+# along a side of the sun's grid.
+_SIDE, _BLOCKS = 20, 4
 _SUN_SIDE = 96
 
 
@@ -67,19 +68,19 @@ class Index(NamedTuple):
     cone: ndarray
 
 
-@lru_cache(maxsize=1)
-def _cells() -> tuple[ndarray, ndarray]:
-    """The cells of a directional index.
+@lru_cache(maxsize=2)
+def _cells(across: int) -> tuple[ndarray, ndarray]:
+    """The cells of a directional index, ``across`` of them along a side.
 
     Returns:
         Centre (unit vector), cosine and sine of the angular radius, (cells, 5), and the inward unit normals of the
         four planes that bound a cell's directions, (cells, 4, 3).
     """
-    side, i, j = np.unravel_index(np.arange(6 * _SIDE * _SIDE), (6, _SIDE, _SIDE))
+    side, i, j = np.unravel_index(np.arange(6 * across * across), (6, across, across))
     sign = np.where(side % 2 == 0, 1.0, -1.0)
 
     def direction(di: float, dj: float) -> ndarray:
-        a, b = (i + di) * 2 / _SIDE - 1, (j + dj) * 2 / _SIDE - 1
+        a, b = (i + di) * 2 / across - 1, (j + dj) * 2 / across - 1
         axes = ((sign, a, b), (a, sign, b), (a, b, sign))
         v = np.stack([np.choose(side // 2, [axis[m] for axis in axes]) for m in range(3)], axis=1)
         return v / np.linalg.norm(v, axis=1, keepdims=True)
@@ -89,9 +90,9 @@ def _cells() -> tuple[ndarray, ndarray]:
     wide = np.arccos(np.minimum.reduce([(corner * middle).sum(axis=1) for corner in corners])) + 1e-6
     edges = []
     for k in range(4):
-        across = np.cross(corners[k], corners[(k + 1) % 4])
-        across *= np.sign((across * middle).sum(axis=1, keepdims=True))
-        edges.append(across / np.linalg.norm(across, axis=1, keepdims=True))
+        normal = np.cross(corners[k], corners[(k + 1) % 4])
+        normal *= np.sign((normal * middle).sum(axis=1, keepdims=True))
+        edges.append(normal / np.linalg.norm(normal, axis=1, keepdims=True))
     return np.column_stack([middle, np.cos(wide), np.sin(wide)]), np.ascontiguousarray(np.stack(edges, axis=1))
 
 
@@ -113,11 +114,11 @@ def index_around(scene: Packed, point: ndarray, shadows: bool = False) -> Index:
     if shadows:
         order = order[scene.casts[order]]
     start = np.zeros(6 * _SIDE * _SIDE + 1, np.int64)
-    cells, edges = _cells()
-    _assign(scene, point, cone, order, cells, edges, start, np.empty(0, np.int64), False)
+    levels = (*_cells(_BLOCKS), *_cells(_SIDE))
+    _assign(scene, point, cone, order, *levels, _BLOCKS, _SIDE, start, np.empty(0, np.int64), False)
     np.cumsum(start, out=start)
     items = np.empty(start[-1], np.int64)
-    _assign(scene, point, cone, order, cells, edges, start[:-1].copy(), items, True)
+    _assign(scene, point, cone, order, *levels, _BLOCKS, _SIDE, start[:-1].copy(), items, True)
     return Index(start, items, near, _SIDE, cone)
 
 
@@ -137,30 +138,61 @@ def _assign(
     point: ndarray,
     cone: ndarray,
     order: ndarray,
+    blocks: ndarray,
+    block_edges: ndarray,
     cells: ndarray,
     edges: ndarray,
+    blocks_across: int,
+    across: int,
     at: ndarray,
     items: ndarray,
     fill: bool,
 ) -> None:
     """Count the solids of each cell c in at[c + 1], or fill them in from at[c] on."""
+    each = across // blocks_across
     for o in range(len(order)):
         k = order[o]
         begin, end = scene.first_corner[k], scene.first_corner[k + 1]
         # Spheres around long walls and large roofs say little; how their corners lie to a cell's sides says more.
-        wide = end > begin and (cone[k, 3] < 0 or cone[k, 4] > 0.15)
-        for c in range(len(cells)):
-            if cone[k, 3] >= 0:
-                cosine = cone[k, 0] * cells[c, 0] + cone[k, 1] * cells[c, 1] + cone[k, 2] * cells[c, 2]
-                if cosine < cone[k, 3] * cells[c, 3] - cone[k, 4] * cells[c, 4]:
-                    continue
-            if wide and _outside(scene.corners, begin, end, point, edges, c):
+        if cone[k, 3] >= 0 and cone[k, 4] <= 0.15:
+            end = begin
+        for b in range(len(blocks)):
+            if _apart(scene.corners, k, cone, blocks, block_edges, b, begin, end, point):
                 continue
-            if fill:
-                items[at[c]] = k
-                at[c] += 1
-            else:
-                at[c + 1] += 1
+            base = (b // blocks_across * each) * across + b % blocks_across * each
+            for i in range(each):
+                for j in range(each):
+                    c = base + i * across + j
+                    if _apart(scene.corners, k, cone, cells, edges, c, begin, end, point):
+                        continue
+                    if fill:
+                        items[at[c]] = k
+                        at[c] += 1
+                    else:
+                        at[c + 1] += 1
+
+
+@njit(cache=True)
+def _apart(
+    corners: ndarray,
+    k: int,
+    cone: ndarray,
+    cells: ndarray,
+    edges: ndarray,
+    c: int,
+    begin: int,
+    end: int,
+    point: ndarray,
+) -> bool:
+    """Whether a solid reaches into no direction of a cell, by its sphere or by its corners from begin to end."""
+    if cone[k, 3] >= 0:
+        cosine = cone[k, 0] * cells[c, 0] + cone[k, 1] * cells[c, 1] + cone[k, 2] * cells[c, 2]
+        # Cosine of the two radii's sum; beyond half a turn, which the sine tells, they meet in any case.
+        if cone[k, 4] * cells[c, 3] + cone[k, 3] * cells[c, 4] > 0 and (
+            cosine < cone[k, 3] * cells[c, 3] - cone[k, 4] * cells[c, 4]
+        ):
+            return True
+    return end > begin and _outside(corners, begin, end, point, edges, c)
 
 
 @njit(cache=True)
@@ -231,6 +263,10 @@ def _meet(
     wz = planes[c, 0] * planes[a, 1] - planes[c, 1] * planes[a, 0]
     p, q, r = planes[a, 3] / volume, planes[b, 3] / volume, planes[c, 3] / volume
     return p * vx + q * wx + r * ux, p * vy + q * wy + r * uy, p * vz + q * wz + r * uz
+
+
+NO_SOLIDS = Index(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0), _SIDE, np.empty((0, 5)))
+"""What is passed for a lamp that casts no shadows."""
 
 
 class Parallel(NamedTuple):

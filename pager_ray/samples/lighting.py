@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pager_ray.samples.index import index_along, index_around
+from pager_ray.samples.index import NO_SOLIDS, index_along, index_around
 from pager_ray.samples.kernels import ambient_light, shade_from_lamp, shade_from_sun
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def irradiance(scene: Scene, p: Float[ndarray, "3 n"], normal: Float[ndarray, "3
         color = np.divide(lamp.color, len(offsets))
         for along, aside in offsets:
             spot = np.add(lamp.position, (along, 0.0, aside))
-            index = index_around(scene.packed, spot, shadows=True)
+            index = index_around(scene.packed, spot, shadows=True) if lamp.shadows else NO_SOLIDS
             shade_from_lamp(
                 scene.packed, index, spot, _INVISIBLE / max(lamp.color), lamp.shadows, start, normal, color, light
             )

@@ -77,7 +77,8 @@ def room(rng: Generator) -> Scene:
         eye=eye,
         heading=angle(rng),
         solids=tuple(stage.solids),
-        lamps=tuple(stage.lamps[:8]),
+        # Shadows of many lamps wash each other out, and each lamp's cost as much as the picture.
+        lamps=tuple(replace(lamp, shadows=lamp.shadows and k < 3) for k, lamp in enumerate(stage.lamps[:8])),
         sun=sun if outside else None,
         sky=sky if outside else None,
         ambient=(above, below),

@@ -14,9 +14,9 @@ from PIL import Image
 from pager_ray.gallery import build_gallery
 from pager_ray.preview import render_preview
 from pager_ray.samples import make_scene, render
-from tests.gallery.browser import Browser
-from tests.gallery.pages import drawn, open_panorama, press
+from tests.gallery.browser.pages import drawn, open_panorama, press
 from tests.gallery.runs import rendered_run
+from tests.harness.browser import Browser
 
 HERE = Path(__file__).parent
 NAMES = ["atrium", "boulevard", "cabinet", "dunes", "entrance", "fields", "gallery", "harbour"]

@@ -1,20 +1,99 @@
-"""What several test folders share: golden files, a tiny checkpoint, rendered samples, one Ray for all."""
+"""What several test folders share: golden files, a tiny checkpoint, rendered samples, one Ray for all.
+
+Folders say what a test needs besides this process, so that ``pytest -m "not ray"`` means what it says: a test below a
+folder of one of the names in :data:`NEEDS` has its markers. The rest of the path mirrors the package.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["tests.harness.fixtures"]
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden"
+
+NEEDS = {
+    "ray": ("ray",),
+    "store": ("store",),
+    "browser": ("browser",),
+    "slow": ("ray", "slow"),
+    "stress": ("ray", "slow"),
+}
+"""Markers by folder: one Ray for all of a kind; a real S3 server; a browser; processes, nodes, kernels of its own."""
+
+SLOW_SECONDS = 3600
+"""For a test that starts clusters, on a machine that is busy with other things; far more than it takes."""
 
 # Nothing in the tests may reach a network: the Hub's client answers from its cache or fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def needs(path: Path) -> set[str]:
+    """Markers of a test file, by the folders that it lies in."""
+    return {marker for folder in path.relative_to(TESTS).parts[:-1] for marker in NEEDS.get(folder, ())}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark by folder; slow ones come first, so that others fill the time in which the last of them wait."""
+    for item in items:
+        markers = needs(item.path)
+        for marker in markers:
+            item.add_marker(marker)
+        if "slow" in markers:
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+    items.sort(key=lambda item: "slow" not in needs(item.path))
+
+
+def shares(nodeid: str) -> str:
+    """What must run in one process, where there are several: tests of a kind share a Ray, a server or a browser.
+
+    A file of slow tests starts its own, and shares that among its tests; a notebook shares nothing.
+    """
+    file, _, _ = nodeid.partition("::")
+    markers = needs(TESTS.parent / file)
+    if "slow" in markers:
+        return nodeid if "notebooks" in Path(file).parts else file
+    return "+".join(sorted(markers)) or file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread what :func:`shares` keeps together; xdist's own groups are lost on node ids of pytest 9."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return shares(nodeid)
+
+    return Sharing(config, log)
+
+
+_seconds: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up what each folder takes."""
+    _seconds[report.nodeid.rpartition("/")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the time went, by folder; side by side, the sum is more than what a clock shows."""
+    terminalreporter.section("seconds by folder")
+    for folder, seconds in _seconds.most_common(20):
+        terminalreporter.line(f"{seconds:8.1f}  {folder}")
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +121,18 @@ def ray_cluster():
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def says_what_it_needs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that starts a Ray lies in a folder that says so."""
+    yield
+    # After patches are undone: some tests pretend that there is one.
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized() and request.node.get_closest_marker("ray") is None:
+        ray.shutdown()
+        pytest.fail(f"starts Ray: belongs in a folder called one of {', '.join(NEEDS)}")
+
+
+@pytest.fixture(autouse=True)
+def impatience(says_what_it_needs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores that tests let fail are asked once, where no test says otherwise: the default waits two minutes."""
     from pager_ray.read import fetch
     from pager_ray.retrying import Retry

@@ -10,12 +10,10 @@ import pytest
 
 import pager_ray
 from pager_ray.config import RunConfig, load_config
-from pager_ray.errors import RunMismatchError
 from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline.job import run_job
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
@@ -71,20 +69,3 @@ def test_it_ends_where_it_was_stopped(inputs: Path, tmp_path: Path) -> None:
     assert (verified.state, verified.decoded, list(verified.problems)) == ("complete", COUNT, [])
     reject = pager_ray.open_run(tmp_path / "run").rejects().to_pylist()[0]
     assert (reject["stage"], reject["error_class"]) == ("read", "not_an_image")
-
-
-def test_a_cluster_takes_it_for_its_own(inputs: Path, tmp_path: Path) -> None:
-    """The job on Ray finds nothing left to do, and one of its own holds the same maps; other settings are refused."""
-    config = config_of(inputs, tmp_path / "here", **{"output.codec": "exact"})
-    run_here(config, resolve_checkpoint(config.checkpoint), Dying(config))
-    assert run_job(config).fresh == 0
-    other = config_of(inputs, tmp_path / "there", **{"output.codec": "exact"})
-    run_job(other)
-    here, there = (pager_ray.open_run(tmp_path / name) for name in ("here", "there"))
-    assert sorted(here.ids()) == sorted(there.ids())
-    for id in here.ids():
-        np.testing.assert_allclose(here[id].depth, there[id].depth, rtol=1e-4)
-        np.testing.assert_allclose(here[id].normals, there[id].normals, atol=1e-3)
-    changed = config_of(inputs, tmp_path / "here", **{"output.codec": "small"})
-    with pytest.raises(RunMismatchError, match=r"output\.codec"):
-        run_here(changed, resolve_checkpoint(changed.checkpoint), Dying(changed))

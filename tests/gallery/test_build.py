@@ -197,18 +197,6 @@ def test_a_store_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Site("memory://bucket/gallery").write_data("a", 1)
 
 
-@pytest.mark.usefixtures("s3_bucket")
-def test_a_gallery_lies_on_a_bucket(run: SmallRun, s3_bucket: str) -> None:
-    """On S3 every file is there, with the type that a browser needs."""
-    import s3fs
-
-    built = build_gallery(str(run.folder), f"{s3_bucket}/gallery", workers=1)
-    assert built.index == f"{s3_bucket}/gallery/index.html"
-    store = s3fs.S3FileSystem()
-    assert store.info(built.index)["ContentType"] == "text/html"
-    assert store.exists(f"{s3_bucket}/gallery/panoramas/000/000004.js")
-
-
 def test_the_command_tells_what_to_open(run: SmallRun, capsys: pytest.CaptureFixture[str]) -> None:
     """The last line of `pager-ray gallery` is the page."""
     assert cli.exit_code(["gallery", str(run.folder), "--details", "0"]) == 0

@@ -61,25 +61,6 @@ def test_some_maps_need_their_columns_alone(small: SmallRun) -> None:
         pager_ray.row_decoder(small.folder, [])
 
 
-def test_ray_data_maps_rows(small: SmallRun) -> None:
-    """``ray.data.read_parquet(run.files()).map(decoder)``, on Ray's own workers."""
-    import ray
-
-    run = pager_ray.open_run(small.folder)
-    # Tests before this one may have left theirs running, and others go on with it.
-    starts = not ray.is_initialized()
-    if starts:
-        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        rows = ray.data.read_parquet(run.files()).map(pager_ray.row_decoder(run.uri)).take_all()
-    finally:
-        if starts:
-            ray.shutdown()
-    assert sorted(row["id"] for row in rows) == sorted(run.ids())
-    for row in rows:
-        same(row, run)
-
-
 def test_hugging_face_datasets_decode_on_access(small: SmallRun, tmp_path: Path) -> None:
     """``load_dataset("parquet")`` reads the shards, and ``with_transform`` decodes what is looked at."""
     import datasets

@@ -76,18 +76,6 @@ def test_workers_open_the_run_themselves(small: SmallRun, context: str) -> None:
             check({"id": id} | {name: batch[name][k] for name in ("depth", "normals", "sky")})
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_read_from_a_bucket(s3_bucket: str, context: str) -> None:
-    """Workers read a bucket too, forked from a process whose client is in use."""
-    dataset = pager_ray.torch_dataset(fill(SmallRun(f"{s3_bucket}/run")).folder)
-    check(dataset[0])
-    loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=context)
-    items = list(loader)
-    assert [item["id"] for item in items] == IDS
-    for item in items:
-        check(item)
-
-
 def test_items_stay_what_they_were(small: SmallRun) -> None:
     """A run that grows changes neither the number of items nor their places, in this process and in workers."""
     dataset = pager_ray.torch_dataset(small.folder)

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.harness.s3 import installed
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 SEED, KILLS = 699, 6
 
 
-@pytest.mark.timeout(900)
 def test_a_run_under_fire_loses_nothing() -> None:
     """Driver, node, store, model actor, reader and writer killed in one run: 0 missing, 0 duplicated, 0 unreadable."""
     store = "s3" if installed() else "local"

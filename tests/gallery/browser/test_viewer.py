@@ -12,8 +12,7 @@ from PIL import Image
 import pager_ray
 from pager_ray.gallery import build_gallery
 from pager_ray.preview import colorize_depth, colorize_normals, depth_limits
-from tests.gallery.browser import Browser
-from tests.gallery.pages import (
+from tests.gallery.browser.pages import (
     FIELD,
     HEIGHT,
     NAMES,
@@ -27,9 +26,8 @@ from tests.gallery.pages import (
     show,
     stage,
 )
+from tests.harness.browser import Browser
 from tests.reader.runs import SmallRun
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_layers_switch(browser: Browser, index: Path, rendered: SmallRun) -> None:

@@ -19,11 +19,9 @@ import trimesh
 from PIL import Image
 
 import pager_ray
-from tests.gallery.browser import Browser, opened
-from tests.gallery.conftest import HARMLESS
-from tests.gallery.pages import drawn, press, stage
-
-pytestmark = pytest.mark.timeout(300)
+from tests.gallery.browser.conftest import HARMLESS
+from tests.gallery.browser.pages import drawn, press, stage
+from tests.harness.browser import Browser, opened
 
 LOCAL = "127.0.0.1"
 

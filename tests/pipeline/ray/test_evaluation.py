@@ -307,7 +307,7 @@ def test_predictions_with_credentials_are_refused(scenes: Path, tmp_path: Path) 
     assert not (tmp_path / "run").exists()
 
 
-GOLDEN_DATASETS = Path(__file__).parents[1] / "golden" / "datasets"
+GOLDEN_DATASETS = Path(__file__).parents[2] / "golden" / "datasets"
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.gallery.browser import Browser
 from tests.gallery.runs import HOSTILE
+from tests.harness.browser import Browser
 
 # Sorted by id, and so by row: indoor, outdoor, indoor, and one whose id is an attack.
 NAMES = ["a room", "b street", "c hall", f"d{HOSTILE}"]

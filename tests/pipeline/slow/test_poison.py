@@ -12,7 +12,7 @@ from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from tests.harness import faults
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> None:

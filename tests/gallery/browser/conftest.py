@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pager_ray.gallery import build_gallery
-from tests.gallery.browser import Browser, opened
-from tests.gallery.pages import HEIGHT, NAMES
+from tests.gallery.browser.pages import HEIGHT, NAMES
 from tests.gallery.runs import rendered_run
+from tests.harness.browser import Browser, opened
 from tests.reader.runs import SmallRun
 
 # Of the driver of a machine without a GPU, about screenshots.

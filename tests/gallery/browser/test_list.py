@@ -13,8 +13,7 @@ from pager_ray.gallery import columns
 from pager_ray.gallery.build import _write_list
 from pager_ray.gallery.site import Site
 from pager_ray.reader.run import Run
-from tests.gallery.browser import Browser
-from tests.gallery.pages import (
+from tests.gallery.browser.pages import (
     NAMES,
     drawn,
     listed,
@@ -22,9 +21,8 @@ from tests.gallery.pages import (
     show,
 )
 from tests.gallery.runs import many_rows
+from tests.harness.browser import Browser
 from tests.reader.runs import SmallRun
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_the_list_shows_every_panorama(browser: Browser, index: Path) -> None:

@@ -20,7 +20,7 @@ from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
 from tests.harness import faults
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "docs" / "reliability.md"
 ROWS = 24
 

@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart test lint types unit format clean
+.PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting format clean
 
 help:
 	@echo "make quickstart   set up, render sample panoramas, run the main job on them"
-	@echo "make test         set up, lint, check types, run every test"
+	@echo "make check        set up, lint, check types, run the tests that need no Ray, no server and no browser: minutes"
+	@echo "make test         everything, with what each part took"
+	@echo "make busy-test    everything, three times, while endless loops occupy every core"
 	@echo "make format       format the code"
 	@echo "make clean        remove the virtual environment and the quickstart's output"
 
@@ -29,7 +31,13 @@ quickstart: $(READY)
 	@echo
 	@echo "The weights are random and untrained: the pictures show the pipeline, not the model."
 
-test: lint types unit
+check: lint types quick
+
+test: $(READY)
+	@MAKE="$(MAKE)" sh .ci/parts lint types quick-coverage waiting
+
+busy-test: $(READY)
+	$(BIN)/python -m tests.harness.busy --times 3 -- $(MAKE) test
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -38,8 +46,21 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(READY)
-	$(BIN)/python -m pytest
+# Tests that need this process alone; they keep a core each.
+QUICK := -n 2 --dist loadfile -m "not ray and not store and not browser and not slow"
+
+quick: $(READY)
+	$(BIN)/python -m pytest $(QUICK)
+
+quick-coverage: $(READY)
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered
+
+# The others wait for processes most of the time, so several go on at once; each kind shares its Ray, server or browser.
+SIDE_BY_SIDE ?= 5
+WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name slow -o -name stress ')' -prune)
+
+waiting: $(READY)
+	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

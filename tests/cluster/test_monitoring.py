@@ -106,11 +106,10 @@ def panel_of(metric: str) -> int:
     return next(i for i, expr in enumerate(expressions(read_dashboard())) if served(metric) in expr)
 
 
-@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("spell", [lambda name: f"{name}x", lambda name: name.removeprefix(PREFIX)])
-def test_misspelt_metrics_are_found(name: str, spell: Callable[[str], str]) -> None:
-    """A dashboard with any one metric misspelt, or without Ray's prefix, fails."""
-    dashboard = read_dashboard()
+def test_misspelt_metrics_are_found(spell: Callable[[str], str]) -> None:
+    """A dashboard with a metric misspelt, or without Ray's prefix, fails."""
+    dashboard, name = read_dashboard(), next(iter(METRICS))
     replace_in(panel_of(name), served(name), spell(served(name)))(dashboard)
     assert any("nobody serves it" in fault for fault in faults(dashboard))
 

@@ -128,14 +128,14 @@ def test_blob_of_another_codec_or_shape_is_refused(codec: Codec) -> None:
 
 
 @CODECS
-@pytest.mark.parametrize("shape", [(0, 5), (5,), (5, 8, 8), (6, 8, 9), (2, 3, 4, 5), ()])
-def test_shapes_that_are_no_panorama_are_refused(codec: Codec, shape: tuple[int, ...]) -> None:
+def test_shapes_that_are_no_panorama_are_refused(codec: Codec) -> None:
     """Empty maps, five faces and faces that are not square are shape errors both ways."""
-    shape = (*shape, 3) if codec.kind == "normals" else shape
-    with pytest.raises(ShapeError, match=codec.kind):
-        codec.encode(np.zeros(shape, dtype=np.float32))
-    with pytest.raises(ShapeError, match=codec.kind):
-        codec.decode(b"", shape)
+    for grid in ((0, 5), (5,), (5, 8, 8), (6, 8, 9), (2, 3, 4, 5), ()):
+        shape = (*grid, 3) if codec.kind == "normals" else grid
+        with pytest.raises(ShapeError, match=codec.kind):
+            codec.encode(np.zeros(shape, dtype=np.float32))
+        with pytest.raises(ShapeError, match=codec.kind):
+            codec.decode(b"", shape)
 
 
 def test_other_dtypes_are_refused() -> None:

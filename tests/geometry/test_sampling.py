@@ -34,7 +34,8 @@ def positions(rng: np.random.Generator, height: int, width: int) -> tuple[np.nda
     return x, y
 
 
-@pytest.mark.parametrize("channels", range(1, 10))
+# OpenCV takes up to four at once.
+@pytest.mark.parametrize("channels", [1, 4, 5, 9])
 @pytest.mark.usefixtures("engine")
 def test_float_weights_are_exact(channels: int) -> None:
     """float32 samples equal the double-precision ones to rounding, for every number of channels."""
@@ -46,7 +47,7 @@ def test_float_weights_are_exact(channels: int) -> None:
     np.testing.assert_allclose(sampled, bilinear(image, x, y), atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", range(1, 6))
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
 @pytest.mark.usefixtures("engine")
 def test_bytes_are_rounded_to_nearest(channels: int) -> None:
     """uint8 samples are within half a grey level of the exact ones."""
@@ -70,9 +71,8 @@ def test_views_are_sampled_like_copies() -> None:
     )
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 5])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize("tile", [(33, 8), (5, 47), (7, 9), (100, 100)])
+@pytest.mark.parametrize(("channels", "tile"), [(1, (33, 8)), (3, (5, 47)), (4, (100, 100)), (5, (7, 9))])
 @pytest.mark.usefixtures("engine")
 def test_tiles_and_a_given_array_change_nothing(channels: int, dtype: type, tile: tuple[int, int]) -> None:
     """Sampled tile by tile, into a new array or into rows of a larger one, every sample is the same."""

@@ -52,9 +52,12 @@ def test_small_machines_reserve_shares(cluster: Any, cpus: float) -> None:
     assert asked.model_threads == int(cpus)
 
 
-@pytest.mark.parametrize("device", ["0", "1"])
-@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 64])
-@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 8, 64])
+# Each number of CPUs with fewer, as many and more workers, on either device.
+@pytest.mark.parametrize(
+    ("cpus", "workers", "device"),
+    [(1, 1, "0"), (2, 1, "1"), (2, 2, "0"), (3, 2, "1"), (3, 64, "0"), (4, 3, "1"), (4, 8, "0"), (8, 4, "1"),
+     (8, 64, "0"), (64, 8, "0"), (64, 64, "1")],
+)  # fmt: skip
 def test_a_full_pool_leaves_room(cluster: Any, cpus: int, workers: int, device: str) -> None:
     """Beside every model actor of the pool one of Ray's tasks and two of ours fit: no stage waits for ever."""
     cluster({"CPU": float(cpus), "GPU": 64.0})

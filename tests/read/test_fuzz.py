@@ -116,8 +116,10 @@ def test_every_bomb_is_defused(name: str) -> None:
     assert problem_of(case)[1] is None
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
-@pytest.mark.parametrize("name", list(mutations.xml_bombs()))
+# The parser does not know what it was wrapped in: every attack once, in turn in each format.
+@pytest.mark.parametrize(
+    ("name", "format"), [(name, ("JPEG", "PNG", "TIFF")[k % 3]) for k, name in enumerate(mutations.xml_bombs())]
+)
 def test_every_attack_on_the_parser_is_refused(name: str, format: str) -> None:
     """XMP that attacks an XML parser never decides anything: refused, or read as what it says without expansion."""
     case = mutations.Case(name, ".bin", mutations.with_xmp(_picture(), format, mutations.xml_bombs()[name]))

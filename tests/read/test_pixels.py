@@ -120,8 +120,17 @@ def test_pixels_without_a_meaning_in_bytes_are_refused(mode: str) -> None:
     assert caught.value.error_class == "unsupported_format"
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", [name for name in FORMATS if name not in {"BMP"}])
+UPRIGHT = [name for name in FORMATS if name not in {"BMP"}]
+"""Formats that have EXIF."""
+
+
+# Every orientation, each in another format, and every format with one that exchanges height and width.
+@pytest.mark.parametrize(
+    ("format", "orientation"),
+    sorted(
+        {(UPRIGHT[number % len(UPRIGHT)], number) for number in range(1, 9)} | {(name, 6) for name in UPRIGHT},
+    ),
+)
 def test_orientation_is_applied_once(format: str, orientation: int) -> None:
     """Every EXIF orientation gives what exif_transpose gives, in size and pixels, for every format that has EXIF."""
     exif = Image.Exif()

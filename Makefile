@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting format clean
+.PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting constraints format clean
 
 help:
 	@echo "make quickstart   set up, render sample panoramas, run the main job on them"
@@ -16,11 +16,11 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pager_ray needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
 # Rendered panoramas and random weights: shows the pipeline on any machine, without a download.
@@ -61,6 +61,10 @@ WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name brows
 
 waiting: $(READY)
 	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)
+
+# After a change of dependencies, once the tests have passed with them.
+constraints: $(READY)
+	sh .ci/constraints $(BIN)/python > constraints.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -86,7 +86,7 @@ _seconds: Counter[str] = Counter()
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add up what each folder takes."""
-    _seconds[report.nodeid.rpartition("/")[0]] += report.duration
+    _seconds[report.nodeid.split("::")[0].rpartition("/")[0]] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,8 +11,8 @@ import pytest
 from pager_ray.cli import cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "ARCHITECTURE.md"]
-NAMED = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
+NAMED = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def anchors(text: str) -> set[str]:

@@ -1,7 +1,7 @@
 """``python -m tests.harness.fake_gpus PACE key=value …``: the inference job on GPUs that nodes pretend to have.
 
 Everything is the job's own, scheduling on GPUs included; the model alone runs on the CPU. PACE is how many seconds more
-than that it takes per panorama, or a :class:`Valve`'s folder: then it does as many panoramas as the test lets through.
+than that it takes per panorama, or the folder of a :class:`~tests.harness.valve.Valve`.
 For tests of clusters: a machine without GPUs can have nodes that say they have some.
 """
 
@@ -11,7 +11,6 @@ import functools
 import os
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,45 +20,7 @@ from pager_ray.config import load_config
 from pager_ray.pipeline.job import run_job
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.stages.infer import InferSettings
-
-LOOK_SECONDS = 0.1
-
-
-class Valve:
-    """How many panoramas the model actors of a machine may do; closed for all that nobody let through.
-
-    A test decides with it what is still to be done when something happens to the cluster, however fast the machine is.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def let_through(self, count: int) -> None:
-        """So many more."""
-        for _ in range(count):
-            (self.folder / uuid.uuid4().hex).touch()
-
-    def open(self) -> None:
-        """All of them, from now on."""
-        (self.folder / "open").touch()
-
-    def wait(self) -> None:
-        """Return when one panorama more may be done."""
-        while not self._take():
-            time.sleep(LOOK_SECONDS)
-
-    def _take(self) -> bool:
-        for path in self.folder.iterdir():
-            if path.name == "open":
-                return True
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                # Another actor was faster.
-                continue
-            return True
-        return False
+from tests.harness.valve import Valve
 
 
 def on_pretended_gpus(wait: Callable[[], None]) -> type[InferActor]:

@@ -20,6 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
+from tests.harness.valve import Valve
+
 FOLDER: Final = "PAGER_RAY_TEST_FAULTS"
 """Environment variable that names the folder of orders."""
 
@@ -99,6 +103,7 @@ POISON: Final = b"kills its decoder"
 """Bytes that no worker survives: a file that holds them is a poison input."""
 
 _LOG: Final = "predicted"
+_VALVE: Final = "valve"
 
 
 def order(folder: Path, point: str) -> None:
@@ -120,6 +125,31 @@ def predicted(folder: Path) -> list[str]:
     """Ids of all rows that model actors finished, with repetitions."""
     logs = folder.glob(f"{_LOG}.*.log")
     return [line for log in logs for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def hold(folder: Path) -> Valve:
+    """Let model actors that start from now on do only what is let through."""
+    return Valve(folder / _VALVE)
+
+
+def await_end(folder: Path, seconds: float = 600) -> None:
+    """Wait until no worker of a driver that was killed is left: what they still commit until then counts.
+
+    Raises:
+        TimeoutError: somebody lives on.
+    """
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in psutil.process_iter() if _is_ours(process, folder)]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"live on: {alive}")
+        time.sleep(0.2)
+
+
+def _is_ours(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get(FOLDER) == str(folder)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _pass(folder: Path, point: str) -> None:
@@ -183,6 +213,8 @@ def _wrap_stages(folder: Path, module: Any) -> None:
         module.CODE = f"from tests.harness.faults import install_from_environment as i; i(); {module.CODE}"
     if module.__name__ == "pager_ray.pipeline.model_actor":
         _wrap(module.InferActor, "__call__", functools.partial(_note, folder, module.InferActor.__call__))
+        if (folder / _VALVE).exists():
+            _wrap(module.InferActor, "_predict", functools.partial(_held, folder, module.InferActor._predict))
 
 
 def install_from_environment() -> None:
@@ -241,6 +273,12 @@ def _poisoned(original: Callable[..., Any], data: bytes, **options: Any) -> Any:
         # As a decoder's own fault would: no exception, no exit code, no message.
         os.kill(os.getpid(), signal.SIGSEGV)
     return original(data, **options)
+
+
+def _held(folder: Path, original: Callable[..., Any], actor: Any, table: Any) -> Any:
+    for _ in range(table.num_rows):
+        Valve(folder / _VALVE).wait()
+    return original(actor, table)
 
 
 def _note(folder: Path, original: Callable[..., Any], actor: Any, table: Any) -> Any:

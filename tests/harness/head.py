@@ -238,6 +238,10 @@ class RayHead:
         """What the cluster says of a submitted job."""
         return self._ask(name)
 
+    def logs(self, name: str) -> str:
+        """What a submitted job has written so far."""
+        return str(self._ask(f"{name}/logs")["logs"])
+
     def _ask(self, path: str) -> Any:
         request = urllib.request.Request(
             f"{self.jobs_url}/api/jobs/{path}", headers={"Authorization": f"Bearer {self._token.read_text()}"}

@@ -27,6 +27,9 @@ from pager_ray.pipeline.evaluation import run_evaluation, run_scoring
 from pager_ray.runs import EvaluationLayout
 from pager_ray.storage import Folder
 from tests.datasets.folders import write_dataset
+from tests.harness import faults
+
+ROOT = Path(__file__).parents[3]
 
 ALL = ("depth", "normals", "seams")
 ALIGNMENTS = ("metric", "scale", "scale_and_shift")
@@ -128,17 +131,18 @@ def test_kept_predictions_have_the_released_layout(whole: Path, scenes: Path) ->
                     np.testing.assert_allclose(np.linalg.norm(archive["arr_0"], axis=0), 1, atol=1e-4)
 
 
-@pytest.mark.parametrize(("workers", "rows_per_shard"), [(2, 3), (7, 1)])
+@pytest.mark.parametrize(("workers", "rows_per_shard"), [(2, 3), (3, 1)])
 def test_the_report_is_the_same_for_any_number_of_workers(
     whole: Path, workers: int, rows_per_shard: int, scenes: Path, tiny_unified: Path, tmp_path: Path
 ) -> None:
-    """1, 2 and 7 model actors, and shards of other sizes, give the same bytes."""
+    """One, two and three model actors, and shards of other sizes, give the same bytes."""
     output = tmp_path / "run"
     overrides = [f"compute.gpu_workers={workers}", f"output.rows_per_shard={rows_per_shard}"]
     evaluate(scenes, tiny_unified, output, "output.predictions=npz", *overrides)
     assert timeless(output) == timeless(whole)
     run = json.loads((output / "run.json").read_text(encoding="utf-8"))
-    assert len(run["starts"][0]["workers"]) == workers
+    # One that comes up when all is done may not be asked for any more.
+    assert 1 <= len(run["starts"][0]["workers"]) <= workers
     shards = len(list((output / "metrics" / "samples").iterdir()))
     assert shards == 8 if rows_per_shard == 1 else 1 < shards < 8
 
@@ -149,20 +153,28 @@ def test_a_killed_evaluation_gives_the_same_report(
     """Killed with part of the samples scored and started again: the same bytes, no sample twice."""
     output = tmp_path / "run"
     arguments = settings_of(scenes, tiny_unified, output, "output.predictions=npz", "output.rows_per_shard=1")
-    command = [sys.executable, "-m", "pager_ray", "evaluate", *arguments]
-    environment = os.environ | {"RAY_ADDRESS": "local"}
-    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while len(committed(output)) < 2:
+    command = [sys.executable, "-m", "tests.harness.faults", "evaluate", *arguments]
+    orders = tmp_path / "orders"
+    environment = os.environ | {"RAY_ADDRESS": "local", faults.FOLDER: str(orders)}
+    valve = faults.hold(orders)
+    valve.let_through(3)
+    first = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 900
+    while len(committed(output)) < 3:
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() < deadline, "the first start scored nothing"
-        time.sleep(0.02)
+        time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    time.sleep(2)
+    faults.await_end(orders)
     before = committed(output)
-    assert 2 <= len(before) < 8, "the kill came too late to prove anything"
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert len(before) == 3
+    valve.open()
+    finished = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False
+    )
     assert finished.returncode == 0, finished.stderr
     assert before < committed(output)
     assert exit_code(["verify", str(output)]) == 0

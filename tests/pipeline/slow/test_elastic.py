@@ -16,8 +16,8 @@ import yaml
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
 from pager_ray.storage import Folder
-from tests.harness.fake_gpus import Valve
 from tests.harness.head import RayHead
+from tests.harness.valve import Valve
 
 WAIT_SECONDS = 300.0
 BACKLOG = 8 * 20

@@ -21,8 +21,13 @@ from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
 from pager_ray.samples import make_scene, render
 from pager_ray.storage import Folder
+from tests.harness import faults
 
-PANORAMAS = 200
+ROOT = Path(__file__).parents[3]
+
+PANORAMAS = 100
+COMMITTED = 80
+"""Rows that the first start ends with, in whole shards of four."""
 
 
 def encoded(picture, image_format="JPEG", **options):
@@ -71,12 +76,12 @@ def bad_inputs(picture):
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """200 rendered panoramas (ten scenes, each turned to twenty headings) and twenty awkward rows, as a listing."""
+    """100 rendered panoramas (five scenes, each turned to twenty headings) and twenty awkward rows, as a listing."""
     folder = tmp_path_factory.mktemp("inputs")
     rows = []
-    for number in range(10):
+    for number in range(5):
         rendered = render(make_scene(number, ("indoor", "outdoor")[number % 2]), 128, 256, supersample=1)
-        for turn in range(PANORAMAS // 10):
+        for turn in range(PANORAMAS // 5):
             name = f"scene{number}_{turn:02}"
             turned = np.roll(rendered.rgb, turn * 12, axis=1)
             (folder / f"{name}.jpg").write_bytes(encoded(Image.fromarray(turned), quality=95))
@@ -94,12 +99,13 @@ def inputs(tmp_path_factory):
     return listing, expected
 
 
-def start(inputs, output, checkpoint):
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": "local"}
-    command = [sys.executable, "-m", "pager_ray", "run", f"input.uris={inputs}", f"output.uri={output}"]
+def start(inputs, output, checkpoint, orders):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": "local", faults.FOLDER: str(orders)}
+    command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={inputs}", f"output.uri={output}"]
     settings = [f"checkpoint={checkpoint}", "scene_mode=outdoor", "compute.gpus_per_worker=0", "output.format=npz"]
+    settings += ["output.rows_per_shard=4"]
     return subprocess.Popen(
-        command + settings, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command + settings, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -108,33 +114,34 @@ def committed_ids(output):
 
 
 def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unified):
-    """Killed halfway and started again: 0 missing, 0 duplicated, under 10 % of finished work repeated, exit code 3."""
+    """Killed halfway and started again: 0 missing, 0 duplicated, nothing that was committed repeated, exit code 3."""
     listing, expected = inputs
     output = tmp_path / "run"
-    rows = PANORAMAS + len(expected)
+    rows, orders = PANORAMAS + len(expected), tmp_path / "orders"
+    valve = faults.hold(orders)
+    valve.let_through(COMMITTED)
 
-    first = start(listing, output, tiny_unified)
-    deadline = time.monotonic() + 240
-    while len(committed_ids(output)) < rows // 2:
+    first = start(listing, output, tiny_unified, orders)
+    deadline = time.monotonic() + 900
+    while len(committed_ids(output)) < COMMITTED:
         assert first.poll() is None, first.communicate()[1]
-        assert time.monotonic() < deadline, "the first start did not get halfway"
-        time.sleep(0.05)
+        assert time.monotonic() < deadline, "the first start did not get so far"
+        time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    # Ray's processes end with their driver; what they still commit until then counts.
-    time.sleep(2)
+    faults.await_end(orders)
     before = committed_ids(output)
-    assert rows // 2 <= len(before) < rows, "the kill came too late to prove anything"
+    assert len(before) == COMMITTED
     finished = {path.stem for path in (output / "depth" / "preds").iterdir()}
-    repeated = finished - set(before)
-    assert len(repeated) < 0.1 * len(finished)
+    assert finished <= set(before)
 
     growing = pager_ray.open_run(output)
     assert growing.manifest["state"] == "running"
     assert set(growing.ids()) <= set(before)
 
-    second = start(listing, output, tiny_unified)
-    stdout, stderr = second.communicate(timeout=300)
+    valve.open()
+    second = start(listing, output, tiny_unified, orders)
+    stdout, stderr = second.communicate(timeout=1800)
     assert second.returncode == 3, stderr
 
     run = pager_ray.open_run(output)

@@ -12,10 +12,11 @@ import pager_ray
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
 from pager_ray.storage import Folder
+from tests.harness import faults
 from tests.harness.head import RayHead
 
-WAIT_SECONDS = 180.0
-ROWS = 80
+WAIT_SECONDS = 900.0
+ROWS, DONE = 24, 6
 
 
 def put(bucket: str, checkpoint: Path, samples: Path) -> None:
@@ -44,17 +45,19 @@ def test_another_cluster_goes_on_from_the_bucket(
         "compute.gpus_per_worker=0",
     ]
     job = ["--working-dir", ".", "--", "python", "jobs/infer.py", *overrides]
+    held = ["--working-dir", ".", "--", "python", "-m", "tests.harness.faults", "run", *overrides]
+    faults.hold(tmp_path).let_through(DONE)
+    monkeypatch.setenv(faults.FOLDER, str(tmp_path))
     ledger = RunLayout(Folder(output)).ledger
     monkeypatch.setenv("PAGER_RAY_CACHE", str(tmp_path / "first"))
     with RayHead() as head:
-        head.ray("job", "submit", "--no-wait", *job)
+        head.ray("job", "submit", "--no-wait", *held)
         deadline = time.monotonic() + WAIT_SECONDS
-        while ledger.read().num_rows < 6:
+        while ledger.read().num_rows < DONE:
             assert time.monotonic() < deadline, "no shard was committed"
             time.sleep(0.2)
         head.nodes[0].kill()
-    done = ledger.read().num_rows
-    assert 6 <= done < ROWS
+    assert ledger.read().num_rows == DONE
     monkeypatch.setenv("PAGER_RAY_CACHE", str(tmp_path / "second"))
     with RayHead() as head:
         submitted = head.ray("job", "submit", *job, check=False)
@@ -62,5 +65,5 @@ def test_another_cluster_goes_on_from_the_bucket(
     run = pager_ray.open_run(output)
     assert len(run) == ROWS
     assert run.manifest["state"] == "complete"
-    assert run.manifest["starts"][1]["stages"]["stages"]["infer"]["rows"] == ROWS - done
+    assert run.manifest["starts"][1]["stages"]["stages"]["infer"]["rows"] == ROWS - DONE
     assert verify_output(output, 0.1).problems == []

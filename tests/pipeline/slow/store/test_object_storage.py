@@ -19,9 +19,11 @@ from pager_ray.runs import RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
+from tests.harness import faults
 from tests.harness.proxy import FaultProxy, Faults
 from tests.harness.s3 import S3Server
 
+ROOT = Path(__file__).parents[4]
 ROWS = 24
 
 
@@ -30,12 +32,23 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(write_samples(tmp_path_factory.mktemp("panoramas"), ROWS, height=64, ground_truth=False))
 
 
-def start(bucket: str, checkpoint: Path, environment: dict[str, str], *settings: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pager_ray", "run", f"input.uris={bucket}/in/", f"output.uri={bucket}/run"]
+def start(
+    bucket: str, checkpoint: Path, orders: Path, environment: dict[str, str], *settings: str
+) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.harness.faults",
+        "run",
+        f"input.uris={bucket}/in/",
+        f"output.uri={bucket}/run",
+    ]
     command += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
     command += ["output.rows_per_shard=2", *settings]
-    environment = os.environ | {"RAY_ADDRESS": "local"} | environment
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {"RAY_ADDRESS": "local", faults.FOLDER: str(orders)} | environment
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def upload(panoramas: Path, bucket: str) -> None:
@@ -48,22 +61,28 @@ def committed(bucket: str) -> list[str]:
     return RunLayout(Folder(f"{bucket}/run")).ledger.read().column("id").to_pylist()
 
 
-def test_a_killed_run_in_a_bucket_is_resumed(panoramas: Path, s3_bucket: str, tiny_unified: Path) -> None:
+def test_a_killed_run_in_a_bucket_is_resumed(
+    panoramas: Path, s3_bucket: str, tiny_unified: Path, tmp_path: Path
+) -> None:
     """Read from and written to S3, killed halfway, resumed: every input once, and `pager-ray verify` agrees."""
     upload(panoramas, s3_bucket)
     settings = ["output.format=npz", "output.previews=true"]
-    first = start(s3_bucket, tiny_unified, {}, *settings)
-    deadline = time.monotonic() + 240
+    valve = faults.hold(tmp_path)
+    valve.let_through(ROWS // 3)
+    first = start(s3_bucket, tiny_unified, tmp_path, {}, *settings)
+    deadline = time.monotonic() + 900
     while len(committed(s3_bucket)) < ROWS // 3:
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() < deadline, "the first start did not get anywhere"
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
+    faults.await_end(tmp_path)
     before = committed(s3_bucket)
-    assert len(before) < ROWS, "the kill came too late to prove anything"
-    second = start(s3_bucket, tiny_unified, {}, *settings)
-    _, errors = second.communicate(timeout=300)
+    assert len(before) == ROWS // 3
+    valve.open()
+    second = start(s3_bucket, tiny_unified, tmp_path, {}, *settings)
+    _, errors = second.communicate(timeout=1800)
     assert second.returncode == 0, errors
     run = pager_ray.open_run(f"{s3_bucket}/run")
     assert sorted(run.ids()) == sorted(path.stem for path in panoramas.parent.glob("*.jpg"))
@@ -72,13 +91,13 @@ def test_a_killed_run_in_a_bucket_is_resumed(panoramas: Path, s3_bucket: str, ti
 
 
 def test_a_failing_network_loses_nothing(
-    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path
+    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path, tmp_path: Path
 ) -> None:
     """With 5 % of requests each failing, slow, reset and cut off, the job ends with every input predicted once."""
     upload(panoramas, s3_bucket)
     with FaultProxy(s3_server.url, Faults(error=0.05, slow=0.05, reset=0.05, truncate=0.05), seed=7) as proxy:
-        job = start(s3_bucket, tiny_unified, s3_server.environment(proxy.url))
-        _, errors = job.communicate(timeout=500)
+        job = start(s3_bucket, tiny_unified, tmp_path, s3_server.environment(proxy.url))
+        _, errors = job.communicate(timeout=1800)
         assert job.returncode == 0, errors
         counts = dict(proxy.counts)
     assert all(counts[kind] for kind in ("error", "slow", "reset")), counts

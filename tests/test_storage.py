@@ -78,13 +78,13 @@ def tiny_disk(tmp_path):
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)]
     try:
-        mounted = subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+        mounted = subprocess.run(command, capture_output=True, check=False, timeout=900).returncode == 0
     except OSError:
         mounted = False
     if not mounted:
         pytest.skip("no right to mount a tmpfs")
     yield path
-    subprocess.run(["umount", str(path)], check=True, timeout=30)
+    subprocess.run(["umount", str(path)], check=True, timeout=900)
 
 
 def test_a_full_disk_is_told(tiny_disk):

@@ -107,7 +107,7 @@ def test_dependencies_are_those_of_the_project() -> None:
     """The dependency layer installs what pyproject.toml says, to the letter, without having the package's source."""
     text = next(step.rest for step in steps(DOCKERFILE.read_text(encoding="utf-8")) if "tomllib" in step.rest)
     command = text.split(">", 1)[0].replace("python", sys.executable, 1)
-    lines = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20)
+    lines = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=900)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert lines.stdout.splitlines() == project["dependencies"]
     ray = next(line for line in project["dependencies"] if line.startswith("ray["))

@@ -191,7 +191,7 @@ def test_endpoint_of_the_environment(hub: FakeHub) -> None:
     hub.asked.clear()
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [["Place_0", "Place_1"], 2048 * 4096, [2048, 4096, 3]]

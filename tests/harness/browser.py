@@ -51,8 +51,8 @@ class Browser:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-        self.driver.set_page_load_timeout(60)
-        self.driver.set_script_timeout(60)
+        self.driver.set_page_load_timeout(600)
+        self.driver.set_script_timeout(600)
 
     def command(self, name: str, **parameters: Any) -> Any:
         """A command of Chromium's own protocol."""
@@ -75,7 +75,7 @@ class Browser:
     def js(self, body: str, *arguments: Any) -> Any:
         return self.driver.execute_script(body, *arguments)
 
-    def wait(self, condition: str, *arguments: Any, seconds: float = 30) -> Any:
+    def wait(self, condition: str, *arguments: Any, seconds: float = 300) -> Any:
         """Wait until a JavaScript expression is true; gives its value."""
         from selenium.webdriver.support.ui import WebDriverWait
 

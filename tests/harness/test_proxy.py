@@ -101,7 +101,7 @@ def ask(
     url: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """One request on its own connection."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=900)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -149,7 +149,7 @@ def test_slow_answers_pause_in_the_middle(origin: Origin) -> None:
     """The first half of a body comes at once, the second not before ``slow_seconds`` have passed, and nothing lacks."""
     origin.objects["/bucket/key"] = BODY
     with FaultProxy(origin.url, Faults(slow=1, slow_seconds=600)) as proxy:
-        connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=30)
+        connection = http.client.HTTPConnection(proxy.url.removeprefix("http://"), timeout=900)
         connection.request("GET", "/bucket/key")
         answer = connection.getresponse()
         assert answer.read(len(BODY) // 2) == BODY[: len(BODY) // 2]

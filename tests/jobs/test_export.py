@@ -10,7 +10,7 @@ JOB = Path(__file__).parents[2] / "jobs" / "export.py"
 
 
 def run_job_script(*arguments):
-    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, timeout=900)
 
 
 def test_an_unknown_format_exits_with_2():

@@ -210,7 +210,7 @@ def test_many_processes_ask_the_server_once(web: CountingServer, cache: Path):
         return False
 
     web.fault = slowly
-    output, _ = resolving(web.url, 3).communicate("\n", timeout=300)
+    output, _ = resolving(web.url, 3).communicate("\n", timeout=900)
     assert output.splitlines()[1:] == ["[0, 0, 0]"]
     assert sorted(web.asked) == sorted([CONFIG, WEIGHTS])
     assert len(list(cache.glob(f"checkpoints/*/{WEIGHTS}"))) == 1
@@ -278,7 +278,7 @@ def test_copy_of_a_killed_process_is_replaced(web: CountingServer, cache: Path):
     time.sleep(0.5)
     os.kill(first, signal.SIGKILL)
     go_on.set()
-    output, _ = processes.communicate(timeout=300)
+    output, _ = processes.communicate(timeout=900)
     assert output.strip() == f"[{signal.SIGKILL.value}]"
     (weights,) = cache.glob(f"checkpoints/*/{WEIGHTS}")
     assert weights.read_bytes() == (GOLDEN / "tiny_normals" / WEIGHTS).read_bytes()

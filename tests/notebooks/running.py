@@ -19,8 +19,8 @@ from PIL import Image
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MARK = "PAGER_RAY_NOTEBOOK_TEST"
-CELL_SECONDS = 240
-END_SECONDS = 30
+CELL_SECONDS = 1800
+END_SECONDS = 300
 
 
 def read(name: str) -> NotebookNode:

@@ -61,7 +61,7 @@ print(json.dumps(grown))
 
 def problem_of(case: mutations.Case) -> tuple[str, str | None]:
     """How a case ended, and what is wrong with that."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         panorama = decode_panorama(case.data, max_pixels=LIMIT)
     except InputError as error:
@@ -75,8 +75,9 @@ def problem_of(case: mutations.Case) -> tuple[str, str | None]:
         ended, problem = "raised", f"{type(error).__name__}: {error}"
     else:
         ended, problem = "panorama", None if is_legal(panorama) else f"panorama {panorama}"
-    if time.monotonic() - started > 10:
-        problem = f"{ended} after {time.monotonic() - started:.0f} s"
+    # Of processor, which is a case's own; a clock also counts what else the machine does.
+    if (spent := time.process_time() - started) > 10:
+        problem = f"{ended} after {spent:.0f} s"
     return ended, problem
 
 

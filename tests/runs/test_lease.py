@@ -166,7 +166,7 @@ def test_of_two_jobs_exactly_one_gets_the_output(tmp_path: Path, dead: bool) -> 
     racers = [context.Process(target=race, args=(paths, barrier, won, racer)) for racer in range(RACERS)]
     for process in racers:
         process.start()
-    winners = [won.get(timeout=120) for _ in range(ROUNDS)]
+    winners = [won.get(timeout=900) for _ in range(ROUNDS)]
     for process in racers:
         process.join(60)
         assert process.exitcode == 0

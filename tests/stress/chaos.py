@@ -29,6 +29,7 @@ from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from tests.harness import faults
 from tests.harness.s3 import WHY_NOT, S3Server, installed
+from tests.harness.valve import Valve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +56,8 @@ SPREAD = 0.7
 """The last kill comes when about this share of the rows is predicted."""
 PATIENCE = 25.0
 """A driver's next start, with its actors, takes less."""
+SLOWLY = 2.0
+"""Seconds per panorama while a death is waited for: somebody has to come by, and the run must not end meanwhile."""
 
 
 @dataclass
@@ -99,6 +102,11 @@ class Chaos:
         assert self.job is not None
         return self.job.poll()
 
+    @property
+    def valve(self) -> Valve:
+        """How far the model may go: the run is not to end before the last kill, however fast the machine is."""
+        return faults.hold(self.orders)
+
     def kill(self, point: str) -> None:
         """Order one death and wait for it; where nobody comes by, as all rows are past that point, it is withdrawn."""
         assert self.job is not None
@@ -121,10 +129,14 @@ class Chaos:
         else:
             before = len(faults.deaths(self.orders))
             faults.order(self.orders, point)
-            waited = time.monotonic()
+            waited = let_through = time.monotonic()
             while faults.is_pending(self.orders, point) and self.ended() is None:
-                if time.monotonic() - waited > PATIENCE:
+                now = time.monotonic()
+                if now - waited > PATIENCE:
                     break
+                if now - let_through > SLOWLY:
+                    self.valve.let_through(1)
+                    let_through = now
                 time.sleep(0.05)
             (self.orders / point).unlink(missing_ok=True)
             self.kills[point] += len(faults.deaths(self.orders)) - before
@@ -152,20 +164,23 @@ def upload(listing: Path, server: S3Server | None, folder: Path) -> tuple[str, s
 
 def under_fire(chaos: Chaos, rows: int, kills: int, random_: random.Random) -> None:
     """Start the job, kill as planned, start it again until it ends by itself."""
+    valve = chaos.valve
     chaos.start()
     for point in schedule(random_):
         done = chaos.kills.total()
         # Spread over the whole run: a kill for every so many rows.
         while len(set(faults.predicted(chaos.orders))) < SPREAD * rows * done / kills and chaos.ended() is None:
+            valve.let_through(1)
             time.sleep(0.1)
         time.sleep(random_.uniform(0.0, 1.0))
         if done >= kills or chaos.ended() is not None:
             break
         chaos.kill(point)
         print(f"{sum(chaos.kills.values()):3} kills, last {point}", file=sys.stderr, flush=True)
+    valve.open()
     for _ in range(10):
         assert chaos.job is not None
-        if chaos.job.wait(timeout=900) in (0, 3):
+        if chaos.job.wait(timeout=3000) in (0, 3):
             return
         chaos.start()
     raise SystemExit(f"the job did not end; see {chaos.log.name}")

@@ -28,7 +28,7 @@ def test_a_run_under_fire_loses_nothing() -> None:
         "--nodes=2",
     ]
     ended = subprocess.run(
-        [*command, f"--store={store}"], cwd=ROOT, capture_output=True, text=True, timeout=880, check=False
+        [*command, f"--store={store}"], cwd=ROOT, capture_output=True, text=True, timeout=3500, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     killed = dict(re.findall(r"^\| (.+) \| ([1-9]\d*) \|$", ended.stdout, re.MULTILINE))

@@ -109,7 +109,7 @@ def predict(page: Browser, picture: Path) -> None:
     """Drop a panorama, press the button and wait for its view."""
     drop(page, picture)
     page.driver.find_element("css selector", "#start").click()
-    page.wait("document.getElementById('status').textContent.includes(arguments[0])", picture.stem, seconds=60)
+    page.wait("document.getElementById('status').textContent.includes(arguments[0])", picture.stem, seconds=300)
 
 
 def result_of(demo: Demo, page: Browser) -> pager_ray.Prediction:
@@ -132,7 +132,7 @@ def enter(page: Browser) -> tuple[float, float]:
 
 def complaint(page: Browser) -> str:
     """The sentence that the page shows, which is then put away."""
-    text = page.wait("document.querySelector('.toast-body')?.textContent", seconds=60)
+    text = page.wait("document.querySelector('.toast-body')?.textContent", seconds=300)
     page.js("document.querySelector('.toast-body button, .toast-close').click()")
     page.wait("document.querySelector('.toast-body') === null")
     return text
@@ -185,7 +185,7 @@ def test_a_file_is_made_and_downloaded(page: Browser, pictures: list[Path], tmp_
     """The file behind the link is what its format's library opens."""
     predict(page, pictures[1])
     page.driver.find_element("css selector", "#make").click()
-    link = page.wait("document.querySelector('#file a[href]')?.href", seconds=60)
+    link = page.wait("document.querySelector('#file a[href]')?.href", seconds=300)
     with urllib.request.urlopen(link) as answer:
         (tmp_path / "cloud.glb").write_bytes(answer.read())
     points = trimesh.load_scene(tmp_path / "cloud.glb").to_geometry()
@@ -226,7 +226,7 @@ def test_an_example_is_one_press(page: Browser) -> None:
     """A rendered panorama is predicted as soon as it is picked."""
     page.wait("document.querySelectorAll('#examples img').length === 4")
     page.driver.find_elements("css selector", "#examples img")[1].click()
-    page.wait("document.querySelector('#view iframe') !== null", seconds=60)
+    page.wait("document.querySelector('#view iframe') !== null", seconds=300)
     assert "street" in page.js("return document.getElementById('status').textContent")
 
 
@@ -234,7 +234,7 @@ def test_a_taken_port_and_an_interrupt(demo: Demo, checkpoint: Path, tmp_path: P
     """A port that is taken is one line and exit code 1; an interrupt ends the demo with 130."""
     port = demo.url.rstrip("/").rpartition(":")[2]
     command = [sys.executable, "-m", "pager_ray", "demo", f"--checkpoint={checkpoint}", f"--cache={tmp_path}"]
-    refused = subprocess.run([*command, f"--port={port}"], capture_output=True, text=True, timeout=120, check=False)
+    refused = subprocess.run([*command, f"--port={port}"], capture_output=True, text=True, timeout=900, check=False)
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert refused.stderr.splitlines()[-1].startswith(f"pager-ray: --port: {LOCAL}:{port} cannot be used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -75,23 +76,40 @@ def test_sigterm_leaves_what_a_second_start_finishes(
     monkeypatch.setattr(export_pipeline, "ROWS_PER_TASK", 1)
     make = export_pipeline.make_export_fn
 
+    told = tmp_path / "told"
+
     def slow(*arguments: object) -> object:
         function = make(*arguments)  # type: ignore[arg-type]
         pid = os.getpid()
 
         def call(table: object) -> object:
             result = function(table)  # type: ignore[arg-type]
-            if table.column("id")[0].as_py() == IDS[2]:  # type: ignore[attr-defined]
+            number = IDS.index(table.column("id")[0].as_py())  # type: ignore[attr-defined]
+            if number == 2:
                 os.kill(pid, signal.SIGTERM)
-            time.sleep(0.3)
+            # Whoever is past the gate when it closes ends after that; the others never begin.
+            deadline = time.monotonic() + 600
+            while number >= 2 and not told.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
             return result
 
         return call
 
+    class Noted(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "told to stop" in record.getMessage():
+                told.touch()
+
+    handler = Noted()
+    logging.getLogger("pager_ray.pipeline.stopping").addHandler(handler)
+
     with monkeypatch.context() as patch:
         patch.setattr(export_pipeline, "make_export_fn", slow)
-        with pytest.raises(Terminated):
-            export(tmp_path)
+        try:
+            with pytest.raises(Terminated):
+                export(tmp_path)
+        finally:
+            logging.getLogger("pager_ray.pipeline.stopping").removeHandler(handler)
     recorded = len(list((tmp_path / "run" / "exports" / "glb" / "state").iterdir()))
     assert 0 < recorded < len(IDS)
     outcome = export(tmp_path)

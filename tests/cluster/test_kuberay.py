@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from pager_ray.config import load_config
+from pager_ray.version import __version__
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "cluster" / "kuberay"
@@ -286,7 +287,7 @@ def test_one_image_and_its_ray(name: str) -> None:
         for group in groups_of(manifest).values()
         for container in (*pod_of(group)["containers"], *pod_of(group)["initContainers"])
     }
-    assert images == {f"pager-ray:{project['version']}"}
+    assert images == {f"pager-ray:{__version__}"}
     bound = next(re.search(r">=([\d.]+)", line)[1] for line in project["dependencies"] if line.startswith("ray["))
     assert cluster_of(manifest)["rayVersion"].startswith(f"{bound}.")
 

@@ -6,7 +6,6 @@ import copy
 import re
 import shlex
 import socket
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
 from pager_ray.config import load_config
+from pager_ray.version import __version__
 
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = ("aws.yaml", "gcp.yaml")
@@ -211,8 +211,7 @@ def test_nodes_start_ray_with_options_that_it_has(name: str) -> None:
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_one_image(name: str) -> None:
     """All nodes run the project's image of this version, and the example's submission names what the image holds."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert read_launcher(name)["docker"]["image"] == f"pager-ray:{version}"
+    assert read_launcher(name)["docker"]["image"] == f"pager-ray:{__version__}"
     text = (ROOT / "cluster" / name).read_text(encoding="utf-8")
     named = set(re.findall(r"/app/(\S+)", text))
     assert named == {"cluster/finish.sh", "jobs/infer.py", "configs/run.yaml"}

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 LOCAL = "local"
 AUTO = "auto"
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 """How long a cluster may take to answer before it is said that nobody is there."""
 
 # What Ray adds to its temporary folder for its longest socket, and what the system allows.
@@ -120,12 +120,11 @@ def _check_address(address: str, where: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise ConfigError(f"{where}: got {address}; takes host:port, auto or local")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except OSError as error:
+    host, refused = _host_that_answers(host, int(port))
+    if refused is not None:
         raise PagerError(
-            f"nobody answers at {address} ({error.strerror or error}); start the cluster, or correct {where}"
-        ) from error
+            f"nobody answers at {address} ({refused.strerror or refused}); start the cluster, or correct {where}"
+        ) from refused
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return
     channel: Any = grpc.insecure_channel(f"{host}:{port}")
@@ -137,6 +136,19 @@ def _check_address(address: str, where: str) -> None:
         ) from error
     finally:
         channel.close()
+
+
+def _host_that_answers(host: str, port: int) -> tuple[str, OSError | None]:
+    """The host, or the address of this node's own that Ray takes for its loopback: heads listen at the latter alone."""
+    refused = None
+    for each in dict.fromkeys((host, ray._private.services.resolve_ip_for_localhost(host))):
+        try:
+            socket.create_connection((each.strip("[]"), port), timeout=ANSWER_SECONDS).close()
+        except OSError as error:
+            refused = refused or error
+        else:
+            return each, None
+    return host, refused
 
 
 def _explained(error: Exception, address: str) -> PagerError:

@@ -78,6 +78,13 @@ def test_somebody_else_at_an_address(silent: str) -> None:
     assert refused(silent).startswith(f"what answers at {silent} is no Ray; correct compute.address")
 
 
+def test_a_head_on_this_machine_listens_at_its_nodes_address(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes loopback for the node's own address, where alone its heads listen: that is looked at too."""
+    port = silent.rpartition(":")[2]
+    monkeypatch.setattr(ray._private.services, "resolve_ip_for_localhost", lambda _: "127.0.0.1")
+    assert refused(f"127.0.0.2:{port}").startswith(f"what answers at 127.0.0.2:{port} is no Ray")
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "https://head"])
 def test_where_jobs_are_submitted_is_no_cluster(address: str) -> None:
     """A dashboard's address says how to submit there."""

@@ -1,0 +1,1 @@
+"""What strangers can do to us, and cannot: promises that hold across folders; the rows of docs/security.md."""

@@ -257,12 +257,13 @@ class Row:
     error_class: str | None = None
     message: str | None = None
     sample: str | None = None
+    origin: str | None = None
 
 
 def list_row_by_row(listing: str, output: str) -> int:
     """The baseline; returns the number of rows."""
     from pager_ray.listing import MANIFEST_SCHEMA
-    from pager_ray.storage import carries_secret, mask_uri
+    from pager_ray.masking import carries_secret, mask_uri
 
     table = pq.read_table(listing)
     uris: list[str] = table.column("uri").to_pylist()

@@ -22,9 +22,17 @@ KeyboardInterrupt
 
 from __future__ import annotations
 
+from pager_ray.plain import plain_text
+
 
 class PagerError(Exception):
-    """Base of every error that pager_ray raises on purpose; its message is one line meant for a person."""
+    """Base of every error that pager_ray raises on purpose; its message is one line meant for a person.
+
+    Whatever the message repeats from outside, it is plain and without secrets: see :mod:`pager_ray.plain`.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(plain_text(one) if isinstance(one, str) else one for one in args))
 
 
 class ConfigError(PagerError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import tenacity
 
-log = logging.getLogger(__name__)
+from pager_ray.plain import get_logger
+
+log = get_logger(__name__)
 
 Result = TypeVar("Result")
 

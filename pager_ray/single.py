@@ -17,12 +17,12 @@ from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Router
 from pager_ray.infer.routing import load_router
+from pager_ray.masking import mask_uri
 from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
 from pager_ray.read import DecodedPanorama, decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.shapes import UInt8
-from pager_ray.storage import mask_uri
 
 # Left to the decoder: 16 bits lose half; floats, 32 bits and Lab are refused.
 _KEPT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F", "LAB"}

@@ -25,6 +25,7 @@ import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.retrying import Retry, attempts_of
 from pager_ray.schemes import Role, SchemeError, open_place
 
@@ -43,12 +44,6 @@ _CLIENT_ERRORS = (
     ("paramiko.ssh_exception", "SSHException"),
 )
 
-# Stores whose URLs are a bucket and a key and nothing else; their signed URLs are http.
-_PLAIN_KEYS = ("s3", "s3a", "gs", "gcs")
-
-# Protocols in whose URLs a name before the host is a place or a login; elsewhere it may be a token.
-_NAMED_PLACES = ("abfs", "abfss", "az", "adl", "ssh", "sftp", "ftp", "smb", "hdfs")
-
 # A disk without room, or a quota that is used up.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -56,6 +51,8 @@ _RESTORE = "restore it from a copy, or start anew with --overwrite"
 
 TEMPORARY_SUFFIX = ".tmp"
 """Of files on local disks that are not whole yet; a process that was killed may leave one."""
+
+_TEMPORARY = re.compile(r".*\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 SAFE_NAME_BYTES = 200
 """Most file systems take names of 255 bytes; the rest is left for suffixes."""
@@ -85,18 +82,20 @@ class Folder:
                 f"{mask_uri(uri)}: no file system serves this URL ({error_reason(error)}); takes a path or a URL that "
                 "fsspec knows"
             ) from error
-        self.path = path.rstrip("/") or "/"
+        self.path = self.base = path.rstrip("/") or "/"
 
     def __truediv__(self, name: str) -> Folder:
         """The sub-folder ``name``."""
         child = object.__new__(Folder)
         child.filesystem, child.path, child.retry = self.filesystem, self.join(name), self.retry
+        child.base = self.base
         return child
 
     def once(self) -> Folder:
         """The same folder, with every request made once."""
         twin = object.__new__(Folder)
         twin.filesystem, twin.path, twin.retry = self.filesystem, self.path, Retry(0)
+        twin.base = self.base
         return twin
 
     def __str__(self) -> str:
@@ -126,11 +125,14 @@ class Folder:
     def make(self) -> None:
         """Create the folder and its parents; a no-op on object stores.
 
+        As everything that changes a folder, it goes through no link below the folder that was named.
+
         Raises:
             StorageError: it cannot be created.
         """
         if not self.path.startswith("/"):
             return  # bucket/key: there are no folders, and makedirs would create a bucket that was mistyped
+        self._check_links(self.path)
         self._do("", "created", lambda: self.filesystem.makedirs(self.path, exist_ok=True))
 
     def exists(self, name: str) -> bool:
@@ -158,6 +160,23 @@ class Folder:
             return bool(self.filesystem.isfile(entry["name"]))
         return entry["type"] == "file"
 
+    def entries(self) -> list[str]:
+        """Sorted names of all that is directly inside: files, folders and links; empty where there is no folder."""
+
+        def entries_of() -> list[dict[str, Any]]:
+            self.filesystem.invalidate_cache(self.path)
+            try:
+                return self.filesystem.ls(self.path, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+        if self.is_local:
+            # fsspec leaves out what it cannot look at, such as links to nowhere.
+            return sorted(os.listdir(self.path)) if os.path.isdir(self.path) else []
+        found = self._do("", "listed", entries_of)
+        paths = {entry["name"].rstrip("/") for entry in found} - {self.path}
+        return sorted(PurePosixPath(path).name for path in paths)
+
     def read(self, name: str) -> bytes:
         """Whole content of a file.
 
@@ -180,6 +199,7 @@ class Folder:
             StorageError: it cannot be written.
         """
         path = self.join(name)
+        self._check_links(os.path.dirname(path))
 
         def put() -> None:
             if self.is_local:
@@ -203,6 +223,7 @@ class Folder:
             StorageError: it cannot be written.
         """
         path = self.join(name)
+        self._check_links(os.path.dirname(path))
 
         def put() -> bool:
             try:
@@ -222,8 +243,9 @@ class Folder:
         return self._do(name, "written", put)
 
     def delete(self, names: Iterable[str]) -> int:
-        """Delete the named files that exist; returns how many did."""
+        """Delete the named files that exist; returns how many did. Of a link it is the link that goes."""
         deleted = 0
+        self._check_links(self.path)
 
         def remove(path: str) -> int:
             try:
@@ -236,16 +258,59 @@ class Folder:
             deleted += self._do(name, "deleted", partial(remove, self.join(name)))
         return deleted
 
-    def remove(self) -> None:
-        """Delete the folder with everything in it; a no-op when it does not exist."""
+    def delete_where(self, is_ours: Callable[[str], bool], *, keep_folder: bool = False) -> int:
+        """Delete the files directly inside that are ours, and the folder where it is empty then; others stay.
 
-        def remove() -> None:
-            # Workers write what this process's cached listings do not know; those would be left behind.
-            self.filesystem.invalidate_cache()
-            if self.filesystem.exists(self.path):
-                self.filesystem.rm(self.path, recursive=True)
+        Behind a link nothing is ours.
 
-        self._do("", "deleted", remove)
+        Args:
+            is_ours: tells it by a file's name.
+            keep_folder: also where it is empty.
+
+        Returns:
+            How many were deleted.
+        """
+        if self._link_to(self.path) is not None:
+            return 0
+        names = [name for name in self.names() if is_ours(name)]
+        if self.is_local:
+            self.delete(names)
+            if not keep_folder:
+                # Not empty, or not there: it stays as it is.
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.path)
+        elif names:
+            # As many at once as the store takes.
+            self._do("", "deleted", partial(self._remove_all, [self.join(name) for name in names]))
+        return len(names)
+
+    def _remove_all(self, paths: list[str]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.rm(paths)
+
+    def _link_to(self, path: str) -> str | None:
+        """The first link on the way from the folder that was named to a path below it."""
+        if not self.is_local:
+            return None
+        at = self.base.rstrip("/")
+        for part in path[len(at) :].strip("/").split("/"):
+            at = f"{at}/{part}"
+            if part and os.path.islink(at):
+                return at
+        return None
+
+    def _check_links(self, path: str) -> None:
+        """Refuse to change anything behind a link.
+
+        Raises:
+            StorageError: names the link.
+        """
+        link = self._link_to(path)
+        if link is not None:
+            raise StorageError(
+                f"{link}: is a link, and nothing below {self.base} is changed through links; remove it, or choose "
+                "another folder"
+            )
 
     def _do(self, name: str, done: str, call: Callable[[], Result]) -> Result:
         """Make one request, again while it fails in passing.
@@ -336,6 +401,11 @@ def error_reason(error: Exception) -> str:
     return " ".join(text.split()) if text and text != "None" else type(error).__name__
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file is what a writer here left when it died, by its name."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def safe_name(name: str) -> str:
     """A file name for an id: no separators, no leading dot, one name per id.
 
@@ -357,30 +427,3 @@ def _is_plain(character: str) -> bool:
     if character.isascii():
         return character.isalnum() or character in "_-.~()+,=@"
     return character.isalnum() and unicodedata.is_normalized("NFC", character)
-
-
-def mask_uri(uri: str) -> str:
-    """The URI without passwords and signed queries: safe for logs and files.
-
-    Chained URLs (``zip://…::s3://…``) are masked part by part. Queries are cut wherever they may hold a signature;
-    ``?`` and ``#`` in the keys of buckets and in globs stay.
-    """
-    return "::".join(_masked(part) for part in os.fspath(uri).split("::"))
-
-
-def _masked(uri: str) -> str:
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", uri, re.DOTALL)
-    if not match or match[1].lower() in ("file", "local"):
-        return uri
-    scheme, authority, rest = match.groups()
-    user, _, host = authority.rpartition("@")
-    if ":" in user or scheme.lower() not in _NAMED_PLACES:
-        authority = host
-    if scheme.lower() not in _PLAIN_KEYS:
-        rest = re.sub(r"\?[^#]*=[^#]*", "", rest)
-    return f"{scheme}://{authority}{rest}"
-
-
-def carries_secret(uri: str) -> bool:
-    """Whether a URI holds credentials: user info, or a query that may be a signed URL's."""
-    return mask_uri(uri) != os.fspath(uri)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import string
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pager_ray.masking import MaskingFilter, mask_text
+from pager_ray.masking import carries_secret, mask_text, mask_uri
+from pager_ray.plain import MaskingFilter
 
 SECRET = "wJalrXUtnFEMI"
 
@@ -50,6 +56,151 @@ def test_ordinary_text_is_left_alone(monkeypatch: pytest.MonkeyPatch, text: str)
     """What holds no secret is not changed, also where a variable is set to a short word."""
     monkeypatch.setenv("HF_TOKEN", "s3")
     assert mask_text(text) == text
+
+
+PLAIN = string.ascii_letters + string.digits
+WORDS = st.text(PLAIN, min_size=10, max_size=24)
+# A login ends at a blank, and digits before a slash are a port.
+PASSWORDS = st.builds(
+    lambda start, rest: start + rest,
+    st.sampled_from(string.ascii_letters),
+    st.text(PLAIN + "/?#@:'\"<>=&%+!$;,()[]~", min_size=9, max_size=20),
+).filter(lambda password: "::" not in password)
+SCHEMES = ("https", "http", "ftp", "sftp", "s3", "az", "abfs", "webdav", "memory")
+BEFORE = ("", " ", "\t", "\n ", "zip://a.jpg::", "simplecache::")
+
+LOGINS = st.builds(
+    lambda before, scheme, secret: (f"{before}{scheme}://user:{secret}@host:80/a.jpg", secret),
+    st.sampled_from(BEFORE),
+    st.sampled_from(SCHEMES),
+    st.one_of(PASSWORDS, PASSWORDS.map(lambda password: quote(password, safe=""))),
+)
+TOKENS = st.builds(lambda secret: (f"https://{secret}@host/a.jpg", secret), WORDS)
+QUERIES = st.builds(
+    lambda form, secret: (form.format(secret), secret),
+    st.sampled_from(
+        (
+            "https://host/a.jpg?{}",
+            "https://host/a.jpg?sig={}",
+            "http://host/a.jpg?a=1&X-Amz-Signature={}&b=2",
+            "https://host/a.jpg#access_token={}",
+            "az://container/a.jpg?sv=2024&sig={}",
+            "hf://datasets/o/n/a.jpg?token={}",
+            "s3://bucket/a.jpg?X-Amz-Signature={}",
+            "gs://bucket/a.jpg?GoogleAccessId=x&Signature={}",
+            "zip://a.jpg::https://host/x.zip?{}",
+        )
+    ),
+    WORDS,
+)
+URLS = st.one_of(LOGINS, TOKENS, QUERIES)
+NAMED = st.builds(
+    lambda form, secret: (form.format(secret), secret),
+    st.sampled_from(
+        (
+            "AccountKey={};EndpointSuffix=core.windows.net",
+            "SharedAccessSignature={}",
+            "api_key={}",
+            "apikey='{}'",
+            "AWS_SECRET_ACCESS_KEY={} python x.py",
+            "aws_access_key_id = {}",
+            "--password={}",
+            "client_secret: {}",
+            "X-Api-Key: {}",
+            "Cookie: session={}",
+            "Authorization: Bearer {}",
+            "authorization: Basic {}=",
+            "Authorization=AWS4-HMAC-SHA256 Credential=AK/2024, SignedHeaders=host, Signature={}",
+            "sent with bearer {}",
+        )
+    ),
+    WORDS,
+)
+OBJECTS = st.builds(
+    lambda name, scheme, secret: ({name: f"{scheme}{secret}"}, secret),
+    st.sampled_from(("Authorization", "authorization", "token", "password", "api_key", "secret_access_key")),
+    st.sampled_from(("", "Bearer ")),
+    WORDS,
+)
+INSIDE = st.sampled_from(("{}", "cannot open {}: no such host", "('{}',)", '{{"url":"{}"}}', "url={} (2 attempts)"))
+
+
+def shown_of(secret: str, text: str, ordinary: str) -> list[str]:
+    """Six characters of the secret in a row that are in the text, and would not be there without it."""
+    parts = {secret[start : start + 6] for start in range(len(secret) - 5)}
+    return sorted(part for part in parts if part in text and part not in ordinary)
+
+
+@settings(max_examples=300, deadline=None)
+@given(URLS)
+def test_no_secret_of_a_uri_is_shown(case: tuple[str, str]) -> None:
+    """Logins with any sign in them, tokens, and queries with and without names; each is refused as an input, too."""
+    uri, secret = case
+    assert shown_of(secret, mask_uri(uri), uri.replace(secret, "")) == []
+    assert carries_secret(uri)
+    assert mask_uri(mask_uri(uri)) == mask_uri(uri)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(URLS, NAMED), INSIDE)
+def test_no_secret_inside_a_text_is_shown(case: tuple[str, str], around: str) -> None:
+    """Wherever a message of a client, a header or a connection string has it."""
+    inner, secret = case
+    text = around.format(inner)
+    assert shown_of(secret, mask_text(text), text.replace(secret, "")) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(OBJECTS, st.booleans())
+def test_no_secret_of_an_object_is_shown(case: tuple[dict[str, str], str], nested: bool) -> None:
+    """As JSON, as JSON inside JSON, and as Python shows it."""
+    value, secret = case
+    text = json.dumps(json.dumps(value)) if nested else json.dumps(value)
+    for shown in (text, repr(value), repr({"headers": value})):
+        assert secret not in mask_text(shown)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "AKIAIOSFODNN7EXAMPLE",
+        "hf_abcdefghijklmnopqrstuv",
+        "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+        "AIzaSyA-abcdefghijklmnopqrstuvwxyz01234",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlMTIz",
+        "sk-abcdefghijklmnopqrstuvwxyz",
+        "glpat-abcdefghijklmnopqrst",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----",
+    ],
+)
+def test_keys_are_known_by_their_form(key: str) -> None:
+    """Without any name beside them; a URL that has one is refused."""
+    assert mask_text(f"cannot use {key} there") == "cannot use *** there"
+    assert carries_secret(f"https://host/{key}/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/data/token=1/a.jpg",
+        "/data/user:pa@host/a.jpg",
+        "file:///data/a.jpg?sig=1",
+        "s3://bucket/a@2x.jpg",
+        "s3://bucket/a?b#c.jpg",
+        "https://host:8000/a@2x.jpg",
+        "https://[2001:db8::1]:80/a.jpg",
+        "hf://datasets/owner/name@main/a.jpg",
+        "hf://datasets/owner/name@main/a.parquet#3",
+        "abfs://container@account.dfs.core.windows.net/a.jpg",
+        "sftp://user@host/a.jpg",
+        "zip://a.jpg::/data/x@2.zip",
+        "zip://a@2x.jpg::s3://bucket/x.zip",
+    ],
+)
+def test_ordinary_uris_hold_no_secret(uri: str) -> None:
+    """Names with the signs of logins and queries are names."""
+    assert mask_uri(uri) == uri
+    assert not carries_secret(uri)
 
 
 def test_logs_are_masked_with_their_tracebacks() -> None:

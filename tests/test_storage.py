@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pager_ray.errors import StorageError
-from pager_ray.storage import Folder, carries_secret, mask_uri, safe_name
+from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.storage import Folder, safe_name
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -34,8 +35,12 @@ def test_files_come_back(folder):
     assert folder.read_json("a.json") == {"x": [1, "ü"]}
     assert folder.delete(["b.txt", "absent"]) == 1
     assert not folder.exists("b.txt")
-    folder.remove()
+    assert folder.entries() == ["a.json", "sub"]
+    assert folder.delete_where(lambda name: name == "absent") == 0
+    assert folder.delete_where(lambda name: name == "a.json") == 1
     assert folder.names() == []
+    assert (folder / "sub").names() == ["c.txt"]
+    assert (folder / "sub").delete_where(lambda name: True) == 1
     assert (folder / "sub").names() == []
 
 
@@ -238,5 +243,5 @@ def test_removed_folders_are_gone_whatever_was_listed_before(folder):
     folder.write("a", b"1")
     folder.names()
     folder.filesystem.pipe_file(folder.join("b"), b"2")
-    folder.remove()
+    assert folder.delete_where(lambda name: True) == 2
     assert folder.names() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pager_ray.cli.options import json_option, write_json
+from pager_ray.cli.options import echo_lines, json_option, write_json
 
 EXIT_WORSE = 5
 
@@ -26,7 +26,6 @@ def compare(gates: tuple[str, ...], json_path: str | None, a: str, b: str) -> in
     from pager_ray.report.compare import compare_outputs
 
     comparison = compare_outputs(a, b, gates)
-    for line in comparison.lines():
-        click.echo(line)
+    echo_lines(comparison.lines())
     write_json(json_path, comparison.to_json())
     return EXIT_WORSE if comparison.failed else 0

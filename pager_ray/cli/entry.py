@@ -28,7 +28,7 @@ from pager_ray.cli.score import score
 from pager_ray.cli.status import status
 from pager_ray.cli.verify import EXIT_FAILED, verify
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, Terminated
-from pager_ray.masking import MaskingFilter, plain_text
+from pager_ray.plain import MaskingFilter, plain_text
 from pager_ray.version import __version__
 
 EXIT_USAGE = 2
@@ -109,7 +109,8 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        click.echo(f"pager-ray: {error.format_message()} (--help shows what there is)", err=True)
+        message = plain_text(" ".join(error.format_message().split()))
+        click.echo(f"pager-ray: {message} (--help shows what there is)", err=True)
         return EXIT_USAGE
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)

@@ -6,6 +6,7 @@ import re
 
 import click
 
+from pager_ray.cli.options import echo_lines
 from pager_ray.errors import ConfigError
 
 
@@ -32,6 +33,5 @@ def gallery(to: str | None, details: str, overwrite: bool, images_from: str | No
         overwrite=overwrite,
         images_from=images_from,
     )
-    for line in built.lines():
-        click.echo(line)
+    echo_lines(built.lines())
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pager_ray.config import RunConfig, describe_keys
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.plain import plain_text
 from pager_ray.report.outcomes import Outcome
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -81,9 +82,14 @@ def what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) -
 
 def tell(outcome: Outcome) -> int:
     """Print how a job ended; gives its exit code."""
-    for line in outcome.lines():
-        click.echo(line)
+    echo_lines(outcome.lines())
     return outcome.exit_code
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines, each of which stays one whatever names and messages it repeats."""
+    for line in lines:
+        click.echo(plain_text(line))
 
 
 def write_json(path: str | None, content: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pager_ray.cli.options import (
     Finite,
     all_of,
     config_option,
+    echo_lines,
     json_option,
     overrides_argument,
     write_json,
@@ -51,7 +52,6 @@ def plan(config_path: str | None, json_path: str | None, overrides: tuple[str, .
     from pager_ray.plan.text import plan_lines
 
     result = plan_job(config, Request.of(**asked))
-    for line in plan_lines(result):
-        click.echo(line)
+    echo_lines(plan_lines(result))
     write_json(json_path, result.to_json())
     return 0

@@ -6,7 +6,7 @@ import re
 
 import click
 
-from pager_ray.cli.options import json_option, write_json
+from pager_ray.cli.options import echo_lines, json_option, write_json
 from pager_ray.errors import ConfigError
 
 EXIT_FAILED = 1
@@ -21,8 +21,7 @@ def verify(sample: str, json_path: str | None, output: str) -> int:
     from pager_ray.reader.verify import verify_output
 
     verification = verify_output(output, _share(sample))
-    for line in verification.lines():
-        click.echo(line)
+    echo_lines(verification.lines())
     write_json(json_path, verification.to_json())
     return EXIT_FAILED if verification.problems else 0
 

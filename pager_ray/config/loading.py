@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pager_ray.config.schema import EvaluateConfig, RunConfig, ScoreConfig
 from pager_ray.errors import ConfigError
-from pager_ray.storage import carries_secret, mask_uri
+from pager_ray.masking import carries_secret, mask_uri
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""

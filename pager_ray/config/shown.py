@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pager_ray.storage import mask_uri
+from pager_ray.masking import mask_uri
 
 _URIS = ("input.uris", "output.uri", "checkpoint", "predictions", "evaluation.data_path")
 """Keys whose values name places, in whichever configuration has them."""

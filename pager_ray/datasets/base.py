@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pager_ray.datasets.decode import BAD_TRUTH, decode_rgb
 from pager_ray.datasets.root import Root, naming
 from pager_ray.errors import ConfigError, InputError
-from pager_ray.storage import SAFE_NAME_BYTES, mask_uri, safe_name
+from pager_ray.masking import mask_uri
+from pager_ray.storage import SAFE_NAME_BYTES, safe_name
 
 if TYPE_CHECKING:
     import numpy as np

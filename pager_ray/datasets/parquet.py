@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from pager_ray.datasets.root import store_errors
 from pager_ray.errors import ConfigError, InputError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.schemes import open_place
-from pager_ray.storage import error_reason, mask_uri
+from pager_ray.storage import error_reason
 
 _AGAIN: Final = "fetch the dataset's file again"
 _BUFFER_BYTES: Final = 2**20

@@ -16,8 +16,9 @@ from typing import Any
 import fsspec
 
 from pager_ray.errors import ConfigError, InputError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.read.fetch import fetch
-from pager_ray.storage import Folder, client_errors, error_reason, mask_uri
+from pager_ray.storage import Folder, client_errors, error_reason
 
 
 class Root:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import os
 import shutil
 import threading
@@ -30,6 +29,7 @@ from pager_ray.here import run_here
 from pager_ray.infer import Predictor
 from pager_ray.infer.routing import load_router
 from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.plain import get_logger
 from pager_ray.reader import open_run
 from pager_ray.reader.picture import source_picture
 from pager_ray.samples import write_samples
@@ -37,7 +37,7 @@ from pager_ray.stages.names import StageName
 from pager_ray.stages.settings import inference_settings
 from pager_ray.storage import safe_name
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MODES: Final = ("auto", "indoor", "outdoor")
 COLORS: Final = get_args(Color)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pager_ray.errors import InputError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.export.formats import ExportSettings, Files, export_files
-from pager_ray.masking import plain_text
+from pager_ray.plain import plain_text
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.run import Run, open_run
 from pager_ray.storage import Folder

@@ -19,6 +19,7 @@ import numpy as np
 from pager_ray import geometry
 from pager_ray.export.cleaning import edge_keep
 from pager_ray.export.images import encode_depth_exr, encode_face_jpeg
+from pager_ray.plain import comment_text
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -75,7 +76,7 @@ def rig_files(id: str, size: int) -> dict[str, str]:
         for number, rotation in zip(numbers, rotations, strict=True)
         if number > 1
     )
-    title = " ".join(f"# panorama {id}; world: x forward, y up, z right; metres".split())
+    title = comment_text(f"# panorama {id}; world: x forward, y up, z right; metres")
     return {
         "cameras.txt": _lines(
             title, *(f"{n} PINHOLE {size} {size} {focal!r} {focal!r} {centre!r} {centre!r}" for n in numbers)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,8 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.export.exporter import EXPORT_SCHEMA
-from pager_ray.storage import Folder
+from pager_ray.owned import foreign_entries
+from pager_ray.storage import Folder, is_temporary
 
 EXPORT_FILE: Final = "export.json"
 DONE_FILE: Final = "exported.parquet"
@@ -34,6 +36,7 @@ FORMAT_VERSION: Final = 1
 REJECT_FIELDS: Final = ("id", "uri", "stage", "error_class", "message", "attempts")
 
 _SUFFIX = ".parquet"
+_PART = re.compile(r"[0-9a-f]{16}\.parquet")
 _READERS = 16
 
 
@@ -44,9 +47,11 @@ class Records:
         output: the export's folder.
     """
 
+    PARTS = "state"
+
     def __init__(self, output: Folder) -> None:
         self.output = output
-        self.parts = output / "state"
+        self.parts = output / self.PARTS
 
     def claim(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """Begin an export here, or find the same one again.
@@ -59,9 +64,16 @@ class Records:
             RunMismatchError: an export of another run or of other settings stands here.
             StorageError: the folder cannot be used.
         """
+        before = self.output.read_json(EXPORT_FILE) if self.output.exists(EXPORT_FILE) else None
+        if before is None or "identity" not in before:
+            others = [name for name in foreign_entries(self.output, (self.PARTS,)) if not is_temporary(name)]
+            if others:
+                raise RunMismatchError(
+                    f"--output: {self.output} holds {len(others)} files or folders that no export wrote (first: "
+                    f"{others[0]}); choose another folder, or move them away"
+                )
         self.output.make()
         self.parts.make()
-        before = self.output.read_json(EXPORT_FILE) if self.output.exists(EXPORT_FILE) else None
         if before is not None and not overwrite:
             was = before.get("identity", {})
             differing = [key for key in sorted({*was, *identity}) if was.get(key) != identity.get(key)]
@@ -88,7 +100,7 @@ class Records:
 
     def standing(self) -> pa.Table:
         """Every outcome so far, ``EXPORT_SCHEMA``: successes once per id, then rejects of ids without one; by id."""
-        names = self.parts.names(_SUFFIX)
+        names = [name for name in self.parts.names(_SUFFIX) if _PART.fullmatch(name)]
         with ThreadPoolExecutor(_READERS) as pool:
             tables = list(pool.map(lambda name: _read(self.parts, name), names))
         if self.output.exists(DONE_FILE):
@@ -126,7 +138,7 @@ class Records:
         self.note(content)
 
     def _drop_parts(self) -> None:
-        self.parts.delete(self.parts.names(_SUFFIX))
+        self.parts.delete_where(lambda name: _PART.fullmatch(name) is not None, keep_folder=True)
 
 
 def _last_of_each(rows: pa.Table) -> pa.Table:

@@ -13,7 +13,6 @@ thumbs/NNN/NNNNNN.jpg       its card: rgb, depth, normals, sky side by side
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import time
@@ -25,16 +24,16 @@ from urllib.parse import quote
 
 import cv2
 
-from pager_ray.errors import ConfigError, PagerError, StorageError
+from pager_ray.errors import PagerError, StorageError
 from pager_ray.gallery.columns import CARD_COLUMNS, Rows, rows_of
 from pager_ray.gallery.panorama import depth_palette, show_panorama
 from pager_ray.gallery.site import Site, base64_of, detail_path
-from pager_ray.masking import plain_text
+from pager_ray.plain import get_logger, plain_text
 from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import GALLERY_FOLDER
 from pager_ray.storage import Folder, safe_name
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CHUNK = 200
 """Rows of one data file of the list."""
@@ -102,24 +101,28 @@ def build_gallery(
 
     Raises:
         RunNotFoundError: there is no run.
-        ConfigError: a gallery stands there already.
+        ConfigError: a gallery stands there already, or something else.
         StorageError: the run or the folder cannot be used.
     """
     run = open_run(output)
     folder = to or Folder(output).uri(GALLERY_FOLDER)
     site = Site(folder)
-    if site.holds_gallery():
-        if not overwrite:
-            raise ConfigError(f"{site.index}: is there already; replace it with --overwrite, or choose another --to")
-        site.clear()
     rows = rows_of(run.table())
     count = len(rows.ids) if details is None else min(details, len(rows.ids))
+    site.claim(_data_files(rows), count, overwrite=overwrite)
     source = _Source(output, folder, _previews(run), images_from)
     made = _make_details(source, rows, count, workers)
     _write_list(site, run, rows, made, linked=to is None and _previews(run))
     site.write_page()
     problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
     return Gallery(site.index, len(rows.ids), len(made) - len(problems), problems)
+
+
+def _data_files(rows: Rows) -> set[str]:
+    """Names of the list's data files."""
+    chunks = range(-(-len(rows.ids) // CHUNK))
+    names = ["run", "column-scene", *(f"column-{name}" for name in rows.values), *(f"rows-{k:05d}" for k in chunks)]
+    return {f"data/{name}.js" for name in names}
 
 
 def _previews(run: Run) -> bool:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pager_ray.errors import StorageError
-from pager_ray.runs.layout import GALLERY_PAGE
-from pager_ray.storage import Folder, client_errors, error_reason, mask_uri
+from pager_ray.errors import ConfigError, StorageError
+from pager_ray.masking import mask_uri
+from pager_ray.owned import check_unclaimed, delete, mark, standing
+from pager_ray.runs.layout import GALLERY_MARKER, GALLERY_PAGE
+from pager_ray.storage import Folder, client_errors, error_reason
 
 INDEX = GALLERY_PAGE
+MAX_DETAILS = 999_999_999
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES = ("static/style.css", "static/viewer.js", "static/LICENSE.three.txt")
-DATA_FOLDERS = ("data", "panoramas", "thumbs", "static")
+OPTION = "--to"
 
 # Stores that keep a content type with each object, and their clients' words for it. Without one a browser offers a
 # page for download.
@@ -50,6 +54,21 @@ def detail_path(row: int) -> str:
     return f"{name[:-3]}/{name}"
 
 
+def _details_of(count: int) -> Iterator[str]:
+    """Files of the first so many panoramas."""
+    for row in range(count):
+        yield f"panoramas/{detail_path(row)}.js"
+        yield f"thumbs/{detail_path(row)}.jpg"
+
+
+def _files_of(marker: Mapping[str, Any]) -> Iterator[str]:
+    """What a marker says that a gallery has written."""
+    files, details = marker.get("files"), marker.get("details")
+    yield from (name for name in (files if isinstance(files, list) else []) if isinstance(name, str))
+    if isinstance(details, int) and 0 <= details <= MAX_DETAILS:
+        yield from _details_of(details)
+
+
 class Site:
     """A folder that holds one gallery.
 
@@ -72,11 +91,31 @@ class Site:
         """Whether a whole gallery is there; its page is written last."""
         return self.folder.exists(INDEX)
 
-    def clear(self) -> None:
-        """Delete a gallery's files, and nothing else; its page first, so that no half of one is shown."""
-        self.folder.delete([INDEX])
-        for name in DATA_FOLDERS:
-            (self.folder / name).remove()
+    def claim(self, files: Collection[str], details: int, *, overwrite: bool) -> None:
+        """Make the folder this gallery's own, before anything of it is written.
+
+        An earlier gallery is deleted, as far as it was written by us: its page first, so that no half of one is shown.
+
+        Args:
+            files: those to write beside the pages of panoramas.
+            details: how many of these.
+            overwrite: a whole gallery may be replaced.
+
+        Raises:
+            ConfigError: a gallery stands there already, the folder holds something else, or a name is taken.
+            StorageError: it cannot be used.
+        """
+        before = standing(self.folder, GALLERY_MARKER, "gallery", option=OPTION)
+        if before is not None:
+            if self.holds_gallery() and not overwrite:
+                raise ConfigError(
+                    f"{self.index}: is there already; replace it with --overwrite, or choose another --to"
+                )
+            self.folder.delete([INDEX])
+            delete(self.folder, _files_of(before))
+        wanted = {*files, *STATIC_FILES, INDEX, *_details_of(details)}
+        check_unclaimed(self.folder, wanted, (), option=OPTION)
+        mark(self.folder, GALLERY_MARKER, {*files, *STATIC_FILES, INDEX}, details=details)
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file, with its content type where the store keeps one.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 import torch
 
 from pager_ray.errors import InputError
+from pager_ray.plain import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Result = TypeVar("Result")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
-from pager_ray.storage import mask_uri
+from pager_ray.masking import mask_uri
 
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""

@@ -6,7 +6,6 @@ A *source* is one entry of ``input.uris``: a file, a folder, a glob or a listing
 from __future__ import annotations
 
 import csv
-import logging
 import posixpath
 import zipfile
 from collections.abc import Callable, Sequence
@@ -24,12 +23,14 @@ from pager_ray.listing.folders import choose_images, find_files, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
 from pager_ray.listing.listed import NETWORK, Listing, Texts
 from pager_ray.listing.naming import namer
+from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
 from pager_ray.retrying import Retry
 from pager_ray.schemes import SchemeError, is_remote, open_place
-from pager_ray.storage import carries_secret, client_errors, error_reason, mask_uri
+from pager_ray.storage import client_errors, error_reason
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")

@@ -5,15 +5,15 @@ Everything that the network needs to be built is in one frozen :class:`Architect
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pager_ray.errors import CheckpointError
 from pager_ray.modalities import SCALE_HEADS
+from pager_ray.plain import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PATCH_SIZE = 14
 PRETRAINING_GRID = 37

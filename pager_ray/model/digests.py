@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 import time
@@ -16,8 +15,9 @@ from typing import Final
 
 from pager_ray.errors import CheckpointError
 from pager_ray.model.node_cache import cache_folder, locked
+from pager_ray.plain import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # A smaller file is hashed before its remembered digest would be found.
 _SMALLEST_REMEMBERED: Final = 16 << 20

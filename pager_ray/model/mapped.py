@@ -10,7 +10,6 @@ not be cut or written over in place: the networks would read the new bytes, or d
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import mmap
 from pathlib import Path
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import torch
 
 from pager_ray.errors import CheckpointError
+from pager_ray.plain import get_logger
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # Linux since 5.14: brings the pages here and says what cannot be read; touching such a page would end the process.
 _POPULATE_READ: Final = 22

@@ -13,10 +13,11 @@ from typing import Any, Final
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import CheckpointError
+from pager_ray.masking import mask_uri
 from pager_ray.model.node_cache import CACHE_VARIABLE, cache_folder, locked
 from pager_ray.retrying import Retry, is_transient
 from pager_ray.schemes import SchemeError, open_place
-from pager_ray.storage import client_errors, mask_uri
+from pager_ray.storage import client_errors
 
 # A file of gigabytes may take longer to come than a store is waited for to answer.
 _COPYING: Final = Retry(1800.0)

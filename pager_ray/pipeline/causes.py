@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import ray
 
 from pager_ray.errors import PagerError, own_cause
+from pager_ray.plain import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # What Ray Data appends to the message of an error that a stage raised.
 _RAY_ADVICE = "\nFailed to apply UDF transform"

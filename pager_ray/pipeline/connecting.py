@@ -17,8 +17,9 @@ import grpc
 import ray
 
 from pager_ray.errors import ConfigError, PagerError
+from pager_ray.plain import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LOCAL = "local"
 AUTO = "auto"

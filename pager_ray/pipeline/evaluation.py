@@ -6,7 +6,6 @@ same command resumes, and the report is made from what is committed, so that it 
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from functools import partial
@@ -23,9 +22,11 @@ from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings, open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing import Listed
+from pager_ray.masking import carries_secret, mask_uri
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
+from pager_ray.plain import get_logger
 from pager_ray.report.evaluation_files import report_evaluation
 from pager_ray.report.outcomes import EvaluationOutcome
 from pager_ray.retrying import Retry
@@ -53,9 +54,9 @@ from pager_ray.stages.subject import (
     standing_predictions,
 )
 from pager_ray.stages.truth import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
-from pager_ray.storage import Folder, carries_secret, mask_uri
+from pager_ray.storage import Folder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def run_evaluation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,11 +15,13 @@ from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import ExportSettings, check_possible
 from pager_ray.export.records import Records
 from pager_ray.export.selection import select_ids, with_unit
+from pager_ray.masking import mask_uri
+from pager_ray.plain import get_logger
 from pager_ray.reader.run import open_run
 from pager_ray.report.outcomes import ExportOutcome
-from pager_ray.storage import Folder, mask_uri
+from pager_ray.storage import Folder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LOCAL_ROWS = 16
 """So many panoramas are exported by the calling process itself: starting Ray would take longer."""

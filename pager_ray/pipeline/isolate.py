@@ -21,7 +21,6 @@ the shape or type that a function takes, which is its row's trouble.
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,10 +34,11 @@ import ray
 from pager_ray.errors import InputError, PagerError, ShapeError
 from pager_ray.pipeline.progress import UNSEEN_DEATHS, Attempt, Suspicion
 from pager_ray.pipeline.quarantine import Convicted, NotStarted, try_in_quarantine
+from pager_ray.plain import get_logger
 from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
 from pager_ray.stages.work import Work
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Room:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from functools import partial
 
@@ -12,6 +11,7 @@ from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
+from pager_ray.plain import get_logger
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.retrying import Retry
 from pager_ray.runs.claim import Claim
@@ -23,7 +23,7 @@ from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
 from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def run_job(

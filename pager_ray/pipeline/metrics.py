@@ -12,6 +12,8 @@ from typing import Literal
 
 from ray.util.metrics import Counter, Gauge
 
+from pager_ray.plain import label_text
+
 OUTPUT = "output"
 """The label that every series has: the job's output, without secrets."""
 
@@ -61,7 +63,7 @@ class Meters:
     """
 
     def __init__(self, output: str) -> None:
-        self._output = output
+        self._output = label_text(output)
         kinds: Mapping[str, type[Counter] | type[Gauge]] = {"counter": Counter, "gauge": Gauge}
         self._metrics = {
             name: kinds[metric.kind](name, description=metric.description, tag_keys=(OUTPUT, *metric.labels))
@@ -78,4 +80,6 @@ class Meters:
         self._metrics[name].set(value, self._tags(name, labels))
 
     def _tags(self, name: str, labels: tuple[str, ...]) -> dict[str, str]:
-        return {OUTPUT: self._output, **dict(zip(METRICS[name].labels, labels, strict=True))}
+        # Some labels are what a library, or somebody's code, called its error.
+        named = zip(METRICS[name].labels, labels, strict=True)
+        return {OUTPUT: self._output, **{label: label_text(value) for label, value in named}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import uuid
@@ -19,11 +18,12 @@ from pager_ray.infer.batching import FittingBatches, is_device_lost
 from pager_ray.infer.device import describe_worker, device_kind, most_memory
 from pager_ray.infer.predictor import Pending
 from pager_ray.pipeline.isolate import Room, call_isolated
+from pager_ray.plain import get_logger
 from pager_ray.stages.infer import InferSettings, infer_rows, load_predictor
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 EXIT_DEVICE_LOST = 70
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, deque
@@ -15,12 +14,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.pipeline.metrics import Meters
+from pager_ray.plain import get_logger
 from pager_ray.report.progress import progress_line
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.names import StageName
 from pager_ray.stages.work import StageWork, Work
 
-log = logging.getLogger("pager_ray.progress")
+log = get_logger("pager_ray.progress")
 
 REPORT_SECONDS = 10.0
 UNSEEN_DEATHS = 5

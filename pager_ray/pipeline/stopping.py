@@ -7,7 +7,6 @@ flight, or when the time for it is over, or at the second signal, :class:`Termin
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -20,8 +19,9 @@ from typing import Any
 import ray
 
 from pager_ray.errors import Terminated
+from pager_ray.plain import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 POLL_SECONDS = 0.25
 

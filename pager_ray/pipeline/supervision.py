@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,13 +13,14 @@ from pager_ray.errors import StorageError
 from pager_ray.pipeline.cluster import Reservation
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
+from pager_ray.plain import get_logger
 from pager_ray.report.stages import stage_lines
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.layout import PROGRESS_FILE
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.work import summarise_stages
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # Rows of a listing are small: a block of them is a few megabytes.
 ROWS_PER_CHUNK = 65_536

@@ -6,7 +6,6 @@ warm: a first pass makes the tables that a worker makes once, the second counts.
 
 from __future__ import annotations
 
-import logging
 import random
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pager_ray.errors import ConfigError, InputError
 from pager_ray.infer import FacePrediction, Predicts
 from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
+from pager_ray.plain import get_logger
 from pager_ray.plan.stand_in import template
 from pager_ray.runs import RunLayout, write_shard
 from pager_ray.stages.infer import infer_rows
@@ -36,7 +36,7 @@ from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.stages.work import Work
 from pager_ray.storage import Folder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Result = TypeVar("Result")
 

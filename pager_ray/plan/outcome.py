@@ -7,10 +7,10 @@ import json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pager_ray.errors import ConfigError
-from pager_ray.masking import plain_text
+from pager_ray.masking import mask_uri
+from pager_ray.plain import plain_text
 from pager_ray.plan.profile import bounded_bytes
 from pager_ray.runs.planned import RunPlan
-from pager_ray.storage import mask_uri
 
 _MAX_BYTES = 1 << 20
 _MAX_SECONDS = 1e10

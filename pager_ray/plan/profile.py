@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pager_ray.errors import ConfigError, StorageError
-from pager_ray.masking import plain_text
+from pager_ray.masking import mask_uri
+from pager_ray.plain import plain_text
 from pager_ray.plan.spread import Band, mean_band
 from pager_ray.runs.layout import RUN_FILE
-from pager_ray.storage import Folder, client_errors, error_reason, mask_uri
+from pager_ray.storage import Folder, client_errors, error_reason
 
 MAX_BYTES = 16 << 20
 """Of a profile; the run file of a job with thousands of model workers has a few megabytes."""

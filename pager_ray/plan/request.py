@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pager_ray.infer.predictor import FacePrediction
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.modalities import maps_of
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.plain import get_logger
 from pager_ray.plan.estimate import estimate
 from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
 from pager_ray.plan.plan import Job, Nodes, Plan
@@ -28,7 +28,7 @@ from pager_ray.retrying import Retry
 from pager_ray.stages.infer import load_predictor
 from pager_ray.stages.settings import half_normals, infer_settings, largest_batch, rows_per_shard
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 GPU_TURNS = 5
 

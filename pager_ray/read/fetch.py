@@ -13,6 +13,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.retrying import (
     Retry,
     attempts_of,
@@ -22,7 +23,7 @@ from pager_ray.retrying import (
     is_transient,
 )
 from pager_ray.schemes import FORBIDDEN, Role, SchemeError, open_place
-from pager_ray.storage import client_errors, error_reason, mask_uri
+from pager_ray.storage import client_errors, error_reason
 
 PATIENT = Retry()
 """For how long reads are repeated where nobody says."""

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from pager_ray.errors import InputError
+from pager_ray.masking import mask_uri
 from pager_ray.read import decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.schemes import FORBIDDEN, lies_below
-from pager_ray.storage import mask_uri
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8

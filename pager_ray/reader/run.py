@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import Prediction
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
@@ -24,7 +25,7 @@ from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_columns, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
-from pager_ray.storage import Folder, client_errors, error_reason, mask_uri, safe_name
+from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 
 _RESTORE = "restore it from a copy, or start the run anew with --overwrite"
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import StorageError
 from pager_ray.metrics.catalogue import metrics_of
+from pager_ray.plain import get_logger
 from pager_ray.report.evaluation import (
     REPORT,
     EvaluationFacts,
@@ -27,6 +28,8 @@ from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 
 if TYPE_CHECKING:
     from pager_ray.evaluate import ScoreSettings
+
+log = get_logger(__name__)
 
 EXCLUDED_COLUMNS = ["id", "uri", "stage", "error_class", "message"]
 
@@ -64,14 +67,19 @@ def report_evaluation(
         state, EvaluationFacts(families=scoring.families, alignments=scoring.alignments, excluded=excluded, **facts)
     )
     pictures = _pictures(layout, shards, state, report, with_maps=scoring.pictures)
+    has_reported = layout.metrics.exists(REPORT)
+    layout.clear_pictures()
     folder = layout.metrics / "pictures"
-    folder.remove()
     for name, content in pictures.items():
         folder.write(name, content)
     for path, text in released_summaries(report).items():
-        for root in (layout.root, summaries):
-            if root is not None:
-                root.write(path, text.encode())
+        layout.root.write(path, text.encode())
+        if summaries is not None and not summaries.create(path, text.encode()):
+            # There, others' files may lie: of those with this name, only what an earlier report left is ours.
+            if has_reported:
+                summaries.write(path, text.encode())
+            else:
+                log.warning("%s/%s is there already and stays; %s/%s has this one", summaries, path, layout.root, path)
     layout.metrics.write("report.md", markdown(report, list(pictures)).encode())
     layout.metrics.write_json(REPORT, report)
     return report

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 from pager_ray.metrics.catalogue import SOLID_ANGLE_SUFFIX, Metric, metric, metrics_of
+from pager_ray.plain import markdown_code, markdown_text
 
 NAMED_EXCLUDED: Final = 20
 """Excluded samples that the markdown names; all of them stand in report.json and the rejects."""
@@ -23,7 +25,8 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
         pictures: names of files in ``pictures/``, in the order to show them.
     """
     dataset, counts = report["dataset"], report["counts"]
-    lines = [f"# {dataset['name']}: {report['checkpoint'].get('name', 'predictions')}", ""]
+    title = f"{dataset['name']}: {report['checkpoint'].get('name', 'predictions')}"
+    lines = [f"# {markdown_text(title)}", ""]
     lines += ["## Protocol", "", *_protocol(report), ""]
     lines += ["## Metrics", "", *_main_table(report), ""]
     lines.append(
@@ -37,7 +40,7 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
     if pictures:
         lines += ["## Pictures", ""]
         for name in pictures:
-            lines += [f"![{name}](pictures/{name})", ""]
+            lines += [f"![{markdown_text(name)}](pictures/{quote(name)})", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -46,7 +49,7 @@ def _protocol(report: Mapping[str, Any]) -> list[str]:
     lines = ["| knob | value |", "| --- | --- |"]
     for section, values in rows:
         for key, value in _flat(values):
-            lines.append(f"| {section}.{key} | {_cell(value)} |")
+            lines.append(f"| {_cell(f'{section}.{key}')} | {_cell(value)} |")
     for key in ("name", "revision", "sha256", "licence", "face_size", "cube_fov"):
         if report["checkpoint"].get(key) is not None:
             lines.append(f"| checkpoint.{key} | {_cell(report['checkpoint'][key])} |")
@@ -63,7 +66,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.split()).replace("|", "\\|")
+    return markdown_text(text)
 
 
 def _main_table(report: Mapping[str, Any]) -> list[str]:
@@ -110,10 +113,10 @@ def _excluded(report: Mapping[str, Any]) -> list[str]:
     counts, excluded = report["counts"], report["excluded"]
     if not excluded:
         return ["Every panorama was scored."]
-    classes = ", ".join(f"{name} {count:,}" for name, count in counts["excluded_by_class"].items())
+    classes = ", ".join(f"{_cell(name)} {count:,}" for name, count in counts["excluded_by_class"].items())
     lines = [f"{counts['excluded']:,} panoramas could not be scored ({classes}):", ""]
     for item in excluded[:NAMED_EXCLUDED]:
-        lines.append(f"- `{item['id']}`: {item['error_class']}: {_cell(item['message'])}")
+        lines.append(f"- {markdown_code(item['id'])}: {_cell(item['error_class'])}: {_cell(item['message'])}")
     if len(excluded) > NAMED_EXCLUDED:
         lines.append(f"- … and {len(excluded) - NAMED_EXCLUDED:,} more in report.json and rejects/")
     return lines
@@ -127,10 +130,10 @@ def _slices(report: Mapping[str, Any]) -> list[str]:
         if not columns or not values:
             continue
         per_pixel = kind in report["pixel_slices"]
-        lines += [f"## By {kind.replace('_', ' ')}", ""]
+        lines += [f"## By {_cell(kind.replace('_', ' '))}", ""]
         headers = [f"{found.label} ({found.alignment})" if found.alignment else found.label for found in columns]
         size = "pixels" if per_pixel else "panoramas"
-        lines.append(f"| {kind} | {size} | {' | '.join(headers)} |")
+        lines.append(f"| {_cell(kind)} | {size} | {' | '.join(headers)} |")
         lines.append("| --- " * (len(headers) + 2) + "|")
         ordered = list(values.items())
         if not per_pixel and len(ordered) > _MOST_SLICES:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pager_ray.durations import format_duration, format_rate
+from pager_ray.plain import plain_text
 from pager_ray.runs.runfile import COMPLETE, RUNNING, STOPPED
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def status_facts(status: Status) -> list[tuple[str, str]]:
         facts.append(("last error", status.last_error))
     if status.reason:
         facts.append(("reason", status.reason))
-    return facts
+    # A run file may be anybody's.
+    return [(name, plain_text(value)) for name, value in facts]
 
 
 def status_lines(status: Status) -> list[str]:

@@ -6,7 +6,6 @@ the pipeline, the run file says so and the same command goes on.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from pager_ray.errors import (
     own_cause,
 )
 from pager_ray.listing import Listed, Listing, Texts, listing_digest, read_manifest, rows_to_do, write_manifest
-from pager_ray.masking import mask_text
+from pager_ray.plain import get_logger, plain_text
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.runs.ledger import shards_of
@@ -41,7 +40,7 @@ from pager_ray.runs.runfile import (
     standing_run,
 )
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ALL_REJECTS = "all"
 
@@ -280,7 +279,7 @@ def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None
     try:
         # Shards are left as they are: writers of ours may still be at work.
         done = reconcile(claim.layout, claim.inputs)
-        end_start(claim.manifest, state, mask_text(outcome)[:2000], done.counts())
+        end_start(claim.manifest, state, plain_text(outcome, 2000), done.counts())
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import re
 
-from pager_ray.errors import RunMismatchError
+from pager_ray.errors import RunMismatchError, StorageError
+from pager_ray.listing.manifest import MANIFEST_NAME, read_manifest
 from pager_ray.modalities import MAPS
+from pager_ray.owned import foreign_entries
+from pager_ray.plain import get_logger
 from pager_ray.runs.ledger import Ledger, shards_of
-from pager_ray.storage import TEMPORARY_SUFFIX, Folder
+from pager_ray.storage import TEMPORARY_SUFFIX, Folder, is_temporary, safe_name
+
+log = get_logger(__name__)
 
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
 PROGRESS_FILE = "progress.json"
-GALLERY_FOLDER, GALLERY_PAGE = "gallery", "index.html"
+GALLERY_FOLDER, GALLERY_PAGE, GALLERY_MARKER = "gallery", "index.html", "gallery.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
-TEMPORARY_NAME = re.compile(r".*\.[0-9a-f]{8}\.tmp", re.DOTALL)
+REPORT_FILES = ("report.md", "report.json")
+# What the report calls its pictures: figures, and examples by place, kind and id.
+PICTURE_NAME = re.compile(r"(distributions|depth_by_range)\.png|[0-9]+_(worst|median|best)_.+\.jpg", re.DOTALL)
+
+# What a start may leave at the top of an output before its run file stands, and what others may make in a run.
+_BEGUN = frozenset({"state", "predictions", "rejects", "previews", "metrics", "gallery", "exports", "scores", *MAPS})
 
 
 class RunLayout:
@@ -48,32 +58,82 @@ class RunLayout:
             folder.make()
 
     def check_is_free(self) -> None:
-        """Refuse an output that holds files of somebody else where a new run would write and clean up.
+        """Refuse an output that holds something else, where a new run would write and a later one clean up.
 
         Raises:
-            RunMismatchError: there is no run file, and yet there are results, rejects or a ledger.
+            RunMismatchError: there is no run file, and yet there are results, rejects, a ledger or anybody's files.
         """
-        for folder in (self.results, self.rejects, self.ledger.folder):
-            if names := folder.names():
+        for folder in self._written():
+            if names := [name for name in folder.names() if not is_temporary(name)]:
                 raise RunMismatchError(
                     f"output.uri: {folder} holds {len(names)} files (first: {names[0]}), but {self.root} has no "
                     f"{RUN_FILE}: they belong to no run; choose another output, or move them away"
                 )
+        if others := [name for name in foreign_entries(self.root, _BEGUN) if not is_temporary(name)]:
+            raise RunMismatchError(
+                f"output.uri: {self.root} holds {len(others)} files or folders (first: {others[0]}) and no {RUN_FILE}: "
+                "they belong to no run; choose another output, such as a new folder in it"
+            )
+
+    def _written(self) -> list[Folder]:
+        """Folders in which a run's files have names that anybody's may have."""
+        named_by_id = [self.previews, *(self.npz(name) for name in MAPS)]
+        return [self.results, self.rejects, self.ledger.folder, *named_by_id]
 
     def clear(self) -> None:
-        """Delete everything that a run writes, and nothing else."""
-        # The run file goes last: while it stands, a half-deleted output is still known as one.
-        folders = [self.results, self.rejects, self.previews, *(self.npz(name) for name in MAPS)]
+        """Delete what the run has written, and nothing else: its shards, and files that the manifest's ids name."""
+        ids = self._listed_ids()
+        shards = self._known_shards()
+
+        def is_shard(name: str) -> bool:
+            shard = name.removesuffix(SHARD_SUFFIX)
+            return is_temporary(name) or shard in shards or SHARD_NAME.fullmatch(shard) is not None
+
+        self.results.delete_where(is_shard)
+        self.rejects.delete_where(is_shard)
+        for folder, suffix in self._named_by_id():
+            names = {f"{safe_name(id)}{suffix}" for id in ids}
+            folder.delete_where(lambda name, names=names: name in names or is_temporary(name))  # type: ignore[misc]
+        self._clear_more()
         # Not the lease: it is held by the job that clears.
-        for folder in [*folders, *self._more_folders(), self.manifest, self.ledger.folder]:
-            folder.remove()
+        self.ledger.clear()
+        self.manifest.delete_where(lambda name: name == MANIFEST_NAME or is_temporary(name))
         self.progress.delete([PROGRESS_FILE])
-        # It would go on showing what is deleted.
-        (self.root / GALLERY_FOLDER).delete([GALLERY_PAGE])
+        gallery = self.root / GALLERY_FOLDER
+        if gallery.exists(GALLERY_MARKER):
+            # It would go on showing what is deleted.
+            gallery.delete([GALLERY_PAGE])
+        # The run file goes last: while it stands, a half-deleted output is still known as one.
         self.root.delete([RUN_FILE])
 
-    def _more_folders(self) -> list[Folder]:
-        return []
+    def _named_by_id(self) -> list[tuple[Folder, str]]:
+        """Folders in which this very run has put files that its ids name, and their suffix."""
+        config = self.root.read_json(RUN_FILE).get("config") if self.root.exists(RUN_FILE) else None
+        output = config.get("output") if isinstance(config, dict) else None
+        if not isinstance(output, dict):
+            return []
+        found = [(self.previews, ".jpg")] if output.get("previews") else []
+        if "npz" in (output.get("format"), output.get("predictions")):
+            found += [(self.npz(name), ".npz") for name in MAPS]
+        return found
+
+    def _listed_ids(self) -> list[str]:
+        try:
+            ids: list[str] = read_manifest(self.manifest, ["id"]).column("id").to_pylist()
+        except StorageError as error:
+            log.warning("%s; files that are named by its ids stay where they are", error)
+            return []
+        return ids
+
+    def _known_shards(self) -> set[str]:
+        try:
+            return self.committed_shards()
+        except StorageError:
+            # A damaged ledger is what --overwrite is for; shards are known by their names, too.
+            return set()
+
+    def _clear_more(self) -> None:
+        """Delete what other kinds of job write beside."""
 
     def committed_shards(self) -> set[str]:
         """Names of the shards that count, without suffix."""
@@ -97,7 +157,7 @@ class RunLayout:
         if self.root.is_local:
             named_by_id = [self.previews, *(self.npz(name) for name in MAPS)]
             for folder in [self.root, self.results, self.rejects, self.manifest, self.ledger.folder, *named_by_id]:
-                folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if TEMPORARY_NAME.fullmatch(name))
+                folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if is_temporary(name))
         return len(orphans)
 
     def drop(self, shard: str) -> None:
@@ -115,5 +175,10 @@ class EvaluationLayout(RunLayout):
         super().__init__(output)
         self.metrics = output / "metrics"
 
-    def _more_folders(self) -> list[Folder]:
-        return [self.metrics]
+    def _clear_more(self) -> None:
+        self.clear_pictures()
+        self.metrics.delete_where(lambda name: name in REPORT_FILES or is_temporary(name))
+
+    def clear_pictures(self) -> None:
+        """Delete the report's pictures."""
+        (self.metrics / "pictures").delete_where(lambda name: PICTURE_NAME.fullmatch(name) is not None)

@@ -13,7 +13,6 @@ machines that share an output may differ by less than that.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import threading
@@ -24,9 +23,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.plain import get_logger
 from pager_ray.storage import Folder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LEASE_SECONDS: Final = 90.0
 """After this long without renewal a lease is dead: longer than a store that is down for a moment."""

@@ -28,7 +28,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.errors import OutputInUseError, StorageError
-from pager_ray.storage import Folder, error_reason, mask_uri
+from pager_ray.masking import mask_uri
+from pager_ray.storage import Folder, error_reason, is_temporary
 
 LEDGER_SCHEMA = pa.schema(
     [
@@ -79,7 +80,7 @@ class Ledger:
                 break
         old = [name for name in self.folder.names(_SUFFIX) if _generation_of(name) < number]
         for earlier in {_generation_of(name) for name in old}:
-            self._records(earlier).remove()
+            self._drop_records(earlier)
         self.folder.delete(old)
         return number
 
@@ -105,7 +106,7 @@ class Ledger:
                 f"output.uri: another job has taken over {mask_uri(self.folder.uri())} and goes on there; wait for it, "
                 "or choose another output"
             )
-        self._records(generation).remove()
+        self._drop_records(generation)
         self.folder.delete([_snapshot(generation)])
         return generation + 1
 
@@ -146,7 +147,7 @@ class Ledger:
     def finish(self, generation: int, standing: pa.Table) -> None:
         """Put all that stands, as it was read after the generation's last record, into one file."""
         self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
-        self._records(generation).remove()
+        self._drop_records(generation)
         self.folder.delete([_snapshot(generation)])
 
     def _look(self) -> tuple[tuple[int, bool], pa.Table]:
@@ -193,6 +194,16 @@ class Ledger:
     def _newest(self) -> tuple[int, bool]:
         """The generation that counts, and whether it is finished; 0 where there is none."""
         return max(((_generation_of(n), n.endswith(_FINAL)) for n in self.folder.names(_SUFFIX)), default=(0, False))
+
+    def clear(self) -> None:
+        """Delete the ledger; what lies beside it stays."""
+        snapshots = [name for name in self.folder.names(_SUFFIX) if _generation_of(name)]
+        for generation in {_generation_of(name) for name in snapshots}:
+            self._drop_records(generation)
+        self.folder.delete_where(lambda name: bool(_generation_of(name)))
+
+    def _drop_records(self, generation: int) -> None:
+        self._records(generation).delete_where(lambda name: name.endswith(_SUFFIX) or is_temporary(name))
 
     def _records(self, generation: int) -> Folder:
         return self.folder / f"{generation:0{_DIGITS}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.owned import check_unclaimed, mark, standing
 from pager_ray.samples.catalogue import make_scene
 from pager_ray.samples.tracer import render
+from pager_ray.storage import Folder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pager_ray.samples.scene import Kind
 
 LISTING = "samples.csv"
+MARKER = "samples.json"
 GROUND_TRUTH = "ground_truth"
 
 
@@ -32,7 +36,8 @@ def write_samples(
     the listing ``samples.csv`` with the columns ``uri`` (relative to the listing's folder), ``id`` and ``scene``.
 
     Args:
-        folder: made if it does not exist; files of the same names are overwritten.
+        folder: made if it does not exist; holds nothing but what an earlier call wrote, which is overwritten. The
+            file ``samples.json`` says so.
         count: how many, at least 1.
         height: rows; the width is twice that.
         seed: first seed; sample k is the same for the same ``seed`` and ``height`` whatever ``count`` is.
@@ -42,30 +47,45 @@ def write_samples(
         The listing's path.
 
     Raises:
-        ConfigError: ``count`` below 1 or a negative seed.
+        ConfigError: ``count`` below 1, a negative seed, or a folder that holds something else.
         StorageError: the folder cannot be written to.
     """
     if count < 1 or seed < 0:
         raise ConfigError(f"cannot write {count} samples from seed {seed}: count must be at least 1, seed at least 0")
+    kinds: list[Kind] = ["outdoor" if number % 2 else "indoor" for number in range(count)]
+    # Made twice: what a scene holds while it is rendered is much more than its name.
+    names = [f"{number:04d}-{make_scene(seed + number // 2, kind).style}" for number, kind in enumerate(kinds)]
     target = Path(folder)
-    rows = []
+    place = Folder(str(target.absolute()))
     try:
-        (target / GROUND_TRUTH if ground_truth else target).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            kind: Kind = "outdoor" if number % 2 else "indoor"
-            scene = make_scene(seed + number // 2, kind)
-            panorama = render(scene, height, 2 * height)
-            name = f"{number:04d}-{scene.style}"
-            Image.fromarray(panorama.rgb).save(target / f"{name}.jpg", quality=95)
-            if ground_truth:
-                truth = target / GROUND_TRUTH / f"{name}.npz"
-                np.savez(truth, depth=panorama.depth, normals=panorama.normals, sky=panorama.sky)
-            rows.append((f"{name}.jpg", name, scene.kind))
-        listing = target / LISTING
-        with listing.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([("uri", "id", "scene"), *rows])
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"cannot write samples to {target}: {error}; choose a folder that can be written to"
         ) from error
-    return listing
+    _claim(place, names, ground_truth)
+    for number, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        panorama = render(make_scene(seed + number // 2, kind), height, 2 * height)
+        file = io.BytesIO()
+        Image.fromarray(panorama.rgb).save(file, "JPEG", quality=95)
+        place.write(f"{name}.jpg", file.getvalue())
+        if ground_truth:
+            file = io.BytesIO()
+            np.savez(file, depth=panorama.depth, normals=panorama.normals, sky=panorama.sky)
+            (place / GROUND_TRUTH).write(f"{name}.npz", file.getvalue())
+    text = io.StringIO()
+    rows = [(f"{name}.jpg", name, kind) for name, kind in zip(names, kinds, strict=True)]
+    csv.writer(text, lineterminator="\n").writerows([("uri", "id", "scene"), *rows])
+    place.write(LISTING, text.getvalue().encode())
+    return target / LISTING
+
+
+def _claim(place: Folder, names: list[str], ground_truth: bool) -> None:
+    """Make the folder ours: what earlier calls wrote stays listed beside what this one will write."""
+    before = standing(place, MARKER, "samples", option="samples")
+    own = {name for name in (before or {}).get("files", []) if isinstance(name, str)}
+    wanted = {LISTING, *(f"{name}.jpg" for name in names)}
+    if ground_truth:
+        wanted |= {f"{GROUND_TRUTH}/{name}.npz" for name in names}
+    check_unclaimed(place, wanted, own, option="samples")
+    mark(place, MARKER, own | wanted)

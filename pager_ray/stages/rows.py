@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError, PagerError
-from pager_ray.masking import plain_text
+from pager_ray.masking import mask_uri
 from pager_ray.modalities import MAPS
+from pager_ray.plain import plain_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
-from pager_ray.storage import mask_uri
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

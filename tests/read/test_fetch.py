@@ -16,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError, Par
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
+from pager_ray.plain import plain_text
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
 
@@ -95,7 +96,7 @@ def test_local_failures_say_why(tmp_path: Path, name: str, error_class: str, rea
     """What a local file system refuses has its own class, and the message begins with the path."""
     error = refused(f"{tmp_path}/{name}")
     assert error.error_class == error_class
-    assert str(error).startswith(f"{tmp_path}/{name}: ")
+    assert str(error).startswith(plain_text(f"{tmp_path}/{name}: "))
     with pytest.raises(InputError, match=reason):
         fetch(f"{tmp_path}/{name}")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pager_ray.errors import RunMismatchError
+from pager_ray.listing import Listed, write_manifest
 from pager_ray.runs import RunLayout
 from pager_ray.runs.ledger import record_of
 from pager_ray.storage import Folder
@@ -47,11 +48,23 @@ def test_files_of_others_are_not_taken_over(layout, folder):
 
 def test_clear_leaves_foreign_files(layout):
     """Clearing a run deletes what runs write and nothing else in the folder."""
-    layout.root.write("run.json", b"{}")
+    layout.root.write_json("run.json", {"config": {"output": {"previews": True, "format": "npz"}}})
     layout.root.write("notes.txt", b"mine")
+    write_manifest(layout.manifest, [Listed("/in/a.jpg", "a")])
+    for folder in (layout.results, layout.rejects, layout.previews, layout.npz("depth"), layout.root / "gallery"):
+        folder.write("notes.txt", b"mine")
+        folder.write("index.html", b"mine")
     layout.npz("depth").write("a.npz", b"x")
-    layout.results.write("a.parquet", b"x")
+    layout.npz("depth").write("mine.npz", b"mine")
+    layout.previews.write("a.jpg", b"x")
+    layout.results.write("0123456789ab-00000000-abcdef.parquet", b"x")
+    layout.results.write("0123456789ab-00000000-abcdef.parquet.0123abcd.tmp", b"x")
+    layout.results.write("mine.parquet", b"mine")
+    layout.ledger.begin(1)
     layout.clear()
     assert layout.root.names() == ["notes.txt"]
-    assert not layout.npz("depth").exists("a.npz")
-    assert not layout.results.exists("a.parquet")
+    assert layout.npz("depth").names() == ["index.html", "mine.npz", "notes.txt"]
+    assert layout.results.names() == ["index.html", "mine.parquet", "notes.txt"]
+    assert layout.previews.names() == ["index.html", "notes.txt"]
+    assert (layout.root / "gallery").names() == ["index.html", "notes.txt"]
+    assert layout.ledger.folder.names() == []

@@ -171,7 +171,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, request: str, *, is_made: bool) -> It
 
 
 @pytest.mark.parametrize("is_made", [False, True])
-@pytest.mark.parametrize("request_", ["create", "remove", "delete"])
+@pytest.mark.parametrize("request_", ["create", "delete_where", "delete"])
 def test_a_death_while_compacting_loses_nothing(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, request_: str, is_made: bool
 ) -> None:

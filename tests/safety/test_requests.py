@@ -13,10 +13,10 @@ import pager_ray
 from pager_ray.datasets import open_dataset
 from pager_ray.errors import ConfigError, InputError, PagerError
 from pager_ray.export.formats import ExportSettings
-from pager_ray.export.job import ExportRequest, run_export
 from pager_ray.gallery import build_gallery
 from pager_ray.listing import list_inputs
 from pager_ray.model import resolve_checkpoint
+from pager_ray.pipeline.export import ExportRequest, run_export
 from pager_ray.read.fetch import fetch
 from pager_ray.reader.picture import fetch_source
 from pager_ray.reader.status import read_status

@@ -108,7 +108,11 @@ def index_around(scene: Packed, point: ndarray, shadows: bool = False) -> Index:
         cone = np.column_stack([to / far[:, None], np.sqrt(1 - sine * sine), sine])
     cone[around] = (0.0, 0.0, 0.0, -1.0, 0.0)
     near = np.where(around, 0.0, far - radius)
-    _stand_off(scene, point, near)
+    # A convex solid is no nearer than the farthest of its planes that the point is in front of.
+    convex = np.flatnonzero(np.diff(scene.first))
+    if convex.size:
+        off = scene.planes[:, :3] @ point - scene.planes[:, 3]
+        near[convex] = np.maximum(near[convex], np.maximum.reduceat(off, scene.first[convex]) * 0.9999 - 1e-6)
     # Near solids first: what they cover, farther ones need not be tested for.
     order = np.argsort(near, kind="stable")
     if shadows:
@@ -120,16 +124,6 @@ def index_around(scene: Packed, point: ndarray, shadows: bool = False) -> Index:
     items = np.empty(start[-1], np.int64)
     _assign(scene, point, cone, order, *levels, _BLOCKS, _SIDE, start[:-1].copy(), items, True)
     return Index(start, items, near, _SIDE, cone)
-
-
-@njit(cache=True)
-def _stand_off(scene: Packed, point: ndarray, near: ndarray) -> None:
-    """Raise the least distances (n,) of convex solids to that of the farthest plane which the point is in front of."""
-    for k in range(len(near)):
-        for f in range(scene.first[k], scene.first[k + 1]):
-            plane = scene.planes[f]
-            off = plane[0] * point[0] + plane[1] * point[1] + plane[2] * point[2] - plane[3]
-            near[k] = max(near[k], off * 0.9999 - 1e-6)
 
 
 @njit(cache=True)

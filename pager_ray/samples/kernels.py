@@ -20,7 +20,7 @@ NEAREST = 1e-6
 
 
 @njit(cache=True)
-def _hit(scene: Packed, k: int, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> float:
+def _hit(scene: Packed, k: int | np.int64, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float) -> float:
     """Distance along a unit ray to a solid's nearest surface beyond :data:`NEAREST`; inf where there is none."""
     kind, shape = scene.kind[k], scene.shape
     planes = scene.planes
@@ -219,7 +219,8 @@ def shade_from_lamp(
 
     Below ``dim`` nobody would see a shadow, and none is cast.
     """
-    last = -1
+    # As the type of the other numbers, or all that is called with it is compiled twice.
+    last = np.int64(-1)
     for n in range(start.shape[1]):
         dx, dy, dz = lamp[0] - start[0, n], lamp[1] - start[1, n], lamp[2] - start[2, n]
         distance = math.sqrt(dx * dx + dy * dy + dz * dz)
@@ -232,7 +233,7 @@ def shade_from_lamp(
             # What hid the last point from the lamp most likely hides this one.
             if last >= 0 and _hit(scene, last, start[0, n], start[1, n], start[2, n], dx, dy, dz) < distance:
                 continue
-            last = -1
+            last = np.int64(-1)
             cell = _cell_of(-dx, -dy, -dz, index.side)
             for i in range(index.start[cell], index.start[cell + 1]):
                 k = index.items[i]
@@ -255,7 +256,8 @@ def shade_from_sun(
 ) -> None:
     """Add to total (3, n) the sun's light by the angle to the unit vector sun (3,), where nothing hides it."""
     axes, low, size, side, extents = index.axes, index.low, index.size, index.side, index.extents
-    last = -1
+    # As the type of the other numbers, or all that is called with it is compiled twice.
+    last = np.int64(-1)
     for n in range(start.shape[1]):
         light = normals[0, n] * sun[0] + normals[1, n] * sun[1] + normals[2, n] * sun[2]
         if light <= 0:
@@ -264,7 +266,7 @@ def shade_from_sun(
         # What hid the last point from the sun most likely hides this one.
         if last >= 0 and _hit(scene, last, x, y, z, sun[0], sun[1], sun[2]) < np.inf:
             continue
-        last = -1
+        last = np.int64(-1)
         for i in range(len(index.everywhere)):
             if _hit(scene, index.everywhere[i], x, y, z, sun[0], sun[1], sun[2]) < np.inf:
                 last = index.everywhere[i]

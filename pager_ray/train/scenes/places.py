@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pager_ray.samples.pictures import Road
 from pager_ray.samples.scene import Scene
-from pager_ray.samples.solids import Ground, Solid, Sphere
+from pager_ray.samples.solids import Ground, Solid
 from pager_ray.samples.textures import Mottled, Plain
 from pager_ray.train.scenes import buildings, furniture, materials, shells, things
 from pager_ray.train.scenes.daylight import daylight
 from pager_ray.train.scenes.draw import angle, chance, color, pick, sign, spread, uniform, whole
-from pager_ray.train.scenes.shapes import attitude, block, drawn_out
+from pager_ray.train.scenes.grounds import Lay, around, clutter, grove, horizon, keep_clear, land, row, strip
+from pager_ray.train.scenes.shapes import block
 from pager_ray.train.scenes.stage import Spot, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.random import Generator
-
-    from pager_ray.samples.textures import Texture
-    from pager_ray.train.scenes.shapes import Axes
-
-
-# Nearer than this, fronts get relief and trees more leaves, metres.
-_NEAR = 24.0
-
-
-@dataclass(frozen=True)
-class Lay:
-    """The lay of the land: it rises by ``x`` and ``z`` per metre, and is level with the camera's feet at the origin."""
-
-    x: float = 0.0
-    z: float = 0.0
-
-    def spot(self, x: float, z: float, yaw: float = 0.0) -> Spot:
-        """A spot on the ground."""
-        return Spot(x, self.x * x + self.z * z, z, yaw)
 
 
 def place(rng: Generator) -> Scene:
@@ -65,102 +46,6 @@ def place(rng: Generator) -> Scene:
     )
 
 
-def _far(rng: Generator, stage: Stage) -> None:
-    """What the horizon consists of: wooded hills, mountains, distant houses and towers, or nothing."""
-    kind = pick(rng, ("hills", "town", "both", "bare"), (35, 25, 20, 20))
-    if kind in ("hills", "both"):
-        for _ in range(whole(rng, 3, 9)):
-            a, away = angle(rng), uniform(rng, 150, 420)
-            radius, high = uniform(rng, 80, 300), spread(rng, 6, 60)
-            wood = materials.leaves(rng, spread(rng, 4, 12))
-            center = (away * math.cos(a), high - radius, away * math.sin(a))
-            if math.hypot(center[0], center[2]) > math.sqrt(max(0, radius**2 - (radius - high) ** 2)) + 60:
-                stage.build(Sphere(center, radius, wood, shadow=False))
-    if kind in ("town", "both"):
-        for _ in range(whole(rng, 6, 30)):
-            a, away = angle(rng), uniform(rng, 75, 260)
-            wide, tall = spread(rng, 8, 40), spread(rng, 5, 45)
-            front = buildings.front_of(rng, materials.plaster(rng), wide)
-            stage.build(block((away * math.cos(a), 0, away * math.sin(a)), (wide, tall, wide * 0.7), front, angle(rng)))
-
-
-def _row(
-    rng: Generator,
-    stage: Stage,
-    lay: Lay,
-    start: tuple[float, float],
-    yaw: float,
-    length: float,
-    storeys: tuple[int, int],
-    *,
-    gaps: float = 0.25,
-) -> None:
-    """A row of buildings along a line; their fronts look to the left of its direction (local +z)."""
-    line, at = Spot(start[0], 0.0, start[1], yaw), 0.0
-    attached = chance(rng, 0.6)
-    arcaded = chance(rng, 0.12)
-    usual = whole(rng, *storeys)
-    while at < length:
-        wide = spread(rng, 6, 26)
-        wide = min(wide, max(5.0, length - at))
-        x, _, z = line.at(at + wide / 2, 0, 0 if attached else -uniform(rng, 0, 3))
-        # On a slope a building's foot is that of its lowest corner.
-        foot = min(lay.spot(*line.at(at + t * wide, 0, 0)[::2]).y for t in (0, 1))
-        spot = Spot(x, foot, z, yaw)
-        near = math.hypot(x, z) < _NEAR + wide / 2
-        count = max(1, usual + whole(rng, -1, 1))
-        if chance(rng, 0.93):
-            if arcaded and near:
-                stage.add(buildings.arcade(rng, spot, wide, max(1, count - 1)))
-            else:
-                deep = uniform(rng, 7, 14)
-                stage.add(buildings.building(rng, spot, wide, deep, count, detail=near))
-        at += wide + (0.0 if attached and chance(rng, 1 - gaps) else uniform(rng, 1, 12) * gaps * 2)
-
-
-def _trees(rng: Generator, stage: Stage, lay: Lay, count: int, near: float, far: float, *, wild: bool = False) -> None:
-    for _ in range(count):
-        a, away = angle(rng), spread(rng, near, far)
-        x, z = away * math.cos(a), away * math.sin(a)
-        tall = spread(rng, 3, 16)
-        if stage.free(x, z, 0.5 if wild else tall * 0.12):
-            detail = 1.0 if away < 14 else 0.4 if away < 35 else 0.0
-            stage.put(things.tree(rng, lay.spot(x, z, angle(rng)), tall, detail), x, z, 0.4)
-
-
-def _clutter(rng: Generator, stage: Stage, lay: Lay, count: int, far: float, urban: bool) -> None:
-    """Cars, people, lamps, benches and the rest, anywhere that is free."""
-    kinds: dict[str, tuple[float, float, Callable[[Generator, Spot], list[Solid]]]] = {
-        "car": (16 if urban else 5, 2.2, things.car),
-        "person": (18, 0.4, furniture.person),
-        "lamp": (12, 0.4, lambda r, s: things.lamp_post(r, s, uniform(r, 3.2, 7.5))),
-        "sign": (9 if urban else 3, 0.4, things.sign),
-        "bench": (9, 1.0, things.bench),
-        "thing": (18 if urban else 8, 1.0, things.street_thing),
-        "bicycle": (5, 0.8, things.bicycle),
-        "bush": (6 if urban else 22, 0.8, lambda r, s: things.tree(r, s, uniform(r, 0.6, 2.2), 0.5)),
-        "stone": (
-            3 if urban else 12,
-            0.7,
-            lambda r, s: [s.ball((0, 0.1, 0), spread(r, 0.15, 0.8), materials.stone(r))],
-        ),
-    }
-    for _ in range(count):
-        _, radius, make = kinds[name := pick(rng, tuple(kinds), [row[0] for row in kinds.values()])]
-        a, away = angle(rng), spread(rng, 1.4 + radius, far)
-        x, z = away * math.cos(a), away * math.sin(a)
-        if stage.free(x, z, radius):
-            turn = pick(rng, (0.0, math.pi / 2, math.pi)) if name == "car" and chance(rng, 0.7) else angle(rng)
-            stage.put(make(rng, lay.spot(x, z, turn)), x, z, radius)
-
-
-def _strip(stage: Stage, lay: Lay, z: float, width: float, level: float, top: Texture, edge: Texture) -> None:
-    """A long strip of ground along x, ``level`` metres above the rest."""
-    axes = attitude(0.0, math.atan(lay.x), 0.0)
-    y = lay.z * z
-    stage.build(block((0.0, y - 0.3, z), (320.0, 0.3 + level, width), edge, axes, top=top, shadow=False))
-
-
 def _street(rng: Generator, stage: Stage) -> None:
     """Along x: a carriageway between pavements and two rows of fronts, level or climbing."""
     lay = Lay(math.tan(uniform(rng, -0.09, 0.09)) if chance(rng, 0.25) else 0.0)
@@ -174,10 +59,10 @@ def _street(rng: Generator, stage: Stage) -> None:
     kerb, step = materials.stone(rng), uniform(rng, 0.0, 0.16)
     below = off if abs(off) < road / 2 else None
     ground = 0.0 if below is not None else -step
-    _land(stage, lay, soil, ground - 0.03)
-    _strip(stage, lay, -off, road, ground, asphalt, asphalt)
+    land(stage, lay, soil, ground - 0.03)
+    strip(stage, lay, -off, road, ground, asphalt, asphalt)
     for side in (-1, 1):
-        _strip(stage, lay, side * (road + walk) / 2 - off, walk, ground + step, paving, kerb)
+        strip(stage, lay, side * (road + walk) / 2 - off, walk, ground + step, paving, kerb)
     storeys = pick(rng, ((1, 2), (2, 4), (3, 5), (4, 7)), (20, 30, 35, 15))
     setback = 0.0 if chance(rng, 0.6) else spread(rng, 0.5, 8.0)
     for side in (-1, 1):
@@ -185,7 +70,7 @@ def _street(rng: Generator, stage: Stage) -> None:
             continue
         line = side * (road / 2 + walk + setback) - off
         start, yaw = ((-70.0, line), 0.0) if side < 0 else ((70.0, line), math.pi)
-        _row(rng, stage, lay, start, yaw, 140.0, storeys)
+        row(rng, stage, lay, start, yaw, 140.0, storeys)
     raised = Lay(lay.x)
     for side in (-1, 1):
         trees, cars = chance(rng, 0.45), chance(rng, 0.65)
@@ -205,7 +90,7 @@ def _street(rng: Generator, stage: Stage) -> None:
                 edge = side * (road / 2 - 1.1) - off
                 axes = Spot(at, lay.x * at + ground, edge, 0.0 if chance(rng, 0.5) else math.pi)
                 stage.put(things.car(rng, axes), at, edge, 1.6)
-    _clutter(rng, stage, raised, whole(rng, 2, 16), 30.0, urban=True)
+    clutter(rng, stage, raised, whole(rng, 2, 16), 30.0, urban=True)
     if chance(rng, 0.2):
         for _ in range(whole(rng, 1, 4)):
             x, high = uniform(rng, -25, 25), uniform(rng, 5, 9)
@@ -214,24 +99,7 @@ def _street(rng: Generator, stage: Stage) -> None:
     if chance(rng, 0.35):
         x = sign(rng) * spread(rng, 2.5, 14)
         stage.build(*things.crossing(rng, lay.spot(x, -off), road * 0.9)) if lay.x == 0 and ground == 0 else None
-    _far(rng, stage)
-
-
-def _land(stage: Stage, lay: Lay, soil: Texture, level: float = 0.0) -> None:
-    """The ground itself: the plane, or a tilted slab of it above a valley."""
-    if lay == Lay():
-        stage.build(Ground(soil, level))
-        return
-    pitch, roll = math.atan(lay.x), -math.atan(lay.z * math.cos(math.atan(lay.x)))
-    stage.build(_slab(soil, attitude(0.0, pitch, roll), level))
-    stage.build(Ground(soil, -60.0))
-
-
-def _slab(soil: Texture, axes: Axes, level: float) -> Solid:
-    """A slab of land 500 m wide whose upper side goes through the point ``level`` above the origin."""
-    side = 250.0
-    outline = ((-side, -4.0), (side, -4.0), (side, 0.0), (-side, 0.0))
-    return drawn_out(outline, 2 * side, (0.0, level, 0.0), axes, soil, shadow=False)
+    horizon(rng, stage)
 
 
 def _junction(rng: Generator, stage: Stage) -> None:
@@ -259,11 +127,11 @@ def _junction(rng: Generator, stage: Stage) -> None:
             stage.add(buildings.building(rng, spot, wide, deep, count, detail=True, round_corner=round_one))
             yaw = 0.0 if sz < 0 else math.pi
             start = cx + sx * wide if (yaw == 0.0 and sx > 0) or (yaw != 0.0 and sx < 0) else cx + sx * (wide + 60)
-            _row(rng, stage, lay, (start, cz), yaw, 60.0, storeys)
+            row(rng, stage, lay, (start, cz), yaw, 60.0, storeys)
             turned = math.pi / 2 if sx > 0 else -math.pi / 2
             near, far = cz + sz * deep, cz + sz * (deep + 60)
             start = near if (turned > 0) == (sz > 0) else far
-            _row(rng, stage, lay, (cx, start), turned, 60.0, storeys)
+            row(rng, stage, lay, (cx, start), turned, 60.0, storeys)
     _road_marks(rng, stage, a, b, off)
     for _ in range(whole(rng, 0, 10)):
         lane, along = sign(rng), spread(rng, 5, 45) * sign(rng)
@@ -273,9 +141,9 @@ def _junction(rng: Generator, stage: Stage) -> None:
             else Spot(along, 0, lane * b / 4 - off[1])
         )
         stage.put(things.car(rng, spot), spot.x, spot.z, 2.2)
-    _clutter(rng, stage, lay, whole(rng, 6, 26), 28.0, urban=True)
-    _trees(rng, stage, lay, whole(rng, 0, 8), 5, 40)
-    _far(rng, stage)
+    clutter(rng, stage, lay, whole(rng, 6, 26), 28.0, urban=True)
+    grove(rng, stage, lay, whole(rng, 0, 8), 5, 40)
+    horizon(rng, stage)
 
 
 def _road_marks(rng: Generator, stage: Stage, a: float, b: float, off: tuple[float, float]) -> None:
@@ -309,8 +177,8 @@ def _square(rng: Generator, stage: Stage) -> None:
     for cx, cz, yaw, length in corners:
         if chance(rng, 0.8):
             start = frame.at(cx - ox, 0, cz - oz)
-            _row(rng, stage, lay, (start[0], start[2]), yaw + turn, length, storeys, gaps=0.15)
-    _keep_clear(stage)
+            row(rng, stage, lay, (start[0], start[2]), yaw + turn, length, storeys, gaps=0.15)
+    keep_clear(stage)
     for _ in range(whole(rng, 0, 3)):
         a, away = angle(rng), spread(rng, 4.5, 0.45 * min(x, z) + 5)
         px, pz = away * math.cos(a), away * math.sin(a)
@@ -321,46 +189,36 @@ def _square(rng: Generator, stage: Stage) -> None:
             a = 2 * math.pi * k * pitch / (2 * math.pi * ring)
             px, pz = ring * math.cos(a) * 1.1 - ox * 0.3, ring * math.sin(a) - oz * 0.3
             stage.put(things.tree(rng, Spot(px, 0, pz), tall, 0.5), px, pz, 0.5)
-    _trees(rng, stage, lay, whole(rng, 0, 10), 6, 60)
+    grove(rng, stage, lay, whole(rng, 0, 10), 6, 60)
     if chance(rng, 0.25):
-        steps, spot = whole(rng, 3, 12), lay.spot(*_around(rng, 6, 20), angle(rng))
+        steps, spot = whole(rng, 3, 12), lay.spot(*around(rng, 6, 20), angle(rng))
         stage.put(shells.stairs(spot, spread(rng, 3, 20), steps, materials.stone(rng), 0.16, 0.34), spot.x, spot.z, 4.0)
-    _clutter(rng, stage, lay, whole(rng, 5, 32), 35.0, urban=True)
-    _far(rng, stage)
-
-
-def _around(rng: Generator, near: float, far: float) -> tuple[float, float]:
-    a, away = angle(rng), spread(rng, near, far)
-    return away * math.cos(a), away * math.sin(a)
-
-
-def _keep_clear(stage: Stage) -> None:
-    """Leave a circle around the camera to what comes near it on purpose."""
-    stage.taken.append((stage.eye[0], stage.eye[2], 0.6))
+    clutter(rng, stage, lay, whole(rng, 5, 32), 35.0, urban=True)
+    horizon(rng, stage)
 
 
 def _park(rng: Generator, stage: Stage) -> None:
     """Lawns with paths, beds, hedges and trees: from a wide park to a dense wood."""
     lay = Lay(math.tan(uniform(rng, -0.08, 0.08)), math.tan(uniform(rng, -0.08, 0.08))) if chance(rng, 0.35) else Lay()
-    _land(stage, lay, materials.meadow(rng))
+    land(stage, lay, materials.meadow(rng))
     dense = chance(rng, 0.35)
     if lay == Lay():
         gravel, turn = materials.pavement(rng), angle(rng)
         for k in range(whole(rng, 0, 3)):
-            x, z = _around(rng, 0.5, 8)
+            x, z = around(rng, 0.5, 8)
             size = (120.0, 0.015 + 0.001 * k, spread(rng, 1.2, 5))
             stage.build(block((x, 0, z), size, gravel, turn + k * 1.3, shadow=False))
         if chance(rng, 0.3):
-            x, z = _around(rng, 7, 25)
+            x, z = around(rng, 7, 25)
             water = Mottled((0.09, 0.15, 0.18), 0.35, 1.2, whole(rng, 0, 99), tint=(0.2, 0.3, 0.36))
             pond = Spot(x, 0, z).post((0, 0, 0), uniform(rng, 2.5, 6.0), 0.05, water)
             stage.put([pond], x, z, 5.0)
-    _trees(rng, stage, lay, whole(rng, 40, 90) if dense else whole(rng, 6, 34), 2.5, 60 if dense else 90, wild=dense)
+    grove(rng, stage, lay, whole(rng, 40, 90) if dense else whole(rng, 6, 34), 2.5, 60 if dense else 90, wild=dense)
     for _ in range(whole(rng, 0, 5)):
-        x, z = _around(rng, 3, 25)
+        x, z = around(rng, 3, 25)
         stage.put(things.hedge(rng, lay.spot(x, z, angle(rng)), spread(rng, 2, 14)), x, z, 2.0)
-    _clutter(rng, stage, lay, whole(rng, 2, 18), 25.0, urban=False)
-    _far(rng, stage)
+    clutter(rng, stage, lay, whole(rng, 2, 18), 25.0, urban=False)
+    horizon(rng, stage)
 
 
 def _slope(rng: Generator, stage: Stage) -> None:
@@ -368,9 +226,9 @@ def _slope(rng: Generator, stage: Stage) -> None:
     steep = math.tan(uniform(rng, 0.06, 0.32))
     a = angle(rng)
     lay = Lay(steep * math.cos(a), steep * math.sin(a))
-    _land(stage, lay, materials.meadow(rng))
+    land(stage, lay, materials.meadow(rng))
     for _ in range(whole(rng, 0, 7)):
-        x, z = _around(rng, 11, 45)
+        x, z = around(rng, 11, 45)
         wide = spread(rng, 6, 14)
         spot = lay.spot(x, z, math.atan2(z, x) + math.pi / 2 + uniform(rng, -0.5, 0.5))
         low = Spot(spot.x, spot.y - steep * wide * 0.5, spot.z, spot.yaw)
@@ -378,18 +236,18 @@ def _slope(rng: Generator, stage: Stage) -> None:
             buildings.building(rng, low, wide, uniform(rng, 6, 10), whole(rng, 1, 3), detail=True), x, z, wide * 0.7
         )
     if chance(rng, 0.5):
-        x, z = _around(rng, 2.0, 7)
+        x, z = around(rng, 2.0, 7)
         run = uniform(rng, 0.3, 0.45)
         flight = shells.stairs(
             lay.spot(x, z, a), uniform(rng, 1, 3), whole(rng, 6, 24), materials.stone(rng), run * steep, run
         )
         stage.put(flight, x, z, 1.0)
-    _trees(rng, stage, lay, whole(rng, 4, 40), 3, 70, wild=True)
+    grove(rng, stage, lay, whole(rng, 4, 40), 3, 70, wild=True)
     for _ in range(whole(rng, 0, 6)):
-        x, z = _around(rng, 3, 20)
+        x, z = around(rng, 3, 20)
         stage.put(things.fence(rng, lay.spot(x, z, a + math.pi / 2), spread(rng, 2, 10)), x, z, 1.5)
-    _clutter(rng, stage, lay, whole(rng, 2, 14), 25.0, urban=False)
-    _far(rng, stage)
+    clutter(rng, stage, lay, whole(rng, 2, 14), 25.0, urban=False)
+    horizon(rng, stage)
 
 
 def _yard(rng: Generator, stage: Stage) -> None:
@@ -408,12 +266,12 @@ def _yard(rng: Generator, stage: Stage) -> None:
         kind = pick(rng, ("house", "fence", "hedge", "open"), (45, 30, 15, 10))
         line = Spot(cx - ox, 0, cz - oz, yaw)
         if kind == "house":
-            _row(rng, stage, lay, (line.x, line.z), yaw, length, (1, 4), gaps=0.05)
+            row(rng, stage, lay, (line.x, line.z), yaw, length, (1, 4), gaps=0.05)
         elif kind == "fence":
             stage.add(things.fence(rng, line.moved(length / 2, 0, 0), length))
         elif kind == "hedge":
             stage.add(things.hedge(rng, line.moved(length / 2, 0, 0), length))
-    _keep_clear(stage)
+    keep_clear(stage)
     if chance(rng, 0.3):
         made, deep = materials.wood(rng), uniform(rng, 2, 4)
         posts = [Spot(uniform(rng, -3, 3), 0, uniform(rng, -3, 3))]
@@ -423,11 +281,11 @@ def _yard(rng: Generator, stage: Stage) -> None:
         roof += [posts[0].block((k * deep / 6, 2.4, 0), (0.08, 0.16, deep + 0.6), made) for k in range(-3, 4)]
         stage.add(roof)
     if chance(rng, 0.6):
-        px, pz = _around(rng, 1.8, 6)
+        px, pz = around(rng, 1.8, 6)
         stage.put(furniture.table(rng, Spot(px, 0, pz, angle(rng)), (0.8, 0.74, 1.4)), px, pz, 0.8)
-    _trees(rng, stage, lay, whole(rng, 1, 9), 3, 18)
-    _clutter(rng, stage, lay, whole(rng, 4, 18), 12.0, urban=False)
-    _far(rng, stage)
+    grove(rng, stage, lay, whole(rng, 1, 9), 3, 18)
+    clutter(rng, stage, lay, whole(rng, 4, 18), 12.0, urban=False)
+    horizon(rng, stage)
 
 
 def _field(rng: Generator, stage: Stage) -> None:
@@ -451,18 +309,18 @@ def _field(rng: Generator, stage: Stage) -> None:
             block((0, 0, uniform(rng, -6, 6)), (400, 0.02, uniform(rng, 2.5, 8)), materials.pavement(rng), shadow=False)
         )
         for _ in range(whole(rng, 0, 4)):
-            x, z = _around(rng, 4, 30)
+            x, z = around(rng, 4, 30)
             stage.put(things.fence(rng, Spot(x, 0, z, angle(rng)), spread(rng, 4, 30)), x, z, 2.0)
-    _trees(rng, stage, lay, whole(rng, 0, 22), 6, 120)
-    _clutter(rng, stage, lay, whole(rng, 1, 12), 40.0, urban=parked)
+    grove(rng, stage, lay, whole(rng, 0, 22), 6, 120)
+    clutter(rng, stage, lay, whole(rng, 1, 12), 40.0, urban=parked)
     for _ in range(whole(rng, 0, 3)):
-        x, z = _around(rng, 18, 90)
+        x, z = around(rng, 18, 90)
         wide = spread(rng, 8, 30)
         spot = Spot(x, 0, z, angle(rng))
         stage.put(
             buildings.building(rng, spot, wide, uniform(rng, 7, 16), whole(rng, 1, 3), detail=False), x, z, wide * 0.6
         )
-    _far(rng, stage)
+    horizon(rng, stage)
 
 
 def _gateway(rng: Generator, stage: Stage) -> None:
@@ -483,10 +341,10 @@ def _gateway(rng: Generator, stage: Stage) -> None:
         for k in range(count + 1):
             x = (k - count / 2) * pitch
             stage.put(shells.column(x, z, tall, thick, made, square), x, z, thick)
-    _row(rng, stage, Lay(), (60.0, uniform(rng, 12, 30)), math.pi, 120.0, (2, 5))
-    _clutter(rng, stage, Lay(), whole(rng, 4, 16), 20.0, urban=True)
-    _trees(rng, stage, Lay(), whole(rng, 0, 6), wide + 3, 40)
-    _far(rng, stage)
+    row(rng, stage, Lay(), (60.0, uniform(rng, 12, 30)), math.pi, 120.0, (2, 5))
+    clutter(rng, stage, Lay(), whole(rng, 4, 16), 20.0, urban=True)
+    grove(rng, stage, Lay(), whole(rng, 0, 6), wide + 3, 40)
+    horizon(rng, stage)
 
 
 _PLACES: dict[str, Callable[[Generator, Stage], None]] = {

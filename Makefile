@@ -46,8 +46,11 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# Tests that need this process alone; they keep a core each.
-QUICK := -n 2 --dist loadfile -m "not ray and not store and not browser and not slow"
+# Folders of tests that need more than a process of their own, see tests/conftest.py.
+WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name slow -o -name stress ')' -prune)
+
+# Tests that need this process alone; they keep a core each. What others import is not even collected.
+QUICK = -n 2 --dist loadfile -m "not ray and not store and not browser and not slow" $(addprefix --ignore=,$(WAITING))
 
 quick: $(READY)
 	$(BIN)/python -m pytest $(QUICK)
@@ -57,7 +60,6 @@ quick-coverage: $(READY)
 
 # The others wait for processes most of the time, so several go on at once; each kind shares its Ray, server or browser.
 SIDE_BY_SIDE ?= 5
-WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name slow -o -name stress ')' -prune)
 
 waiting: $(READY)
 	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)

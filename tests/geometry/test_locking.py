@@ -21,7 +21,7 @@ def test_threads_share_one_build() -> None:
         return [key]
 
     def work(_: int) -> int:
-        together.wait(timeout=10)
+        together.wait(timeout=600)
         return id(built_once(build, "table"))
 
     with ThreadPoolExecutor(threads) as pool:

@@ -23,8 +23,8 @@ import botocore.session  # type: ignore[import-untyped]
 
 ACCESS_KEY, SECRET_KEY = "pager-ray-tests", "no-secret-at-all"
 
-START_SECONDS = 120
-STOP_SECONDS = 10
+START_SECONDS = 600
+STOP_SECONDS = 60
 
 _PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool", "setpriv")
 

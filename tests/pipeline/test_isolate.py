@@ -299,11 +299,11 @@ def test_rows_are_tried_alone_though_calls_share_a_process() -> None:
     def harm(name: str) -> None:
         at_work.add(name)
         if name in "xy":
-            inside.wait(60)
-            inside.wait(60)
+            inside.wait(600)
+            inside.wait(600)
         crowds[name] = set(at_work)
         if name in "xy":
-            inside.wait(60)
+            inside.wait(600)
         at_work.remove(name)
 
     def call(names: str) -> pa.Table:
@@ -314,12 +314,12 @@ def test_rows_are_tried_alone_though_calls_share_a_process() -> None:
         board.board.begin("infer", _task(table_of(*names)))
     with ThreadPoolExecutor(4) as pool:
         together = [pool.submit(call, names) for names in "xy"]
-        inside.wait(60)
+        inside.wait(600)
         results = [pool.submit(call, names) for names in alone]
         # Time in which they might push in; a machine that needs more of it proves less.
         time.sleep(0.05)
-        inside.wait(60)
-        inside.wait(60)
+        inside.wait(600)
+        inside.wait(600)
         assert [outcomes(result.result()) for result in together] == [{"x": None}, {"y": None}]
         assert [outcomes(result.result()) for result in results] == [dict.fromkeys(names) for names in alone]
     assert crowds == {name: {name} for name in "abcdefgh"} | {name: {"x", "y"} for name in "xy"}

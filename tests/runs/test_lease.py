@@ -132,7 +132,7 @@ def test_a_killed_process_is_followed_at_once(folder: Folder) -> None:
     ready = context.Event()
     process = context.Process(target=hold, args=(folder.path, ready))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(600)
     with pytest.raises(OutputInUseError, match=f"process {process.pid}"):
         Lease(folder).take()
     process.kill()
@@ -143,15 +143,15 @@ def test_a_killed_process_is_followed_at_once(folder: Folder) -> None:
 
 def race(paths: list[str], barrier: Any, won: Any, racer: int) -> None:
     for number, path in enumerate(paths):
-        barrier.wait(60)
+        barrier.wait(600)
         try:
             lease = Lease(Folder(path)).take()
         except OutputInUseError:
-            barrier.wait(60)
+            barrier.wait(600)
             continue
         won.put((number, racer))
         # Held until both have tried.
-        barrier.wait(60)
+        barrier.wait(600)
         lease.give_back()
 
 
@@ -219,7 +219,7 @@ def test_the_holder_renews(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> N
         working(self, name, data)
 
     monkeypatch.setattr(Folder, "write", fail_once)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 600
     while states(folder)["00000001.json"]["renewed"] == before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -235,7 +235,7 @@ def test_who_was_followed_stops(folder: Folder, monkeypatch: pytest.MonkeyPatch)
     lease = Lease(folder).take()
     lease.when_lost(told.set)
     leave(folder, 2)
-    assert told.wait(20)
+    assert told.wait(600)
     with pytest.raises(
         OutputInUseError, match=r"^output\.uri: another job has taken over .*; wait for the other one, or choose"
     ):

@@ -50,7 +50,8 @@ class InferActor:
             self._failure = error
 
     def _load(self, settings: InferSettings) -> None:
-        actor = ray.get_runtime_context().get_actor_id() or HERE
+        # Asked where there is no Ray, it would start one.
+        actor = (ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None) or HERE
         failed = ray.get(self.board.worker_starting.remote(actor))
         if failed >= MAX_FAILED_STARTS:
             raise PagerError(

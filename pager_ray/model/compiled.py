@@ -37,12 +37,34 @@ class GraphReplay:
 
     Args:
         forward: the network, as it is or compiled; what it runs may depend on shapes and names alone.
+
+    Attributes:
+        batch: panoramas of the batches in use; smaller ones fill the first rows of the same graph, whose other rows
+            then repeat what was there before. None records every size.
     """
 
     def __init__(self, forward: Callable[..., dict[str, Tensor]]) -> None:
         self._forward = forward
         self._recordings: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
         self._pool: Any = None
+        self._batch: int | None = None
+
+    @property
+    def batch(self) -> int | None:
+        """Panoramas of the batches in use."""
+        return self._batch
+
+    @batch.setter
+    def batch(self, panoramas: int | None) -> None:
+        if panoramas != self._batch:
+            # Graphs of another size would keep the memory that the new ones need.
+            self.forget()
+        self._batch = panoramas
+
+    def forget(self) -> None:
+        """Drop all graphs and their memory."""
+        self._recordings.clear()
+        self._pool = None
 
     @torch.no_grad()
     def __call__(
@@ -52,22 +74,27 @@ class GraphReplay:
         outdoor: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Tensor]:
         """Predict as the network does."""
-        key = (tuple(faces.shape), faces.dtype, scale_heads, outdoor is None)
-        recording = self._recordings.pop(key, None) or self._record(faces, scale_heads, outdoor)
+        rows = len(faces)
+        panoramas = max(rows, self._batch or 0)
+        key = (panoramas, tuple(faces.shape[1:]), faces.dtype, scale_heads, outdoor is None)
+        recording = self._recordings.pop(key, None)
+        if recording is None:
+            try:
+                recording = self._record(_filled(faces, panoramas), scale_heads, _filled(outdoor, panoramas))
+            except Exception:
+                # Half a recording holds memory, and a batch that did not fit comes again in halves.
+                self.forget()
+                raise
         self._recordings[key] = recording
         if len(self._recordings) > MAX_GRAPHS:
             self._recordings.popitem(last=False)
-        recording.faces.copy_(faces)
+        recording.faces[:rows].copy_(faces)
         if recording.outdoor is not None and outdoor is not None:
-            recording.outdoor.copy_(outdoor)
+            recording.outdoor[:rows].copy_(outdoor)
         recording.graph.replay()
-        return {name: value.clone() for name, value in recording.outputs.items()}
+        return {name: value[:rows].clone() for name, value in recording.outputs.items()}
 
     def _record(self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None) -> _Recording:
-        # Tensors made in inference mode could only be refilled there, and calls come from inside and outside of it.
-        with torch.inference_mode(False):
-            faces = torch.empty_like(faces).copy_(faces)
-            outdoor = None if outdoor is None else torch.empty_like(outdoor).copy_(outdoor)
         here, aside = torch.cuda.current_stream(faces.device), torch.cuda.Stream(faces.device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
@@ -75,8 +102,51 @@ class GraphReplay:
                 self._forward(faces, scale_heads, outdoor)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may wait for events or pin memory meanwhile, which a recording of the whole process forbids.
+        # Gives the warm-up's memory back before it records. Other threads may wait for events or pin memory meanwhile,
+        # which a recording of the whole process forbids.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = self._forward(faces, scale_heads, outdoor)
         self._pool = self._pool or graph.pool()
         return _Recording(graph, faces, outdoor, outputs)
+
+
+class FullBatches:
+    """A compiled forward pass for batches of one size; others take the one that is not compiled.
+
+    A compiler takes minutes for every size, and the last batch of a job may have any.
+
+    Args:
+        compiled: for batches of ``batch`` panoramas; of any size where that is None.
+        forward: for all others.
+    """
+
+    def __init__(self, compiled: Callable[..., dict[str, Tensor]], forward: Callable[..., dict[str, Tensor]]) -> None:
+        self._compiled = compiled
+        self._forward = forward
+        self.batch: int | None = None
+
+    def __call__(
+        self,
+        faces: Float[Tensor, "b 6 3 s s"],
+        scale_heads: tuple[str, ...] = (),
+        outdoor: Bool[Tensor, " b"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict as the network does."""
+        call = self._compiled if self.batch in (None, len(faces)) else self._forward
+        return call(faces, scale_heads, outdoor)
+
+
+def _filled(values: Any, panoramas: int) -> Any:
+    """A copy that no caller holds, with rows of zeros up to a number of panoramas; None stays None."""
+    if values is None:
+        return None
+    shape = (panoramas, *values.shape[1:])
+    # Tensors made in inference mode could only be refilled there, and calls come from inside and outside of it.
+    with torch.inference_mode(False):
+        if values.stride(0) * len(values) == values.numel():
+            # In the layout of what is given: panoramas after each other, their channels perhaps last.
+            filled = torch.empty_strided(shape, values.stride(), dtype=values.dtype, device=values.device).zero_()
+        else:
+            filled = values.new_zeros(shape)
+        filled[: len(values)].copy_(values)
+    return filled

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from pager_ray.errors import CheckpointError, ConfigError, ShapeError
+from pager_ray.model.acceleration import Acceleration, settle_acceleration
 from pager_ray.model.architecture import FACES, SCENES, Architecture
 from pager_ray.model.checkpoint import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.model.compiled import GraphReplay
+from pager_ray.model.compiled import FullBatches, GraphReplay
 from pager_ray.model.low_precision import LOW_PRECISIONS, check_low_precision, quantise_product
 from pager_ray.model.network import PagerNetwork
 from pager_ray.model.weights import load_network
@@ -105,7 +106,8 @@ class PagerModel:
         Args:
             mode: of ``torch.compile``, like ``backend``.
         """
-        self._forward = torch.compile(self.network, mode=mode, backend=backend, fullgraph=True, dynamic=False)
+        compiled = torch.compile(self.network, mode=mode, backend=backend, fullgraph=True, dynamic=False)
+        self._forward = FullBatches(compiled, self.network)
         return self
 
     def replay(self) -> PagerModel:
@@ -121,6 +123,33 @@ class PagerModel:
             raise ConfigError(f"replay: takes a model on a CUDA device, got {self.device}; call it without")
         self._forward = GraphReplay(self._forward)
         return self
+
+    def accelerate(self, asked: str = "auto", batch: int | None = None) -> Acceleration:
+        """Run the network in another way from now on; what that takes is done at the first call of each kind.
+
+        Args:
+            asked: of :data:`pager_ray.model.acceleration.ACCELERATIONS`.
+            batch: as :meth:`use_batch` takes it.
+
+        Raises:
+            ConfigError: the device or machine does not have it.
+        """
+        taken = settle_acceleration(asked, self.device)
+        self._forward = self.network
+        if taken.way == "compile":
+            self.compile()
+        if taken.way != "eager" and self.device.type == "cuda":
+            self.replay()
+        self.use_batch(batch)
+        return taken
+
+    def use_batch(self, panoramas: int | None) -> None:
+        """Say how many panoramas batches have: graphs and compiled code are made for that number alone.
+
+        Smaller batches then share a graph, or run operation by operation; None makes one for every number.
+        """
+        if isinstance(self._forward, GraphReplay | FullBatches):
+            self._forward.batch = panoramas
 
     def _route(
         self, scene: Sequence[str | None] | None, outdoor: Tensor | None, panoramas: int

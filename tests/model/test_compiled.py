@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from pager_ray.errors import ConfigError
 from pager_ray.model import load_model
+from pager_ray.model.compiled import FullBatches, GraphReplay, _filled, _Recording
 from tests.model.conftest import Golden, random_faces
 
 
@@ -29,3 +32,93 @@ def test_replays_equal_forward_passes(unified: Golden):
         assert ours.keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(ours[name], value, atol=2e-2, rtol=2e-2, msg=name)
+
+
+class PretendedGraph:
+    """Does again on replay what was done while it recorded, as a graph does: same memory in, same memory out."""
+
+    def __init__(self, again: Callable[[], dict[str, torch.Tensor]]) -> None:
+        self.again = again
+        self.outputs = {name: value.clone() for name, value in again().items()}
+
+    def replay(self) -> None:
+        for name, value in self.again().items():
+            self.outputs[name].copy_(value)
+
+
+@pytest.fixture
+def pretended_graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """CUDA graphs that record and replay on the CPU; gives the panoramas of each recording, in order."""
+    recorded: list[int] = []
+
+    def record(
+        self: GraphReplay, faces: torch.Tensor, heads: tuple[str, ...], outdoor: torch.Tensor | None
+    ) -> _Recording:
+        recorded.append(len(faces))
+        graph = PretendedGraph(lambda: self._forward(faces, heads, outdoor))
+        return _Recording(graph, faces, outdoor, graph.outputs)
+
+    monkeypatch.setattr(GraphReplay, "_record", record)
+    return recorded
+
+
+def test_smaller_batches_share_the_graph_of_the_batch_in_use(unified: Golden, pretended_graphs: list[int]) -> None:
+    """One graph per choice of heads serves every number of panoramas up to the batch, and each gets its own maps."""
+    network = unified.model.network
+    replay = GraphReplay(network)
+    replay.batch = 3
+    heads = network.architecture.scale_heads
+    given = []
+    for seed, (rows, chosen) in enumerate([(3, heads[:1]), (1, heads[:1]), (2, heads[:1]), (2, heads)]):
+        faces = random_faces(rows, seed=seed)
+        outdoor = torch.tensor([seed % 2 == 0] * rows) if len(chosen) > 1 else None
+        with torch.no_grad():
+            given.append((network(faces, chosen, outdoor), replay(faces, chosen, outdoor)))
+    assert pretended_graphs == [3, 3]
+    for expected, ours in given:
+        assert {name: len(value) for name, value in ours.items()} == {name: len(expected[name]) for name in expected}
+        for name, value in expected.items():
+            torch.testing.assert_close(ours[name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_another_batch_drops_the_graphs_of_the_one_before(unified: Golden, pretended_graphs: list[int]) -> None:
+    """After a lack of memory the halved batch has a graph of its own, and that of the full one holds none any more."""
+    replay = GraphReplay(unified.model.network)
+    for batch, rows in ((4, 4), (2, 2), (2, 1), (2, 4)):
+        replay.batch = batch
+        replay(random_faces(rows))
+    assert pretended_graphs == [4, 2, 4]
+    assert len(replay._recordings) == 2
+
+
+def test_a_recording_that_fails_leaves_nothing_behind(unified: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while recording, the next and smaller batch starts with no graph and no pool of memory."""
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    replay = GraphReplay(unified.model.network)
+    replay._pool = object()
+    monkeypatch.setattr(GraphReplay, "_record", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        replay(random_faces(2))
+    assert replay._pool is None
+    assert not replay._recordings
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_graphs_input_has_the_layout_of_what_it_is_given(channels_last: bool) -> None:
+    """Faces whose channels lie last stay so in the graph's own memory, so that filling it is one plain copy."""
+    faces = torch.rand(2, 6, 4, 4, 3).permute(0, 1, 4, 2, 3) if channels_last else torch.rand(2, 6, 3, 4, 4)
+    filled = _filled(faces, 5)
+    assert filled.stride() == faces.stride()
+    assert torch.equal(filled[:2], faces)
+    assert not filled[2:].any()
+
+
+def test_compiled_code_runs_batches_of_one_size_alone() -> None:
+    """A compiler meets the batch in use and no other; the rest runs operation by operation."""
+    forward = FullBatches(lambda faces, *_: "compiled", lambda faces, *_: "eager")
+    assert forward(torch.zeros(3)) == "compiled"
+    forward.batch = 2
+    assert [forward(torch.zeros(rows)) for rows in (2, 1, 3)] == ["compiled", "eager", "eager"]

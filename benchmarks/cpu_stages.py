@@ -42,7 +42,8 @@ from benchmarks.output_size import FACE, KINDS, Maps, predicted_faces, stitched
 from pager_ray import geometry
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
-from pager_ray.geometry import project, sampling, stitch
+from pager_ray.geometry import sampling, stitch
+from pager_ray.geometry.face_positions import face_positions
 from pager_ray.read import decode_panorama
 
 WORKING_WIDTH = 4096
@@ -181,7 +182,7 @@ def cases(folder: Path, width: int) -> list[Case]:
 
 def forget_tables() -> None:
     """Drop the tables of sample positions."""
-    project._face_positions.cache_clear()
+    face_positions.cache_clear()
     stitch._erp_positions.cache_clear()
 
 

@@ -40,15 +40,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.frame import Report, Table
 from benchmarks.released_model import ReleasedNetwork
 from pager_ray.infer.predictor import InferenceSettings, Predictor
-from pager_ray.model import PagerModel
-from pager_ray.model.architecture import FACES, Architecture
+from pager_ray.model import PagerModel, resolve_checkpoint
+from pager_ray.model.architecture import FACES
 from pager_ray.model.checkpoint import ResolvedCheckpoint
-from pager_ray.model.memory import meta_network, peak_bytes
+from pager_ray.model.flops import panorama_flops
+from pager_ray.model.memory import peak_bytes
 from pager_ray.model.network import PagerNetwork
 from pager_ray.model.random_checkpoint import random_architecture, random_network
 from pager_ray.model.serving import PRECISIONS
@@ -212,15 +212,6 @@ def panoramas(count: int, size: int) -> np.ndarray:
     smooth = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
     values = 128 + 45 * smooth + 8 * torch.randn(smooth.shape, generator=generator)
     return values.clamp(0, 255).byte().view(count, FACES, 3, size, size).permute(0, 1, 3, 4, 2).contiguous().numpy()
-
-
-def operations(architecture: Architecture) -> float:
-    """Floating-point operations of one panorama with one scale head; counted on shapes alone."""
-    network = meta_network(architecture, torch.float32)
-    size = architecture.face_size
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.empty(1, FACES, 3, size, size, device="meta"), architecture.scale_heads[:1])
-    return float(counter.get_total_flops())
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
@@ -476,6 +467,7 @@ def show_parts(report: Report, parts: dict[str, dict[str, float]]) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--preset", choices=("da3-giant", "mid", "tiny"), help="default: da3-giant on CUDA, mid else")
+    parser.add_argument("--checkpoint", metavar="SOURCE", help="take its sizes, with random weights, for a preset")
     parser.add_argument(
         "--batches", help="numbers of panoramas, comma-separated (default: 1 on a CPU; 1, 2, 4 … on CUDA)"
     )
@@ -489,7 +481,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def settle(options: argparse.Namespace) -> None:
     """Give options that depend on the device their values."""
     on_gpu = torch.device(options.device).type == "cuda"
-    options.preset = options.preset or ("da3-giant" if on_gpu else "mid")
+    options.preset = options.checkpoint or options.preset or ("da3-giant" if on_gpu else "mid")
     options.precision = options.precision or ("float16" if on_gpu else "float32")
     options.batches = options.batches or ("1,2,4,8,16,32,64" if on_gpu else "1")
     options.repeats = options.repeats or (10 if on_gpu else 5)
@@ -500,12 +492,16 @@ def settle(options: argparse.Namespace) -> None:
 def measure(options: argparse.Namespace, report: Report) -> None:
     settle(options)
     device, clock = torch.device(options.device), Clock(torch.device(options.device))
-    architecture = random_architecture(options.preset)
+    architecture = (
+        resolve_checkpoint(options.checkpoint).architecture
+        if options.checkpoint
+        else random_architecture(options.preset)
+    )
     settings, repeats, on_gpu = InferenceSettings(), options.repeats, device.type == "cuda"
     batches = [int(part) for part in options.batches.split(",")]
     dtype = PRECISIONS[options.precision]
     chip = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    ceiling, work = matrix_rate(device, dtype, clock), operations(architecture)
+    ceiling, work = matrix_rate(device, dtype, clock), panorama_flops(architecture)
     report.line(f"{options.preset}, {options.precision}, {chip}, torch {torch.__version__}")
     per_second = f"{ceiling / 1e12:.2f} TFLOP/s = {ceiling / work:.2f} panoramas/s"
     report.line(f"{work / 1e12:.3f} TFLOP per panorama; ceiling {per_second}")

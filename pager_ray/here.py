@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from pager_ray.config import RunConfig
+from pager_ray.errors import ConfigError
 from pager_ray.infer import Predicts
 from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint
@@ -19,7 +20,7 @@ from pager_ray.stages.claim_run import claim_run
 from pager_ray.stages.infer import make_infer_fn
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
-from pager_ray.stages.settings import run_settings
+from pager_ray.stages.settings import projects_on_device, run_settings
 from pager_ray.stages.stitch import make_stitch_fn
 
 Tell = Callable[[str], None]
@@ -48,6 +49,8 @@ def run_here(
         PagerError: the job failed; it can be resumed.
     """
     # 1. The inputs, and the output that they go to.
+    if projects_on_device(config):
+        raise ConfigError("compute.project_on: gpu takes a job on a cluster (pager-ray run); take cpu or auto here")
     tell(StageName.LIST)
     listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
     claim = claim_run(config, checkpoint, listed)

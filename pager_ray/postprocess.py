@@ -191,6 +191,11 @@ def _per_panorama(
     return log_scale.float().view(-1, 1, 1, 1, 1)
 
 
+def prepare_tables(size: int, fov: float, device: torch.device) -> None:
+    """Compute what depends on the size of the faces alone, so that the first batch does not."""
+    _ray_length_factor(size, float(fov), torch.device(device))
+
+
 @lru_cache(maxsize=8)
 def _ray_length_factor(size: int, fov: float, device: torch.device) -> Float[Tensor, "s s"]:
     return torch.from_numpy(ray_length_factor(size, fov)).to(device)

@@ -16,6 +16,7 @@ from pager_ray.errors import InputError, ShapeError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Router
+from pager_ray.infer.profiling import profiled
 from pager_ray.infer.routing import load_router
 from pager_ray.masking import mask_uri
 from pager_ray.model import PagerModel
@@ -23,6 +24,7 @@ from pager_ray.prediction import Prediction
 from pager_ray.read import DecodedPanorama, decode_panorama
 from pager_ray.read.fetch import fetch
 from pager_ray.shapes import UInt8
+from pager_ray.tracing import recorder, span, traced
 
 # Left to the decoder: 16 bits lose half; floats, 32 bits and Lab are refused.
 _KEPT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F", "LAB"}
@@ -35,6 +37,7 @@ def predict(
     scene: str | None = None,
     settings: InferenceSettings | None = None,
     router: Router | None = None,
+    trace: str | os.PathLike[str] | None = None,
 ) -> Prediction:
     """Depth, normals and sky of one panorama, at its own size.
 
@@ -45,19 +48,42 @@ def predict(
         scene: ``indoor`` or ``outdoor`` picks the scale head; None lets CLIP decide when the model has two.
         settings: depth range, sky knobs and filling; the released defaults when None.
         router: a loaded ``SceneRouter``, to share it between calls; loaded on first need when None.
+        trace: a file for what happened when, as a Chrome trace: decoding, sampling the faces, the network under torch's
+            profiler, which slows it down. ui.perfetto.dev opens it.
 
     Raises:
+        ConfigError: the trace cannot be written where it is to be.
         InputError: the image cannot be read or is no panorama; ``error_class`` is the one that a job rejects it with.
         ShapeError: an array that is not uint8 (H, W, 3).
         CheckpointError: the scene router is needed and its weights cannot be found.
     """
-    settings = settings or InferenceSettings()
-    uri, panorama = _load(image)
+    with traced(trace, "trace"):
+        return _predict(image, model, scene, settings or InferenceSettings(), router)
+
+
+def _predict(
+    image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray,
+    model: PagerModel,
+    scene: str | None,
+    settings: InferenceSettings,
+    router: Router | None,
+) -> Prediction:
+    with span("read and decode"):
+        uri, panorama = _load(image)
     architecture = model.architecture
-    faces = erp_to_cubemap(panorama.erp, architecture.face_size, architecture.cube_fov)
+    with span("sample the faces"):
+        faces = erp_to_cubemap(panorama.erp, architecture.face_size, architecture.cube_fov)
     if router is None and scene is None and model.has_two_scales and settings.scene_mode == "auto":
-        router = _shared_router(model)
-    result = Predictor(model, settings, router)(faces[None], [scene])[0]
+        with span("load the scene router"):
+            router = _shared_router(model)
+    predictor = Predictor(model, settings, router)
+    with span("predict"):
+        if (current := recorder()) is not None:
+            pending, events = profiled(lambda: predictor.submit(faces[None], [scene]), current.process)
+            current.events += events
+            result = pending.result()[0]
+        else:
+            result = predictor(faces[None], [scene])[0]
     maps = {"depth": result.depth, "normals": result.normals, "sky": result.sky}
     return Prediction(
         id=PurePosixPath(uri).stem if uri else "",

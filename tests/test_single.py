@@ -267,7 +267,7 @@ def test_the_router_is_loaded_once_and_only_when_needed(monkeypatch: pytest.Monk
     """CLIP is loaded at the first panorama that nobody labelled, for a model with two scales, and then kept."""
     loads: list[torch.device] = []
 
-    def load(device: torch.device) -> FakeRouter:
+    def load(weights: object, device: torch.device) -> FakeRouter:
         loads.append(device)
         return FakeRouter(0.25)
 

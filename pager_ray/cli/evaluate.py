@@ -10,9 +10,12 @@ from pager_ray.cli.options import (
     overrides_argument,
     retry_rejects_option,
     tell,
+    tell_of_loading,
+    trace_option,
     what_again,
 )
 from pager_ray.config import EvaluateConfig, load_config
+from pager_ray.tracing import traced
 
 
 class _EvaluateCommand(CommandWithKeys):
@@ -23,11 +26,20 @@ class _EvaluateCommand(CommandWithKeys):
 @config_option
 @click.option("--overwrite", is_flag=True, help="Delete an evaluation that stands at output.uri and start anew.")
 @retry_rejects_option
+@trace_option
 @overrides_argument
-def evaluate(config_path: str | None, overwrite: bool, retry_rejects: str | None, overrides: tuple[str, ...]) -> int:
+def evaluate(
+    config_path: str | None,
+    overwrite: bool,
+    retry_rejects: str | None,
+    trace_path: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """Predict and score every sample of a dataset; the same command again resumes."""
     again, overrides = what_again(retry_rejects, overwrite, overrides)
     config = load_config(config_path, overrides, EvaluateConfig)
-    from pager_ray.pipeline.evaluation import run_evaluation
+    with traced(trace_path):
+        tell_of_loading()
+        from pager_ray.pipeline.evaluation import run_evaluation
 
-    return tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))
+        return tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))

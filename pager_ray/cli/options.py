@@ -14,7 +14,11 @@ from pydantic import BaseModel
 from pager_ray.config import RunConfig, describe_keys
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.plain import plain_text
+from pager_ray.plain import get_logger
 from pager_ray.report.outcomes import Outcome
+from pager_ray.version import __version__
+
+log = get_logger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,6 +65,15 @@ retry_rejects_option = click.option(
 )
 
 
+trace_option = click.option(
+    "--trace",
+    "trace_path",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write what happened when, stages and model included, as a Chrome trace; ui.perfetto.dev opens it.",
+)
+
+
 def json_option(what: str) -> Callable[[Command], Command]:
     """Also write ``what`` as JSON; see :func:`write_json`."""
     return click.option("--json", "json_path", type=click.Path(dir_okay=False), help=f"Also write {what} as JSON.")
@@ -78,6 +91,11 @@ def what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) -
     if value is not None and "=" in value:
         return ALL_REJECTS, (value, *overrides)
     return value, overrides
+
+
+def tell_of_loading() -> None:
+    """The first line of a job: what comes next is silent for some seconds."""
+    log.info("pager-ray %s, loading Ray and torch", __version__)
 
 
 def tell(outcome: Outcome) -> int:

@@ -10,9 +10,12 @@ from pager_ray.cli.options import (
     overrides_argument,
     retry_rejects_option,
     tell,
+    tell_of_loading,
+    trace_option,
     what_again,
 )
 from pager_ray.config import load_config
+from pager_ray.tracing import traced
 
 
 @click.command(cls=CommandWithKeys)
@@ -20,12 +23,14 @@ from pager_ray.config import load_config
 @click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
 @retry_rejects_option
 @click.option("--plan", "plan_path", metavar="FILE", help="What `plan --json` wrote, to tell beside what the run took.")
+@trace_option
 @overrides_argument
 def run(
     config_path: str | None,
     overwrite: bool,
     retry_rejects: str | None,
     plan_path: str | None,
+    trace_path: str | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Predict every panorama of input.uris into output.uri; the same command again resumes."""
@@ -34,7 +39,9 @@ def run(
     from pager_ray.plan.outcome import read_plan
 
     planned = read_plan(plan_path) if plan_path is not None else None
-    # Ray and torch take seconds to import: wrong usage is answered before.
-    from pager_ray.pipeline.job import run_job
+    with traced(trace_path):
+        tell_of_loading()
+        # Ray and torch take seconds to import: wrong usage is answered before.
+        from pager_ray.pipeline.job import run_job
 
-    return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned))
+        return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned))

@@ -42,9 +42,9 @@ output:
 An unknown key, or a value that a key does not take, is refused before any work, in one line that names the key, what it
 got and what it takes (exit code 2). `run.json` of an output holds the configuration that it was made with.
 
-A second start of the same output has to agree on everything that decides results: all keys but `compute.*`,
-`errors.*`, `input.schemes`, `input.private`, `output.uri`, `output.rows_per_shard`, and the names (not the contents) of
-inputs and weights. `--overwrite` starts anew.
+A second start of the same output has to agree on everything that decides results: all keys but `compute.*` (of which
+`compute.project_on=gpu` counts), `errors.*`, `input.schemes`, `input.private`, `output.uri`, `output.rows_per_shard`,
+and the names (not the contents) of inputs and weights. `--overwrite` starts anew.
 """
 
 _ENVIRONMENT: Final = """
@@ -71,7 +71,9 @@ def reference() -> str:
         left_out = shared & common if model is EvaluateConfig else set()
         parts.append(f"\n## {title}\n")
         if left_out:
-            parts.append("All keys of `pager-ray run` but those of `input` and `output`, and these:\n")
+            parts.append(
+                "All keys of `pager-ray run` but those of `input` and `output` and `compute.project_on`, and these:\n"
+            )
         parts.append("| key | takes | default | meaning |\n| --- | --- | --- | --- |")
         fields = dict(_fields(model))
         parts += [

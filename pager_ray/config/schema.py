@@ -217,6 +217,12 @@ class ComputeConfig(TaskConfig):
         description="torch threads of a model actor on CPUs; auto: the machine's share, and 1 in evaluations (the last "
         "bits of a prediction depend on the number)",
     )
+    acceleration: Literal["auto", "eager", "graphs", "compile"] = Field(
+        "auto",
+        description="how the network runs. eager: operation by operation; graphs: replayed as CUDA graphs, on CUDA "
+        "alone; compile: by torch.compile, with Triton or a C++ compiler, after minutes of compiling; auto: graphs on "
+        "CUDA where they can be recorded, else eager. Results agree to rounding",
+    )
 
     @field_validator("gpu_workers")
     @classmethod
@@ -232,6 +238,17 @@ class ComputeConfig(TaskConfig):
         if isinstance(value, int) and value < 1:
             raise ValueError("takes auto or a whole number from 1")
         return value
+
+
+class RunComputeConfig(ComputeConfig):
+    """Workers of an inference job, and which of them sample the faces."""
+
+    project_on: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="where faces are sampled from the panorama. cpu: where it is decoded, rounded to uint8; gpu: "
+        "beside the network, in float32, which spares CPUs a thirtieth of their work and sends whole panoramas through "
+        "the object store, five times the bytes; auto: cpu. gpu decides results: an output keeps to it",
+    )
 
 
 class ErrorsConfig(Section):
@@ -291,7 +308,8 @@ class JobConfig(Section):
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(
         "auto",
         description="of matrix products and convolutions; auto: float16 on a GPU, float32 on CPUs. int8, fp8: the "
-        "backbone's matrix products in 8 bits, less exact, all else as auto",
+        "backbone's matrix products in 8 bits, less exact, all else as auto; what they gain on a GPU and what they "
+        "cost with trained weights is not measured",
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",
@@ -317,11 +335,18 @@ class RunConfig(JobConfig):
 
     input: InputConfig = InputConfig()
     output: OutputConfig = OutputConfig()
+    compute: RunComputeConfig = RunComputeConfig()
+
+    @model_validator(mode="after")
+    def _faces_are_sampled_on_a_device_there_is(self) -> RunConfig:
+        if self.compute.project_on == "gpu" and not self.compute.gpus_per_worker:
+            raise ValueError("compute.project_on: gpu takes model workers on GPUs (compute.gpus_per_worker above 0)")
+        return self
 
     def result_keys(self) -> dict[str, Any]:
         """The dotted keys that decide what the output holds; two runs that share an output must agree on them."""
         # Digests of the listing and the checkpoint stand for their names, which may change without changing a result.
-        return flat_keys(
+        keys = flat_keys(
             self,
             left_out={
                 "input.uris",
@@ -334,6 +359,8 @@ class RunConfig(JobConfig):
                 "router_weights",
             },
         )
+        # Where the work is done decides nothing, but for faces that are rounded in one place and not in the other.
+        return keys | ({"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {})
 
 
 class SeamsConfig(Section):

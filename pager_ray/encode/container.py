@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import blosc2
 import cv2
 import numpy as np
 
@@ -65,7 +64,8 @@ _TRAILER = struct.Struct("<4s20s4I")
 _CHECKSUM = struct.Struct("<I")
 _MAGIC = b"PGR1"
 _BLOSC_BLOCK = 1 << 18  # in bytes; blosc2's own choice, an eighth of it, takes a sixth more time and 2 % more space
-_BLOSC_LIMIT = 2**31 - 1 - blosc2.MAX_OVERHEAD
+_BLOSC_OVERHEAD = 32  # the most bytes that a chunk has beyond its content
+_BLOSC_LIMIT = 2**31 - 1 - _BLOSC_OVERHEAD
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,9 @@ class BloscPlanes(Container):
             raise ShapeError(
                 f"{label}: {planes.nbytes} bytes are more than one blosc2 chunk holds (2 GiB); take a smaller map"
             )
+        # Its import is a tenth of a start, and most processes of a job neither pack nor unpack.
+        import blosc2
+
         filters = [blosc2.Filter.NOFILTER] * 5
         filters.append(blosc2.Filter.BITSHUFFLE if self.bitshuffle else blosc2.Filter.SHUFFLE)
         chunk = blosc2.compress2(
@@ -104,6 +107,8 @@ class BloscPlanes(Container):
 
     def unpack(self, data: bytes | memoryview, label: Label, dtype: str, shape: tuple[int, int, int]) -> np.ndarray:
         """Check label, checksum and sizes, then decompress."""
+        import blosc2
+
         view = memoryview(data)
         size = len(view) - _TRAILER.size - _CHECKSUM.size
         if size < blosc2.MIN_HEADER_LENGTH or bytes(view[size : size + 4]) != _MAGIC:

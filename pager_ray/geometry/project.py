@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from pager_ray.errors import ShapeError
 from pager_ray.geometry.erp import check_erp_size
-from pager_ray.geometry.faces import FACE_AXES, check_face_size, check_fov, half_extent
+from pager_ray.geometry.face_positions import face_positions
+from pager_ray.geometry.faces import check_face_size, check_fov
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
-from pager_ray.shapes import Float, Float32, UInt8
+from pager_ray.shapes import Float32, UInt8
 
 # A whole row of a face crosses so many rows of a 4K panorama that they leave the cache before the next one needs them.
 _STRIP_COLUMNS: Final = 64
@@ -53,28 +53,10 @@ def erp_to_cubemap(
     size, fov = check_face_size(face_size), check_fov(fov)
     if 6 * size > MAX_SIDE:
         raise ShapeError(f"face_size must not exceed {MAX_SIDE // 6} pixels, got {size}")
-    positions = built_once(_face_positions, height, width, size, fov)
+    positions = built_once(face_positions, height, width, size, fov)
     faces = sample_bilinear(erp, *positions, tile=(size, _STRIP_COLUMNS))
     return faces.reshape(6, size, size, erp.shape[2])
 
 
 def _describe(value: object) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-@lru_cache(maxsize=8)
-def _face_positions(
-    height: int, width: int, size: int, fov: float
-) -> tuple[Float[np.ndarray, "6*s s"], Float[np.ndarray, "6*s s"]]:
-    plane = np.linspace(-half_extent(fov), half_extent(fov), size)
-    map_x = np.empty((6, size, size), np.float32)
-    map_y = np.empty((6, size, size), np.float32)
-    for face, (right, down, forward) in enumerate(FACE_AXES):
-        x, y, z = (forward[i] + plane[None, :] * right[i] + plane[:, None] * down[i] for i in range(3))
-        column = (np.arctan2(z, x) / (2 * np.pi) + 0.5) * width - 0.5
-        row = (0.5 - np.arctan2(y, np.hypot(x, z)) / np.pi) * height - 0.5
-        map_x[face] = np.minimum(np.remainder(column, width), width - 1)
-        map_y[face] = np.clip(row, 0, height - 1)
-    for positions in (map_x, map_y):
-        positions.setflags(write=False)
-    return map_x.reshape(6 * size, size), map_y.reshape(6 * size, size)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import resource
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from pager_ray.model.flops import matrix_rate_of, panorama_flops
+
+if TYPE_CHECKING:
+    from pager_ray.model import PagerModel
 
 
 def device_kind(device: torch.device) -> str:
@@ -24,15 +30,23 @@ def most_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def describe_worker(precision: str, device: torch.device) -> dict[str, str | None]:
-    """What a prediction depends on besides the configuration: hardware and library versions."""
+def describe_worker(model: PagerModel, acceleration: str) -> dict[str, Any]:
+    """What a prediction depends on besides the configuration: hardware, library versions, the way the network runs.
+
+    With ``flop_per_panorama`` and ``matrix_rate`` (operations per second, of chips whose rate is known), which say how
+    near a panorama's time comes to the chip's.
+    """
+    precision, device = model.precision, model.device
     on_gpu = device.type == "cuda"
     return {
         "node": platform.node(),
         "process": str(os.getpid()),
         "precision": precision,
+        "acceleration": acceleration,
         "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU ({torch.get_num_threads()} threads)",
         # A plain string: unpickling torch's own type would import torch wherever it is read.
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda if on_gpu else None,
+        "flop_per_panorama": panorama_flops(model.architecture) if on_gpu else None,
+        "matrix_rate": matrix_rate_of(torch.cuda.get_device_name(device), precision) if on_gpu else None,
     }

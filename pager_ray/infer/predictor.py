@@ -9,15 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
 from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.infer.batching import FittingBatches, is_out_of_memory
+from pager_ray.infer.projection import DeviceProjection, to_device
 from pager_ray.modalities import MAPS
+from pager_ray.model.acceleration import Acceleration
 from pager_ray.model.serving import flags_on
-from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
+from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky, prepare_tables
 from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -121,6 +124,10 @@ class Predictor:
         self._gain, self._offset = 1 / (255 * std), -mean / std
         self._quantiles = torch.tensor(QUANTILES, device=model.device)
         self._copies: torch.cuda.Stream | None = None
+        self._batches: FittingBatches[Any] | None = None
+        architecture = model.architecture
+        self._projection = DeviceProjection(architecture.face_size, architecture.cube_fov, model.device)
+        prepare_tables(architecture.face_size, architecture.cube_fov, model.device)
         # On a CPU there is nothing to wait for, and one scale head per panorama is less work than two.
         self._routes_on_device = model.device.type != "cpu"
 
@@ -144,10 +151,73 @@ class Predictor:
         size = self.model.architecture.face_size
         if faces.dtype != np.uint8 or faces.ndim != 5 or faces.shape[1:] != (6, size, size, 3):
             raise ShapeError(f"faces: got {faces.dtype} {faces.shape}, takes uint8 (B, 6, {size}, {size}, 3)")
-        if len(scenes) != len(faces):
-            raise ShapeError(f"scenes: got {len(scenes)} for {len(faces)} rows of faces; give one, or None, per row")
+        self._check_scenes(len(faces), scenes)
         watch = _Watch(self.model.device)
-        pixels = self._upload(faces).permute(0, 1, 4, 2, 3)
+        return self._run(self._upload(faces).permute(0, 1, 4, 2, 3), scenes, watch)
+
+    @torch.inference_mode()
+    def submit_panoramas(
+        self, panoramas: Sequence[UInt8[np.ndarray, "h w 3"]], scenes: Sequence[str | None]
+    ) -> Pending:
+        """As :meth:`submit`, for whole panoramas: their faces are sampled on the device and not rounded to uint8.
+
+        Panoramas may differ in size. Reduce those wider than about 8·S pixels before: nothing is antialiased.
+
+        Raises:
+            ShapeError: no panorama, one that is not uint8 (H, W, 3), or not as many scenes.
+        """
+        if not len(panoramas):
+            raise ShapeError("panoramas: got none, takes at least one")
+        self._check_scenes(len(panoramas), scenes)
+        watch = _Watch(self.model.device)
+        return self._run(torch.stack([self._projection(erp) for erp in panoramas]), scenes, watch)
+
+    def prepare(self, asked: str, batches: FittingBatches[Any]) -> Acceleration:
+        """Choose the way of running, and have the first batch's work done before there is one.
+
+        On CUDA, and where the network is compiled, a batch of nothing goes all the way: kernels are chosen, graphs are
+        recorded, pinned memory is there. A batch that does not fit is halved, as :class:`FittingBatches` does it.
+
+        Args:
+            asked: as :meth:`PagerModel.accelerate` takes it.
+            batches: what later batches are made with; their size is the one that graphs are made for.
+
+        Returns:
+            What was taken. Where ``auto`` took graphs and this machine cannot record them, it takes ``eager``.
+
+        Raises:
+            ConfigError: what was asked for cannot be had.
+        """
+        taken = self.model.accelerate(asked, batches.size)
+        self._batches = batches
+        if taken.way == "eager" and self.model.device.type != "cuda":
+            return taken
+        try:
+            batches.run(batches.size, self._rehearse)
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error) or taken.way == "eager":
+                raise
+            why = " ".join(str(error).split())[:200] or type(error).__name__
+            if asked != "auto":
+                raise ConfigError(f"compute.acceleration: {asked} cannot be had ({why}); take auto or eager") from error
+            self.model.accelerate("eager")
+            return Acceleration("eager", f"auto: {taken.way} failed here: {why}")
+        return taken
+
+    def _rehearse(self, start: int, stop: int) -> list[FacePrediction]:
+        size, rows = self.model.architecture.face_size, stop - start
+        scene = None if self.router is not None else "indoor"
+        return self(np.zeros((rows, 6, size, size, 3), np.uint8), [scene] * rows)
+
+    def _check_scenes(self, rows: int, scenes: Sequence[str | None]) -> None:
+        if len(scenes) != rows:
+            raise ShapeError(f"scenes: got {len(scenes)} for {rows} rows of faces; give one, or None, per row")
+
+    def _run(self, pixels: Tensor, scenes: Sequence[str | None], watch: _Watch) -> Pending:
+        """From pixels (B, 6, 3, S, S) on the device, levels 0…255, to results on their way."""
+        if self._batches is not None:
+            # Halved after a lack of memory, or grown again: graphs are for what is tried now.
+            self.model.use_batch(self._batches.size)
         route = self._route(pixels, scenes)
         normalised = torch.addcmul(self._offset, pixels.float(), self._gain)
         raw = self.model(normalised, scene=route.scenes, outdoor=route.outdoor)
@@ -158,11 +228,7 @@ class Predictor:
         return Pending(self._download(maps), names, list(route.known), watch)
 
     def _upload(self, faces: UInt8[np.ndarray, "b 6 s s 3"]) -> UInt8[Tensor, "b 6 s s 3"]:
-        pixels = torch.from_numpy(faces)
-        if self.model.device.type != "cuda":
-            return pixels.to(self.model.device)
-        # Only from pinned memory does a copy leave this thread free; torch keeps such memory for the next batch.
-        return pixels.pin_memory().to(self.model.device, non_blocking=True)
+        return to_device(torch.from_numpy(faces), self.model.device)
 
     def _download(self, maps: dict[str, Tensor]) -> _Arriving:
         if self.model.device.type != "cuda":
@@ -191,7 +257,7 @@ class Predictor:
             return _Route(known, known, None, None)
         if self.router is None:
             raise ShapeError("rows without a scene need a router; force scene_mode or give every row a scene")
-        probability = self.router.p_outdoor(pixels)
+        probability = self.router.p_outdoor(pixels if pixels.dtype == torch.uint8 else pixels / 255)
         if not self._routes_on_device:
             found = [_scene(p) for p in probability.tolist()]
             return _Route(known, [a or b for a, b in zip(known, found, strict=True)], None, probability)
@@ -298,10 +364,14 @@ class Pending:
         self._known = known
         self._watch = watch
 
-    def result(self) -> list[FacePrediction]:
-        """Wait until it is done and give one prediction per row; any thread may."""
+    def wait(self) -> None:
+        """Wait until it is done."""
         if self._arriving.done is not None:
             self._arriving.done.synchronize()
+
+    def result(self) -> list[FacePrediction]:
+        """Wait until it is done and give one prediction per row; any thread may."""
+        self.wait()
         arrays = {name: tensor.numpy() for name, tensor in self._arriving.tensors.items()}
         numbers = [dict(zip(self._names, row, strict=True)) for row in arrays.pop("numbers").tolist()]
         return [_prediction(arrays, row, known, numbers[row]) for row, known in enumerate(self._known)]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_BATCH = 16
 """Beyond it matrix products are no faster, while a failed batch costs more and results wait longer."""
 
+GRAPHS_OF_TWO_SCALES = 3
+"""Indoors, outdoors, and batches with both."""
+
 # Not seen by a rehearsal: workspaces of convolutions and matrix products, and pieces too small to give out again.
 _OVERHEAD = 1.10
 _WORKSPACE_BYTES = 256 << 20
@@ -32,7 +35,14 @@ _WORKSPACE_BYTES = 256 << 20
 _FLOAT32 = "float32"
 
 
-def suggested_batch(architecture: Architecture, free_bytes: int, precision: str) -> int:
+def suggested_batch(
+    architecture: Architecture,
+    free_bytes: int,
+    precision: str,
+    *,
+    graphs: bool = False,
+    panorama_bytes: int = 0,
+) -> int:
     """Panoramas per forward that fit into free memory with the weights, 1 … ``MAX_BATCH``.
 
     Memory is ``a + b·B`` for B panoramas: weights and tables a, activations b of one. Both come from
@@ -42,12 +52,40 @@ def suggested_batch(architecture: Architecture, free_bytes: int, precision: str)
         architecture: the network's sizes.
         free_bytes: free memory of the device before the model is loaded.
         precision: as ``load_model`` takes it, not ``auto``.
+        graphs: whether the forward pass is replayed as CUDA graphs, which hold their inputs and outputs.
+        panorama_bytes: what a panorama takes on the device beside its faces, where they are sampled there.
 
     Returns:
         At least 1, whether or not one fits: what comes then is the device's own error.
     """
-    one, two = (peak_bytes(architecture, panoramas, precision) for panoramas in (1, 2))
+    one, two = (
+        peak_bytes(architecture, panoramas, precision)
+        + panoramas * panorama_bytes
+        + (graph_bytes(architecture, panoramas) if graphs else 0)
+        for panoramas in (1, 2)
+    )
     return max(1, min(MAX_BATCH, 1 + int((free_bytes - one) // (two - one))))
+
+
+@lru_cache(maxsize=64)
+def graph_bytes(architecture: Architecture, panoramas: int) -> int:
+    """What replaying a forward pass as CUDA graphs holds beside the pass itself.
+
+    Every graph keeps its own input and outputs, and what a replay gives out are copies of these. Activations lie in
+    one pool that all graphs share, and no other batch is run beside them.
+
+    Args:
+        architecture: the network's sizes.
+        panoramas: number B of panoramas.
+    """
+    network, size = meta_network(architecture, torch.float32), architecture.face_size
+    faces = torch.empty(panoramas, FACES, 3, size, size, device="meta")
+    outdoor = torch.empty(panoramas, dtype=torch.bool, device="meta") if len(architecture.scale_heads) > 1 else None
+    with torch.no_grad(), _FusedAttention():
+        outputs = network(faces, architecture.scale_heads, outdoor)
+    given = sum(value.untyped_storage().nbytes() for value in outputs.values())
+    graphs = GRAPHS_OF_TWO_SCALES if outdoor is not None else 1
+    return graphs * (faces.untyped_storage().nbytes() + given) + given
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ from pager_ray.runs import Reconciliation
 from pager_ray.runs.claim import Claim, run_to_end
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import TableFunction
+from pager_ray.tracing import entering, span
 
 # Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
 # seven panoramas would be cut up on the way to the writer.
@@ -94,7 +95,7 @@ def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reserv
     """
 
     def on_cluster() -> None:
-        with connected(compute.address):
+        with entering("find or start Ray", connected(compute.address)), span("pipeline"):
             reservation = reserve(compute)
             run_stages(claim, reservation, make_chain(reservation))
 

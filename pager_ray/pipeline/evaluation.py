@@ -55,6 +55,7 @@ from pager_ray.stages.subject import (
 )
 from pager_ray.stages.truth import SampleSettings, make_oracle_fn, make_sample_read_fn, sample_json
 from pager_ray.storage import Folder
+from pager_ray.tracing import span
 
 log = get_logger(__name__)
 
@@ -79,10 +80,12 @@ def run_evaluation(
 
     # 1. The dataset: every sample listed, with where its picture and its ground truth are.
     config = config.model_copy(update={"evaluation": _located(config.evaluation)})
-    dataset, listed = _list_samples(config.evaluation)
+    with span("list samples"):
+        dataset, listed = _list_samples(config.evaluation)
 
     # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
-    subject = oracle(config, dataset) if config.checkpoint == ORACLE else evaluated_checkpoint(config)
+    with span("find the checkpoint"):
+        subject = oracle(config, dataset) if config.checkpoint == ORACLE else evaluated_checkpoint(config)
     scoring = score_settings(config.evaluation, dataset, subject)
     log.info("%s samples of %s, checkpoint %s", f"{len(listed):,}", dataset.name, subject.description["name"])
 
@@ -104,7 +107,8 @@ def run_evaluation(
     # 5. The report, from the committed scores.
     settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}
     settings |= {"depth": config.depth.model_dump(), "sky": config.sky.model_dump()}
-    return _report(claim, config.evaluation, dataset, scoring, subject, settings, began)
+    with span("report"):
+        return _report(claim, config.evaluation, dataset, scoring, subject, settings, began)
 
 
 def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: str | None = None) -> EvaluationOutcome:

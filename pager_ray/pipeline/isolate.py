@@ -21,10 +21,11 @@ the shape or type that a function takes, which is its row's trouble.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +35,11 @@ import ray
 from pager_ray.errors import InputError, PagerError, ShapeError
 from pager_ray.pipeline.progress import UNSEEN_DEATHS, Attempt, Suspicion
 from pager_ray.pipeline.quarantine import Convicted, NotStarted, try_in_quarantine
+from pager_ray.pipeline.trace_log import SAMPLED
 from pager_ray.plain import get_logger
 from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
 from pager_ray.stages.work import Work
+from pager_ray.tracing import Event, Samples, event
 
 log = get_logger(__name__)
 
@@ -117,28 +120,46 @@ def call_isolated(
     if not table.num_rows:
         return function(table)
     task, trial = _task(table), _Trial(stage, function, schema, board, room or Room(), elsewhere=room is None)
-    began, cpu_began = time.perf_counter(), time.process_time()
+    began, cpu_began, clock = time.perf_counter(), time.process_time(), time.time()
     attempt: Attempt = ray.get(board.begin.remote(stage, task, table.num_rows))
     if attempt.fatal is not None:
         raise PagerError(attempt.fatal)
     if attempt.put_off:
         return _put_off(table, schema)
-    if attempt.deaths:
-        result = trial.one_by_one(task, table)
-    else:
-        try:
-            with trial.room.shared():
-                result = function(table)
-        except Exception as error:
-            # Whatever it is, it is met again below, by its row alone, and named there.
-            if _ends_the_job(error):
-                raise
-            log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
+    samples = Samples() if attempt.trace == SAMPLED else None
+    with samples or nullcontext():
+        if attempt.deaths:
             result = trial.one_by_one(task, table)
+        else:
+            try:
+                with trial.room.shared():
+                    result = function(table)
+            except Exception as error:
+                # Whatever it is, it is met again below, by its row alone, and named there.
+                if _ends_the_job(error):
+                    raise
+                log.warning("stage %s: a block failed, its rows are tried one by one", stage, exc_info=True)
+                result = trial.one_by_one(task, table)
     seconds = busy_seconds() if busy_seconds is not None else time.perf_counter() - began
     work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes, this_node())
     board.end.remote(stage, task, work)
+    if attempt.trace:
+        board.trace.remote(_events(stage, clock, work, samples))
     return result
+
+
+def traced_process(stage: str) -> str:
+    """What this process is called in a trace."""
+    node = this_node()
+    return f"{stage}, process {os.getpid()}" + (f" of node {node[:8]}" if node else "")
+
+
+def _events(stage: str, began: float, work: Work, samples: Samples | None) -> list[Event]:
+    """A block's events: the whole, and what its thread was seen doing."""
+    process, thread = traced_process(stage), threading.current_thread().name
+    facts = {"rows": work.rows, "cpu_seconds": round(work.cpu_seconds, 4), "bytes": work.bytes_out}
+    whole = event(stage, "stage", began, time.time() - began, process, facts, thread)
+    return [whole, *(samples.events(process, thread) if samples is not None else [])]
 
 
 def this_node() -> str | None:

@@ -22,6 +22,7 @@ from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
 from pager_ray.stages.settings import run_settings
 from pager_ray.stages.stitch import make_stitch_fn
+from pager_ray.tracing import span
 
 log = get_logger(__name__)
 
@@ -53,15 +54,18 @@ def run_job(
 
     # 1. The inputs: every source listed, every row with an id of its own. What is mistyped here, or stands in the way
     #    at the output, is told before a weight is fetched.
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
-    look_at_output(config)
+    with span("list inputs"):
+        listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+        look_at_output(config)
 
     # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
-    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
+    with span("find the checkpoint"):
+        checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
-    claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
+    with span("claim the output"):
+        claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
     claim.began = began
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.

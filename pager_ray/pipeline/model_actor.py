@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +18,13 @@ from pager_ray.infer import FacePrediction
 from pager_ray.infer.batching import FittingBatches, is_device_lost
 from pager_ray.infer.device import describe_worker, device_kind, most_memory
 from pager_ray.infer.predictor import Pending
-from pager_ray.pipeline.isolate import Room, call_isolated
+from pager_ray.infer.profiling import profiled
+from pager_ray.pipeline.isolate import Room, call_isolated, traced_process
 from pager_ray.plain import get_logger
 from pager_ray.stages.infer import InferSettings, infer_rows, load_predictor
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA
+from pager_ray.tracing import event
 
 log = get_logger(__name__)
 
@@ -29,6 +32,12 @@ EXIT_DEVICE_LOST = 70
 
 MAX_FAILED_STARTS = 6
 """How often one model actor may die while loading before the job says so instead of starting it again."""
+
+PROFILED_BATCH = 2
+"""The batch that a traced job's first model actor profiles: the first one may still allocate."""
+
+PANORAMA_AXES = 3
+"""Of a whole panorama; six faces have one more."""
 
 HERE = "here"
 """What an actor is called that runs in the caller's own process."""
@@ -42,6 +51,7 @@ class InferActor:
         # Calls overlap where Ray makes several at once; the device serves one after the other.
         self._turn, self._room = threading.RLock(), Room()
         self._spent = threading.local()
+        self._batches_begun = 0
         self._failure: PagerError | None = None
         try:
             self._load(settings)
@@ -58,17 +68,24 @@ class InferActor:
                 f"a model actor died {failed} times in a row while loading the checkpoint, most likely for want of "
                 "memory; give it more (compute.gpu_workers lower, larger nodes), then run the same command again"
             )
+        began = time.time()
         loaded = load_predictor(settings)
         self.predictor, model = loaded.predictor, loaded.predictor.model
         self.face_size = model.architecture.face_size
-        worker = describe_worker(model.precision, model.device)
         self._device, self._name = device_kind(model.device), uuid.uuid4().hex
         self.batches: FittingBatches[tuple[Pending, int]] = FittingBatches(
             loaded.batch_size,
             settings.fitting.get(self._device),
             tell=lambda size: self.board.fits.remote(self._device, self._name, size),
         )
-        self.board.worker_started.remote(actor, worker)
+        # What the first batch would wait for is part of loading: kernels chosen, graphs recorded, code compiled.
+        taken = self.predictor.prepare(settings.acceleration, self.batches)
+        log.info("the network runs %s", taken)
+        facts = {"way": str(taken), "device": self._device}
+        self.board.trace.remote(
+            [event("load the model", "worker", began, time.time() - began, traced_process(StageName.INFER), facts)]
+        )
+        self.board.worker_started.remote(actor, describe_worker(model, str(taken)))
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Predict the rows that have faces; rejects pass through.
@@ -94,15 +111,22 @@ class InferActor:
     def _predict(self, table: pa.Table) -> pa.Table:
         return infer_rows(table, self.face_size, self._predict_rows)
 
-    def _predict_rows(self, faces: list[np.ndarray], scenes: list[str | None]) -> Sequence[FacePrediction | InputError]:
+    def _predict_rows(self, given: list[np.ndarray], scenes: list[str | None]) -> Sequence[FacePrediction | InputError]:
         def submit(start: int, stop: int) -> list[tuple[Pending, int]]:
-            pending = self.predictor.submit(np.stack(faces[start:stop]), scenes[start:stop])
+            self._batches_begun += 1
+            if self._batches_begun == PROFILED_BATCH and ray.get(self.board.may_profile.remote()):
+                pending, events = profiled(
+                    lambda: self._submit(given[start:stop], scenes[start:stop]), traced_process(StageName.INFER)
+                )
+                self.board.trace.remote(events)
+            else:
+                pending = self._submit(given[start:stop], scenes[start:stop])
             return [(pending, row) for row in range(stop - start)]
 
         try:
             # The next call's batch goes to the device while this one's results are on their way.
             with self._turn:
-                submitted = self.batches.run(len(faces), submit)
+                submitted = self.batches.run(len(given), submit)
             return self._await(submitted)
         except RuntimeError as error:
             if is_device_lost(error):
@@ -110,6 +134,11 @@ class InferActor:
                 log.critical("the model's device is lost, the actor ends: %s", error)
                 os._exit(EXIT_DEVICE_LOST)
             raise
+
+    def _submit(self, pixels: list[np.ndarray], scenes: list[str | None]) -> Pending:
+        if pixels[0].ndim == PANORAMA_AXES:
+            return self.predictor.submit_panoramas(pixels, scenes)
+        return self.predictor.submit(np.stack(pixels), scenes)
 
     def _await(self, submitted: Sequence[tuple[Pending, int] | InputError]) -> list[FacePrediction | InputError]:
         results: dict[int, list[FacePrediction]] = {}

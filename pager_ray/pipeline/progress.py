@@ -14,11 +14,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.pipeline.metrics import Meters
+from pager_ray.pipeline.trace_log import TraceLog
 from pager_ray.plain import get_logger
 from pager_ray.report.progress import progress_line
 from pager_ray.stages.counts import Counts
+from pager_ray.stages.limits import limit_of
 from pager_ray.stages.names import StageName
 from pager_ray.stages.work import StageWork, Work
+from pager_ray.tracing import Event
 
 log = get_logger("pager_ray.progress")
 
@@ -55,11 +58,13 @@ class Attempt(NamedTuple):
         deaths: how many earlier attempts at them died.
         fatal: why nobody should try, if so.
         put_off: whether the rows are to be left for the job's next start, because this one is told to stop.
+        trace: 0, ``TIMED`` or ``SAMPLED``: what of the work is to be told to :meth:`Board.trace`.
     """
 
     deaths: int
     fatal: str | None = None
     put_off: bool = False
+    trace: int = 0
 
 
 class Suspicion(NamedTuple):
@@ -99,6 +104,7 @@ class Board:
         gates: stages that leave rows alone once the job is told to stop, in order; what is past the last is finished.
         output: the job's output, as metrics name it; without it there are none.
         stop_when_all_fail: whether first outcomes that are all rejects of one class stop the job.
+        traced: whether stages tell what they did when.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class Board:
         gates: tuple[str, ...] = (StageName.READ, StageName.INFER),
         output: str | None = None,
         stop_when_all_fail: bool = True,
+        traced: bool = False,
     ) -> None:
         self.counts = counts
         self._look_at_first = stop_when_all_fail
@@ -131,6 +138,7 @@ class Board:
         self._finished: deque[tuple[float, int]] = deque()
         self._heard: dict[str, tuple[str, float, int, int]] = {}
         self._meters = Meters(output) if output is not None else None
+        self._trace = TraceLog(traced)
 
     def begin(self, stage: str, task: str, rows: int = 0) -> Attempt:
         """Some rows are about to be worked on."""
@@ -150,7 +158,7 @@ class Board:
                     f"model actors died {self._model_deaths} times in a row without finishing a batch; look at the "
                     "logs of the last nodes (memory, driver, hardware), then run the same command again"
                 )
-        return Attempt(deaths, self.fatal)
+        return Attempt(deaths, self.fatal, trace=self._trace.level(stage))
 
     def end(
         self,
@@ -196,6 +204,18 @@ class Board:
                 "something is wrong that concerns all of them; correct it, then run the same command again with "
                 f"--retry-rejects {name}, or go on as it is with errors.stop_when_all_fail=false"
             )
+
+    def trace(self, events: list[Event]) -> None:
+        """What a stage did when, for the trace of a job that has one."""
+        self._trace.add(events)
+
+    def may_profile(self) -> bool:
+        """Whether a model actor is to profile a batch."""
+        return self._trace.may_profile()
+
+    def traced(self) -> list[Event]:
+        """The job's trace so far."""
+        return self._trace.events
 
     def rate(self) -> float | None:
         """Rows per second over the last minutes; None before there is one."""
@@ -340,11 +360,12 @@ def start_board(
     output: str,
     *,
     stop_when_all_fail: bool = True,
+    traced: bool = False,
 ) -> Any:
     """A board on the driver's own node, which no autoscaler takes away under it; see :class:`Board`."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
-    return remote.remote(counts, max_rejects, gates, output, stop_when_all_fail)
+    return remote.remote(counts, max_rejects, gates, output, stop_when_all_fail, traced)
 
 
 @dataclass
@@ -353,7 +374,7 @@ class ProgressLog:
 
     ``workers`` is filled with what the model actors say of themselves, ``batch_sizes`` with what fitted them, ``work``
     with what each stage did, also when the block fails. ``note`` is given the same facts at every look, for whoever
-    watches from elsewhere.
+    watches from elsewhere. ``model_workers`` is how many of them the job wants at most.
     """
 
     board: Any
@@ -362,6 +383,7 @@ class ProgressLog:
     batch_sizes: dict[str, int] = field(default_factory=dict)
     work: dict[str, StageWork] = field(default_factory=dict)
     note: Callable[[dict[str, Any]], None] | None = None
+    model_workers: int | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -402,17 +424,20 @@ class ProgressLog:
                 first, started = counts.done, now
             rate = (counts.done - first) / (now - started) if counts.done > first and now > started else None
             if self.note is not None:
-                self.note(_facts(state, rate))
+                self.note(_facts(state, rate, self.model_workers))
             if counts.done == shown and now - spoke < QUIET_SECONDS:
                 continue
             shown, spoke = counts.done, now
             log.info("%s", progress_line(counts, rate))
 
 
-def _facts(state: State, rate: float | None) -> dict[str, Any]:
+def _facts(state: State, rate: float | None, most_workers: int | None) -> dict[str, Any]:
     """A look at a running job as JSON, for ``pager-ray status``."""
-    counts = state.counts
+    counts, infer = state.counts, state.work.get(StageName.INFER)
+    # Actors that died and came again have told of themselves more than once.
+    model_workers = min(len(state.workers), most_workers or len(state.workers))
     return {
+        "limit": limit_of(infer, model_workers, state.workers) if infer is not None else None,
         "total": counts.total,
         "predicted": counts.predicted,
         "rejected": counts.rejected,

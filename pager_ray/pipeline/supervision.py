@@ -19,8 +19,12 @@ from pager_ray.runs.claim import Claim
 from pager_ray.runs.layout import PROGRESS_FILE
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.work import summarise_stages
+from pager_ray.tracing import recorder
 
 log = get_logger(__name__)
+
+TRACE_SECONDS = 30.0
+"""How long the board may take to hand over a trace."""
 
 # Rows of a listing are small: a block of them is a few megabytes.
 ROWS_PER_CHUNK = 65_536
@@ -40,6 +44,7 @@ def board_of(claim: Claim, gates: tuple[str, ...]) -> Any:
         gates,
         str(claim.layout.root),
         stop_when_all_fail=claim.errors.stop_when_all_fail,
+        traced=recorder() is not None,
     )
     claim.lease.when_lost(lambda: board.lose_output.remote())
     return board
@@ -52,20 +57,39 @@ def progress(claim: Claim, board: Any, reservation: Reservation) -> Iterator[Non
     SIGTERM lets the model finish what it has begun, see :mod:`pager_ray.pipeline.stopping`.
     """
     start = claim.manifest["starts"][-1]
-    told = ProgressLog(board, workers=start["workers"], batch_sizes=claim.batch_sizes, note=partial(_note, claim))
+    told = ProgressLog(
+        board,
+        workers=start["workers"],
+        batch_sizes=claim.batch_sizes,
+        note=partial(_note, claim),
+        model_workers=reservation.model_workers,
+    )
     try:
         with told, finishing_what_is_begun(board, patience(claim.errors.stop_seconds)) as stop:
             yield
             claim.told_to_stop = stop.is_set()
     finally:
+        _take_trace(board)
         start["stages"] = summarise_stages(
             {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
             model_workers=min(len(start["workers"]), reservation.model_workers),
             workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
             cores=ray.cluster_resources().get("CPU", 0.0),
+            workers=start["workers"],
         )
         for line in stage_lines(start["stages"]) if start["stages"] else []:
             log.info("%s", line)
+
+
+def _take_trace(board: Any) -> None:
+    """Add what the stages did to the driver's trace, where there is one."""
+    current = recorder()
+    if current is None:
+        return
+    try:
+        current.events += ray.get(board.traced.remote(), timeout=TRACE_SECONDS)
+    except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+        log.warning("the trace has the driver alone, the stages' part is lost with the job's board: %s", error)
 
 
 def _note(claim: Claim, facts: dict[str, Any]) -> None:

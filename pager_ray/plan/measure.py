@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -162,8 +162,9 @@ class _Stages:
     ) -> None:
         settings = run_settings(config, checkpoint, inputs, on_gpu=on_gpu)
         self.face_size = checkpoint.architecture.face_size
-        self.read_settings = settings.read
-        self.read = make_read_fn(settings.read)
+        # Faces are sampled here whoever samples them in the job: the network that is measured takes faces.
+        self.read_settings = replace(settings.read, project=True)
+        self.read = make_read_fn(self.read_settings)
         self.predict = predict
         self.stitch = make_stitch_fn(settings.stitch)
         self.schema = settings.stored

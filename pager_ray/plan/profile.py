@@ -28,9 +28,11 @@ _LONGEST_NAME = 200
 PROFILE = Band(1.0, 0.93, 1.07)
 """How far a device of the same kind may be from a profile: clocks, cooling, versions of libraries."""
 
+_JOBS_WAYS = ("ours, eager", "ours, graphs")
+
 _TAKES = (
     '--profile takes {"device": "NAME", "seconds_per_panorama": 0.1}, the output or run.json of an earlier run, or '
-    "what python -m benchmarks model --json wrote"
+    "what python -m benchmarks gpu (or model) --json FILE wrote"
 )
 
 
@@ -139,15 +141,15 @@ def _of_run(manifest: Mapping[str, Any], shown: str) -> ModelProfile:
 
 
 def _of_benchmark(report: Mapping[str, Any], shown: str) -> ModelProfile:
-    """The fastest batch, run as a job runs it: neither compiled nor replayed."""
+    """The fastest batch, run as a job runs it: operation by operation, or as graphs, but not compiled."""
     rows = report.get("rows")
-    eager = [
+    ours = [
         row
         for row in (rows if isinstance(rows, list) else [])
-        if isinstance(row, dict) and row.get("way") == "ours, eager" and row.get("problem") is None
+        if isinstance(row, dict) and row.get("way") in _JOBS_WAYS and row.get("problem") is None
     ]
     found = []
-    for row in eager:
+    for row in ours:
         batch = row.get("batch")
         if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 4096:
             raise ConfigError(
@@ -156,7 +158,7 @@ def _of_benchmark(report: Mapping[str, Any], shown: str) -> ModelProfile:
         seconds = _number(row.get("network"), f"{shown}: rows[].network", MIN_SECONDS, MAX_SECONDS * batch)
         found.append((seconds / batch, batch))
     if not found:
-        raise ConfigError(f"{shown}: has no measured row of the way 'ours, eager'; {_TAKES}")
+        raise ConfigError(f"{shown}: has no measured row of the ways {' or '.join(map(repr, _JOBS_WAYS))}; {_TAKES}")
     best, batch = min(found)
     device = _name(report.get("device"), f"{shown}: device")
     cpu = best if device.startswith("CPU") else 0.0

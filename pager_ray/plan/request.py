@@ -14,6 +14,7 @@ import torch
 
 from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError
+from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.device import device_kind
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.listing import Listing, list_inputs
@@ -113,8 +114,10 @@ class _Model:
         began = time.perf_counter()
         # The weights were digested when the checkpoint was found.
         loaded = load_predictor(replace(settings, sha256=None))
+        batches: FittingBatches[Any] = FittingBatches(loaded.batch_size)
+        loaded.predictor.prepare(settings.acceleration, batches)
         self.load_seconds = time.perf_counter() - began
-        self.predictor, self.batch = loaded.predictor, loaded.batch_size
+        self.predictor, self.batch = loaded.predictor, batches.size
         self._last: tuple[np.ndarray, list[str | None]] | None = None
 
     def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:

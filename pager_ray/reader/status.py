@@ -42,6 +42,7 @@ class Status:
         began: of the last start, ISO 8601 in UTC.
         ended: the same, or None.
         heard: when and how the running job was last heard of, in words.
+        limit: how near the last start came to what its model workers could do, as ``run.json`` has it; None before.
     """
 
     output: str
@@ -61,6 +62,7 @@ class Status:
     began: str | None
     ended: str | None
     heard: str | None
+    limit: Mapping[str, Any] | None = None
 
     @property
     def left(self) -> int:
@@ -149,6 +151,7 @@ def _status(layout: RunLayout, manifest: Mapping[str, Any]) -> Status:
         began=start["began"],
         ended=start["ended"],
         heard=heard,
+        limit=facts.get("limit") or (start.get("stages") or {}).get("limit"),
     )
 
 

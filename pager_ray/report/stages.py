@@ -26,4 +26,21 @@ def stage_lines(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"balanced: {per_gpu:.1f} CPUs per GPU")
     elif per_worker := summary.get("cores_per_worker"):
         lines.append(f"balanced: {per_worker:.1f} CPUs beside each model worker")
+    if limit := summary.get("limit"):
+        lines.append(f"limit: {limit_text(limit)}")
     return lines
+
+
+def limit_text(limit: Mapping[str, Any]) -> str:
+    """How near a job came to what its model workers could do, and they to their chip; see
+    :func:`pager_ray.stages.limits.limit_of`."""
+    count = limit["model_workers"]
+    workers = f"{count} model worker{'s' if count != 1 else ''}"
+    text = (
+        f"{limit['panoramas_per_second']:.3g} panoramas/s, {limit['share']:.0%} of the "
+        f"{limit['workers_could']:.3g} that {workers} alone could do"
+    )
+    if "matrix_share" in limit:
+        rate = limit["matrix_rate"] / 1e12
+        text += f"; the network at {limit['matrix_share']:.0%} of the {rate:,.0f} TFLOP/s of {limit['device']}"
+    return text

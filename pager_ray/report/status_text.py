@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pager_ray.durations import format_duration, format_rate
 from pager_ray.plain import plain_text
+from pager_ray.report.stages import limit_text
 from pager_ray.runs.runfile import COMPLETE, RUNNING, STOPPED
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def status_facts(status: Status) -> list[tuple[str, str]]:
         facts.append(("workers", ", ".join(f"{count} × {device}" for device, count in status.workers.items())))
     if status.stages:
         facts.append(("stages", ", ".join(f"{name} {rows:,}" for name, rows in status.stages.items())))
+    if status.limit:
+        facts.append(("limit", limit_text(status.limit)))
     if status.rejects_by_class:
         facts.append(("rejects", ", ".join(f"{name} {count:,}" for name, count in status.rejects_by_class.items())))
     if status.last_error:

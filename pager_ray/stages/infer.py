@@ -11,8 +11,10 @@ import torch
 
 from pager_ray.errors import InputError
 from pager_ray.infer import FacePrediction, InferenceSettings, Predictor, Predicts
+from pager_ray.infer.projection import MAX_PANORAMA_BYTES
 from pager_ray.infer.routing import load_router
 from pager_ray.model import load_model
+from pager_ray.model.acceleration import settle_acceleration
 from pager_ray.model.memory import suggested_batch
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
@@ -32,7 +34,8 @@ from pager_ray.stages.rows import (
 )
 
 PredictsRows = Callable[[list[np.ndarray], list[str | None]], Sequence[FacePrediction | InputError]]
-"""Faces, each uint8 (6, S, S, 3), and the scenes that are known → one prediction, or why there is none, per row."""
+"""Faces, each uint8 (6, S, S, 3), or panoramas, each uint8 (H, W, 3), and the scenes that are known → one prediction,
+or why there is none, per row."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class InferSettings:
     ``threads`` bounds torch on CPUs: Ray would give a fractional actor a single one. ``sha256`` is that of the weights,
     which every node must have alike. ``batch_size`` is the most that is wanted, ``fitting`` what earlier starts found
     to fit, by kind of device. ``memory_share`` is the part of the GPU's memory that a batch may fill, where the job
-    chooses its size.
+    chooses its size. ``acceleration`` is how the network is to run, ``project`` whether it gets whole panoramas.
     """
 
     checkpoint: str
@@ -57,6 +60,8 @@ class InferSettings:
     batch_size: int = 1
     memory_share: float | None = None
     fitting: Mapping[str, int] = field(default_factory=dict)
+    acceleration: str = "eager"
+    project: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def load_predictor(settings: InferSettings) -> LoadedPredictor:
 
     Raises:
         CheckpointError: the checkpoint, or the router's weights, cannot be used.
+        ConfigError: the network cannot run as it is to.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -86,7 +92,13 @@ def load_predictor(settings: InferSettings) -> LoadedPredictor:
     router = load_router(model, settings.router_weights) if settings.use_router else None
     batch_size = settings.batch_size
     if settings.memory_share is not None:
-        fits = suggested_batch(model.architecture, int(free * settings.memory_share), model.precision)
+        fits = suggested_batch(
+            model.architecture,
+            int(free * settings.memory_share),
+            model.precision,
+            graphs=settle_acceleration(settings.acceleration, model.device).way != "eager",
+            panorama_bytes=MAX_PANORAMA_BYTES if settings.project else 0,
+        )
         batch_size = min(batch_size, fits)
     return LoadedPredictor(Predictor(model, settings.inference, router), batch_size)
 
@@ -109,7 +121,7 @@ def infer_rows(table: pa.Table, face_size: int, predict: PredictsRows) -> pa.Tab
         thumbnail = scalars["thumbnail"]
         row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE])
         rows.append(row | {"thumbnail": memoryview(thumbnail.as_buffer()) if thumbnail.is_valid else None})
-        array = view(scalars["faces"], np.uint8, (6, face_size, face_size, 3))
+        array = _pixels(scalars, face_size)
         if array is not None:
             waiting.append(number)
             faces.append(array)
@@ -118,6 +130,14 @@ def infer_rows(table: pa.Table, face_size: int, predict: PredictsRows) -> pa.Tab
         for number, prediction in zip(waiting, predictions, strict=True):
             rows[number] = _predicted(rows[number], prediction)
     return to_table(rows, INFER_SCHEMA, table.num_rows, StageName.INFER)
+
+
+def _pixels(scalars: Mapping[str, pa.Scalar], face_size: int) -> np.ndarray | None:
+    """A row's faces, or its whole panorama where they are still to be sampled; None for a reject."""
+    if scalars["panorama"].is_valid:
+        height = scalars["panorama_height"].as_py()
+        return view(scalars["panorama"], np.uint8, (height, -1, 3))
+    return view(scalars["faces"], np.uint8, (6, face_size, face_size, 3))
 
 
 def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:

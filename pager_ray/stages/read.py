@@ -42,8 +42,11 @@ FETCH_THREADS = 8
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """What the stage needs to know: the faces to make, the limits of a decode, whether previews want a thumbnail, how
-    long a troubled store is asked again, and what a listing may name (``input.schemes`` and ``input.private``)."""
+    """What the stage needs to know.
+
+    The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
+    again, whether faces are sampled here, and what a listing may name (``input.schemes`` and ``input.private``).
+    """
 
     face_size: int
     fov: float
@@ -51,6 +54,7 @@ class ReadSettings:
     max_bytes: int
     thumbnail_width: int | None
     retry: Retry
+    project: bool = True
     schemes: tuple[str, ...] = ()
     private: Literal["auto", "allow", "refuse"] = "auto"
 
@@ -101,12 +105,16 @@ def _project(row: Row, content: bytes | InputError | None, settings: ReadSetting
         panorama = decode_panorama(content, max_pixels=settings.max_pixels)
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
-    faces = erp_to_cubemap(panorama.erp, settings.face_size, settings.fov)
+    pixels: Row
+    if settings.project:
+        pixels = {"faces": blob(erp_to_cubemap(panorama.erp, settings.face_size, settings.fov))}
+    else:
+        pixels = {"panorama": blob(panorama.erp), "panorama_height": panorama.erp.shape[0]}
     return row | {
         "width": panorama.source_width,
         "height": panorama.source_height,
         "coverage": panorama.coverage,
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "thumbnail": thumbnail(panorama.erp, settings.thumbnail_width),
-        "faces": blob(faces),
+        **pixels,
     }

@@ -56,8 +56,15 @@ INFERRED = [pa.field("p_outdoor", pa.float32()), pa.field("log_scale", pa.float3
 
 ARRAYS = [pa.field(name, pa.large_binary()) for name in MAPS]
 
-READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, pa.field("faces", pa.large_binary())])
-"""After *read* and *project*: faces are uint8 (6, S, S, 3)."""
+PIXELS = [
+    pa.field("faces", pa.large_binary()),
+    pa.field("panorama", pa.large_binary()),
+    pa.field("panorama_height", pa.int32()),
+]
+
+READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, *PIXELS])
+"""After *read* and *project*: faces are uint8 (6, S, S, 3); or, where *infer* samples them, panorama is uint8
+(H, W, 3), reduced to what the faces need."""
 
 INFER_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, *INFERRED, *ARRAYS])
 """After *infer*: depth float32 (6, S, S), normals float16 or float32 (6, S, S, 3), sky float32 (6, S, S)."""

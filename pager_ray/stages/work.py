@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pager_ray.stages.limits import limit_of
 from pager_ray.stages.names import StageName
 
 # Where neither cores nor model workers are busy for half of the time, something else holds the job up.
@@ -63,7 +64,12 @@ class StageWork:
 
 
 def summarise_stages(
-    work: Mapping[str, StageWork], *, model_workers: int, workers_per_gpu: float | None, cores: float
+    work: Mapping[str, StageWork],
+    *,
+    model_workers: int,
+    workers_per_gpu: float | None,
+    cores: float,
+    workers: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any] | None:
     """Turn what stages did into what it means, for ``run.json``.
 
@@ -79,13 +85,14 @@ def summarise_stages(
         model_workers: model actors that were at work.
         workers_per_gpu: how many of them share a GPU; None on CPUs.
         cores: CPUs of the cluster.
+        workers: what the model actors say of themselves.
 
     Returns:
         None where nothing was done; else ``window_seconds``, ``stages`` (each with ``rows``, ``seconds_per_panorama``,
         ``cpu_seconds_per_panorama``, ``busy_share``, ``bytes_per_panorama``, and rows by node in
         ``nodes``), ``bottleneck``, ``waits_for_storage``, ``cores``, ``model_workers`` and, with a model,
         ``cores_per_worker`` and ``cores_per_gpu``: how many cores keep one model worker, or one GPU, fed and cleared,
-        beside the core that it has itself.
+        beside the core that it has itself; and ``limit``, see :func:`~pager_ray.stages.limits.limit_of`.
     """
     done = {name: stage for name, stage in work.items() if stage.rows}
     clock = done.get(StageName.INFER) or next(iter(done.values()), None)
@@ -124,6 +131,7 @@ def summarise_stages(
     if StageName.INFER in done:
         per_panorama = sum(done[name].cpu_seconds / done[name].rows for name in on_cpus)
         cores_per_worker = per_panorama / max(done[StageName.INFER].seconds / done[StageName.INFER].rows, 1e-9)
+        summary["limit"] = limit_of(done[StageName.INFER], model_workers, workers, workers_per_gpu)
         summary["cores_per_worker"] = _rounded(cores_per_worker)
         summary["cores_per_gpu"] = _rounded(cores_per_worker * workers_per_gpu) if workers_per_gpu else None
     return summary

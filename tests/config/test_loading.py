@@ -199,3 +199,22 @@ def test_the_widest_size_is_the_stitchers() -> None:
     """The configuration's limit is that of the code that it protects."""
     assert MAX_WIDTH == MAX_SIDE
     assert load_config(None, [*ENOUGH, "output.size=16383x32766"]).output.erp_size(1, 2) == (16383, 32766)
+
+
+@pytest.mark.parametrize("way", ["auto", "eager", "graphs", "compile"])
+def test_every_way_of_running_the_network_is_a_key(way: str, tmp_path: Path):
+    """From a file and from the command line, for jobs and evaluations, and it is no reason to start anew."""
+    file = tmp_path / "run.yaml"
+    file.write_text(f"compute:\n  acceleration: {way}\n", encoding="utf-8")
+    by_file, by_hand = load_config(str(file), ENOUGH), load_config(None, [*ENOUGH, f"compute.acceleration={way}"])
+    assert by_file.compute.acceleration == by_hand.compute.acceleration == way
+    assert by_file.result_keys() == load_config(None, ENOUGH).result_keys()
+
+
+def test_faces_sampled_on_the_gpu_are_other_results():
+    """Where faces are sampled decides nothing until they are sampled without rounding; CPU workers cannot do it."""
+    plain = load_config(None, ENOUGH).result_keys()
+    assert load_config(None, [*ENOUGH, "compute.project_on=cpu"]).result_keys() == plain
+    assert load_config(None, [*ENOUGH, "compute.project_on=gpu"]).result_keys() == plain | {"compute.project_on": "gpu"}
+    with pytest.raises(ConfigError, match=r"compute\.project_on: gpu takes model workers on GPUs"):
+        load_config(None, [*ENOUGH, "compute.project_on=gpu", "compute.gpus_per_worker=0"])

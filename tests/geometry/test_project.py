@@ -7,7 +7,7 @@ import pytest
 
 from pager_ray.errors import ShapeError
 from pager_ray.geometry import FACE_AXES, erp_rays, erp_to_cubemap, sampling
-from pager_ray.geometry.project import _face_positions
+from pager_ray.geometry.face_positions import face_positions
 from tests.geometry.reference import golden, library_erp_to_cubemap
 
 CASES = [(height, size, fov) for height in (64, 96) for size in (16, 36) for fov in (90, 95)]
@@ -94,14 +94,14 @@ def test_turning_the_camera_turns_the_faces() -> None:
 
 def test_positions_are_built_once_per_size() -> None:
     """A second panorama of a size reuses the positions; they are frozen and their number is bounded."""
-    _face_positions.cache_clear()
+    face_positions.cache_clear()
     erp = np.zeros((32, 64, 3), np.uint8)
     for fov in (90, 90.0, 95, 90):
         erp_to_cubemap(erp, 12, fov)
-    info = _face_positions.cache_info()
+    info = face_positions.cache_info()
     assert (info.misses, info.currsize) == (2, 2)
     assert info.maxsize is not None
-    assert not any(array.flags.writeable for array in _face_positions(32, 64, 12, 90.0))
+    assert not any(array.flags.writeable for array in face_positions(32, 64, 12, 90.0))
 
 
 @pytest.mark.parametrize(

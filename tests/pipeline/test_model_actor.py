@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pager_ray.errors import CheckpointError, PagerError
+from pager_ray.errors import CheckpointError, ConfigError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Pending
 from pager_ray.model.router import SceneRouter
@@ -25,6 +25,7 @@ from pager_ray.pipeline.model_actor import (
     InferSettings,
     describe_worker,
 )
+from pager_ray.pipeline.trace_log import TraceLog
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table
 from tests.geometry.reference import GOLDEN
 from tests.infer.golden import FACE, assert_near, assert_near_numbers, faces, model
@@ -322,9 +323,10 @@ def test_weights_of_another_digest_end_the_job() -> None:
 def test_a_worker_describes_itself() -> None:
     """A ready actor reports once what its predictions depend on besides the configuration."""
     progress = LocalBoard()
-    InferActor(replace(settings_of(), precision="bfloat16"), progress)
+    ready = InferActor(replace(settings_of(), precision="bfloat16"), progress)
     (worker,) = progress.board.workers
-    assert worker == describe_worker("bfloat16", torch.device("cpu"))
+    assert worker == describe_worker(ready.predictor.model, "eager (as asked)")
+    assert worker["precision"] == "bfloat16"
     assert (worker["process"], worker["torch"], worker["cuda"]) == (str(os.getpid()), torch.__version__, None)
     assert worker["device"].startswith("CPU (")
 
@@ -345,3 +347,48 @@ def test_blocks_of_several_chunks(actor: InferActor) -> None:
     rows = [good("a", pixels[0]), good("b", pixels[1])]
     parts = pa.concat_tables([to_table([row], READ_SCHEMA, 1, "test") for row in rows])
     assert_same_rows(actor(parts).to_pylist(), infer(actor, *rows))
+
+
+def test_whole_panoramas_are_sampled_where_the_network_is(actor: InferActor) -> None:
+    """Rows with panoramas, of several sizes, get what the predictor makes of them; rejects pass through as ever."""
+    random = np.random.default_rng(0)
+    panoramas = [random.integers(0, 256, (height, 2 * height, 3), np.uint8) for height in (64, 80)]
+    rows = [
+        good(f"p{erp.shape[0]}", erp) | {"faces": None, "panorama": blob(erp), "panorama_height": len(erp)}
+        for erp in panoramas
+    ]
+    found = infer(actor, rows[0], bad("gone"), rows[1])
+    expected = Predictor(model("tiny_unified"), InferenceSettings()).submit_panoramas(panoramas, ["indoor"] * 2)
+    for row, prediction in zip((found[0], found[2]), expected.result(), strict=True):
+        assert_near(array_of(row, "depth"), prediction.depth)
+    assert found[1]["error_class"] == "missing"
+
+
+def test_a_worker_says_how_its_network_runs() -> None:
+    """What was taken, and why, stands among the facts that the run file keeps of each worker."""
+    board = LocalBoard()
+    InferActor(replace(settings_of(), acceleration="auto"), board)
+    assert board.board.workers[0]["acceleration"] == "eager (auto: cpu has no graphs)"
+
+
+def test_a_way_that_cannot_be_had_ends_the_job_in_one_line() -> None:
+    """Graphs without CUDA are refused by the first call, whose error reaches the driver, as one line."""
+    refused = InferActor(replace(settings_of(), acceleration="graphs"), LocalBoard())
+    with pytest.raises(ConfigError, match=r"^compute\.acceleration: graphs cannot be had \(.+\); take auto or eager$"):
+        infer(refused, good("a", faces()[0]))
+
+
+def test_a_traced_job_profiles_one_batch_and_times_every_block() -> None:
+    """Of a traced job one actor profiles its second batch; its blocks, and what its thread did, are events as well."""
+    board = LocalBoard()
+    board.board._trace = TraceLog(True)
+    traced, pixels = InferActor(settings_of(), board), faces()
+    for name in "abc":
+        infer(traced, good(name, pixels[0]))
+    events = board.board.traced()
+    blocks = [event for event in events if event["cat"] == "stage"]
+    assert [(event["name"], event["args"]["rows"]) for event in blocks] == [("infer", 1)] * 3
+    operations = [event for event in events if event["name"].startswith("aten::")]
+    first, last = min(event["ts"] for event in operations), max(event["ts"] for event in operations)
+    assert blocks[1]["ts"] <= first <= last <= blocks[1]["ts"] + blocks[1]["dur"]
+    assert {event["pid"] for event in blocks} <= {event["pid"] for event in operations}

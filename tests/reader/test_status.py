@@ -74,6 +74,19 @@ def test_a_running_job_shows_its_last_look(run: SmallRun) -> None:
     ]
 
 
+def test_how_near_a_job_is_to_its_limit_stands_in_its_status(run: SmallRun) -> None:
+    """While it runs of its last look, afterwards of its run file."""
+    limit = {"panoramas_per_second": 1.5, "model_workers": 2, "workers_could": 2.0, "share": 0.75}
+    line = "limit      1.5 panoramas/s, 75% of the 2 that 2 model workers alone could do"
+    lease(run, 5)
+    look(run, limit=limit)
+    assert line in status_lines(read_status(run.folder))
+    run.manifest["starts"][-1]["stages"] = {"limit": limit, "stages": {}}
+    end_start(run.manifest, "stopped", "told to stop", {"inputs": 10, "predictions": 8, "rejects": 0, "missing": 2})
+    run.save()
+    assert line in status_lines(read_status(run.folder))
+
+
 def test_a_job_that_has_not_looked_yet_shows_its_ledger(run: SmallRun) -> None:
     """A start that is loading its model has done what earlier starts committed; their look is none of its own."""
     lease(run, 5)

@@ -68,6 +68,7 @@ def test_lines_say_what_to_change() -> None:
         "busy shares of 2 model workers and 4 CPUs: read 10%, infer 90%, stitch 20%",
         "bottleneck: infer, 0.9 s per panorama",
         "balanced: 0.7 CPUs per GPU",
+        "limit: 2 panoramas/s, 90% of the 2.22 that 2 model workers alone could do",
     ]
     waiting = stage_lines(summary_of(work_of(0.1, 0.15, 0.1, crowd=10)))
     assert waiting[1].startswith("bottleneck: read, 1.5 s per panorama, waiting for storage")

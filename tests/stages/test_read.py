@@ -66,6 +66,8 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "uri": str(path),
         "scene": "indoor",
         "sample": None,
+        "panorama": None,
+        "panorama_height": None,
         "stage": None,
         "error_class": None,
         "message": None,
@@ -231,3 +233,14 @@ def test_no_secret_reaches_a_message(server: str) -> None:
 def test_the_function_travels_to_workers(tmp_path: Path) -> None:
     """Settings are plain values: they arrive in another process equal."""
     assert pickle.loads(pickle.dumps(SETTINGS)) == SETTINGS  # noqa: S301
+
+
+def test_panoramas_are_handed_on_whole_where_faces_are_sampled_elsewhere(tmp_path: Path) -> None:
+    """Without projection a row has the decoded pixels and their height in place of faces, and all else as before."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    row, projected = read(path, settings=replace(SETTINGS, project=False))[0], read(path)[0]
+    assert row.pop("panorama") == picture(128, 64).tobytes()
+    assert (row.pop("panorama_height"), row["faces"]) == (64, None)
+    new = ("faces", "panorama", "panorama_height")
+    kept = {name: value for name, value in projected.items() if name not in new}
+    assert {name: value for name, value in row.items() if name != "faces"} == kept

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -274,3 +276,24 @@ def test_gpus_that_are_not_there_are_named(tmp_path, samples, tiny_unified):
     config = config_of(samples, tiny_unified, tmp_path / "run", "compute.gpus_per_worker=1")
     with pytest.raises(ConfigError, match=r"compute\.gpus_per_worker: got 1, but this machine has no GPU; set it to 0"):
         run_job(config)
+
+
+def test_a_traced_job_shows_driver_stages_and_network(tmp_path, samples, tiny_unified):
+    """From the command line: the driver's steps, every stage's blocks with their rows, and the network's operations;
+    and the run says how near it came to what its model workers could do."""
+    trace = tmp_path / "trace.json"
+    keys = [f"input.uris={samples}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}"]
+    keys += ["compute.gpus_per_worker=0", "output.rows_per_shard=2", "compute.acceleration=eager"]
+    assert exit_code(["run", "--trace", str(trace), *keys]) == 0
+    events = [one for one in json.loads(trace.read_text())["traceEvents"] if one["ph"] == "X"]
+    names = {one["name"] for one in events}
+    assert {"find the checkpoint", "list inputs", "claim the output", "pipeline", "load the model"} <= names
+    for stage in ("read", "infer", "stitch"):
+        assert sum(one["args"]["rows"] for one in events if one["cat"] == "stage" and one["name"] == stage) == 8
+    assert any(name.startswith("aten::") for name in names)
+    assert any(one["cat"] == "samples" for one in events)
+    [start] = pager_ray.open_run(tmp_path / "run").manifest["starts"]
+    limit = start["stages"]["limit"]
+    assert 0 < limit["share"] <= 1
+    assert limit["panoramas_per_second"] <= limit["workers_could"] * 1.001
+    assert start["workers"][0]["acceleration"] == "eager (as asked)"

@@ -31,6 +31,7 @@ NAMES = (
     "checkpoint_memory",
     "cpu_stages",
     "export_formats",
+    "gpu",
     "low_precision",
     "metrics",
     "model",
@@ -38,14 +39,14 @@ NAMES = (
     "pipeline",
     "plan",
     "resume",
+    "rounding",
     "scale",
     "scoring",
     "spherical_padding",
+    "startup",
     "tracer",
 )
 LIBRARIES = ("numpy", "torch", "opencv-python-headless", "pyarrow", "ray", "pillow", "pytorch360convert")
-QUIET = 0.25
-"""Load per core before a run below which its times are those of the machine and not of its neighbours."""
 
 
 class Benchmark(Protocol):
@@ -288,13 +289,21 @@ def kept_as(name: str, arguments: Sequence[str]) -> Path:
     return RESULTS / ("-".join(filter(None, slugs)) + ".json")
 
 
-def in_own_process(target: str, *arguments: Any, environment: Mapping[str, str] | None = None) -> Any:
-    """Call ``module:function`` of this folder in a fresh process; arguments and result are JSON."""
+def in_own_process(
+    target: str, *arguments: Any, environment: Mapping[str, str] | None = None, timeout: float | None = None
+) -> Any:
+    """Call ``module:function`` of this folder in a fresh process; arguments and result are JSON.
+
+    Raises:
+        RuntimeError: it failed, or took longer than ``timeout`` seconds; what it wrote to stderr is seen as it comes.
+    """
     command = [sys.executable, "-m", "benchmarks", "--call", target, json.dumps(arguments)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path, **(environment or {})}, stdout=subprocess.PIPE, text=True
-    )
+    variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
+    try:
+        done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{target} did not end within {timeout:.0f} s") from error
     answers = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]
     if done.returncode or not answers:
         raise RuntimeError(f"{target} in a process of its own ended with exit code {done.returncode}")

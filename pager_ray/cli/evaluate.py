@@ -15,7 +15,7 @@ from pager_ray.cli.options import (
     what_again,
 )
 from pager_ray.config import EvaluateConfig, load_config
-from pager_ray.tracing import traced
+from pager_ray.tracing import span, traced
 
 
 class _EvaluateCommand(CommandWithKeys):
@@ -40,6 +40,7 @@ def evaluate(
     config = load_config(config_path, overrides, EvaluateConfig)
     with traced(trace_path):
         tell_of_loading()
-        from pager_ray.pipeline.evaluation import run_evaluation
+        with span("load Ray and torch"):
+            from pager_ray.pipeline.evaluation import run_evaluation
 
         return tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 
 from pager_ray.config import RunConfig, describe_keys
 from pager_ray.errors import ConfigError, StorageError
-from pager_ray.plain import plain_text
-from pager_ray.plain import get_logger
+from pager_ray.plain import get_logger, plain_text
 from pager_ray.report.outcomes import Outcome
 from pager_ray.version import __version__
 

@@ -15,7 +15,7 @@ from pager_ray.cli.options import (
     what_again,
 )
 from pager_ray.config import load_config
-from pager_ray.tracing import traced
+from pager_ray.tracing import span, traced
 
 
 @click.command(cls=CommandWithKeys)
@@ -42,6 +42,7 @@ def run(
     with traced(trace_path):
         tell_of_loading()
         # Ray and torch take seconds to import: wrong usage is answered before.
-        from pager_ray.pipeline.job import run_job
+        with span("load Ray and torch"):
+            from pager_ray.pipeline.job import run_job
 
         return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned))

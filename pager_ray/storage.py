@@ -24,6 +24,7 @@ from urllib.parse import quote
 import pyarrow.fs
 from fsspec.implementations.local import LocalFileSystem
 
+from pager_ray.bounded import parse_json
 from pager_ray.errors import StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.retrying import Retry, attempts_of
@@ -337,7 +338,7 @@ class Folder:
             StorageError: missing, unreadable or no JSON object.
         """
         try:
-            value = json.loads(self.read(name))
+            value = parse_json(self.read(name))
         except ValueError as error:
             raise StorageError(f"{mask_uri(self.uri(name))}: is not JSON ({error}); {_RESTORE}") from error
         if not isinstance(value, dict):

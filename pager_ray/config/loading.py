@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pager_ray.bounded import Unreasonable, parse_yaml
 from pager_ray.config.schema import EvaluateConfig, RunConfig, ScoreConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri
 
-MAX_CONFIG_BYTES = 1 << 20
+MAX_CONFIG_BYTES = 1 << 18
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
 
 
@@ -86,13 +87,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; --config takes a short YAML file")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"), MAX_CONFIG_BYTES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); --config takes a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: is not YAML ({' '.join(str(error).split())}); takes a mapping of keys such as `input:`"
         ) from error
+    except Unreasonable as error:
+        raise ConfigError(f"{path}: {error}; --config takes a short YAML file") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -140,8 +143,8 @@ def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool]
     takes_many = text_keys.get(key)
     if text and (takes_many is None or (takes_many and text[0] == "[" and text[-1] == "]")):
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = parse_yaml(text)
+        except (yaml.YAMLError, Unreasonable) as error:
             raise ConfigError(
                 f"{key}: got {text!r}, which is not YAML ({' '.join(str(error).split())}); takes what a line of the "
                 "configuration file would"

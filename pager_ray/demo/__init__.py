@@ -9,7 +9,16 @@ from typing import Any
 from pager_ray.errors import ConfigError
 
 
-def run_demo(model: Mapping[str, Any], *, host: str, port: int, share: bool, cache: str | None, keep: int) -> None:
+def run_demo(
+    model: Mapping[str, Any],
+    *,
+    host: str,
+    port: int,
+    share: bool,
+    cache: str | None,
+    keep: int,
+    auth: str | None = None,
+) -> None:
     """Load the model and serve the page until the process is interrupted.
 
     Args:
@@ -18,12 +27,16 @@ def run_demo(model: Mapping[str, Any], *, host: str, port: int, share: bool, cac
         share: also open Gradio's public tunnel.
         cache: folder of results; by default ``demo`` in the package's cache.
         keep: results to keep.
+        auth: ``user:password`` that the page asks for; a public tunnel needs it.
 
     Raises:
-        ConfigError: Gradio is not installed.
+        ConfigError: Gradio is not installed, or ``auth`` is missing or none.
         CheckpointError: the checkpoint cannot be used.
         PagerError: the address cannot be used.
     """
+    login = _login(auth)
+    if share and login is None:
+        raise ConfigError("--share: opens the page to everybody; give --auth USER:PASSWORD with it")
     try:
         from pager_ray.demo.page import serve
     except ImportError as error:
@@ -34,4 +47,14 @@ def run_demo(model: Mapping[str, Any], *, host: str, port: int, share: bool, cac
     from pager_ray.model.node_cache import cache_folder
 
     folder = Path(cache).expanduser() if cache else cache_folder() / "demo"
-    serve(Studio(Model(**model), folder.resolve(), keep), host, port, share=share)
+    serve(Studio(Model(**model), folder.resolve(), keep), host, port, share=share, auth=login)
+
+
+def _login(auth: str | None) -> tuple[str, str] | None:
+    if auth is None:
+        return None
+    user, separator, password = auth.partition(":")
+    if not separator or not user or not password:
+        # Whatever was given may be the password.
+        raise ConfigError("--auth: takes USER:PASSWORD, neither of them empty")
+    return user, password

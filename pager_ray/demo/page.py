@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import re
+import shutil
+import socket
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pager_ray.demo.studio import COLORS, MAX_BYTES, MODES, STEPS, Result, Studio
 from pager_ray.errors import PagerError
+from pager_ray.plain import html_text, markdown_text
+from pager_ray.runs.layout import GALLERY_FOLDER
 
 TITLE: Final = "pager_ray: a panorama's geometry"
 VIEWS: Final = "views"
@@ -43,8 +55,10 @@ _FRAME = (
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page's parts and what they do."""
+    # Gradio gives out what lies in the system's folder for temporary files, under names that nobody can guess.
+    examples_shown = [_handed_out(path) for path in studio.examples()]
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
-        gr.Markdown(_ABOUT.format(name=studio.name))
+        gr.Markdown(_ABOUT.format(name=markdown_text(studio.name)))
         key = gr.State("")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
@@ -60,7 +74,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 start = gr.Button("Predict", variant="primary", elem_id="start")
                 status = gr.Markdown(elem_id="status")
                 examples = gr.Gallery(
-                    [(str(path), path.stem) for path in studio.examples()],
+                    [(str(path), path.stem) for path in examples_shown],
                     label="Or pick a rendered one",
                     columns=2,
                     height=340,
@@ -85,19 +99,27 @@ def build_page(studio: Studio) -> gr.Blocks:
                     make = gr.Button("Make the file", elem_id="make")
                     file = gr.File(label="Download", interactive=False, visible=False, elem_id="file")
 
-        def predict(given: str | None, scene: str, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        def predict(
+            given: str | None,
+            scene: str,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008
+        ) -> Any:
             if not given:
                 raise gr.Error("Drop a panorama first, or pick one of the rendered ones.", title="No picture")
             steps = [*STEPS]
             with _told():
                 result = studio.result(
-                    Path(given), scene, lambda step: progress((steps.index(step), len(steps)), desc=STEPS[step])
+                    Path(given),
+                    scene,
+                    lambda step: progress((steps.index(step), len(steps)), desc=STEPS[step]),
+                    visitor=f"{request.username or ''}/{request.session_hash}",
                 )
             return {
                 key: result.key,
                 status: _status(result),
                 view: _FRAME.format(source=f"{VIEWS}/{result.key}/gallery/index.html#/panorama/0"),
-                maps: gr.Image(str(result.preview), visible=True),
+                maps: gr.Image(str(_handed_out(result.preview)), visible=True),
                 files: gr.Row(visible=True),
                 format: gr.Dropdown(result.formats(), value=result.formats()[0]),
                 color: gr.Radio(visible="normals" in result.maps),
@@ -105,12 +127,12 @@ def build_page(studio: Studio) -> gr.Blocks:
             }
 
         def pick(chosen: gr.SelectData) -> str:
-            return str(studio.examples()[chosen.index])
+            return str(examples_shown[chosen.index])
 
         def export(of: str, name: str, colors: str) -> Any:
             with _told():
                 path = studio.export(studio.find(of), name, colors)
-            return gr.File(str(path), visible=True)
+            return gr.File(str(_handed_out(path)), visible=True)
 
         outputs = [key, status, view, maps, files, format, color, file]
         start.click(predict, [picture, mode], outputs, concurrency_id="model", concurrency_limit=1)
@@ -128,15 +150,17 @@ def _told() -> Iterator[None]:
     try:
         yield
     except PagerError as error:
-        raise gr.Error(str(error), title="That did not work", duration=None, print_exception=False) from error
+        # Shown as HTML; what it repeats may be a stranger's file's.
+        raise gr.Error(html_text(error), title="That did not work", duration=None, print_exception=False) from error
 
 
 def _status(result: Result) -> str:
     facts = result.facts()
-    lines = [f"**{result.id}**, {facts['width']}×{facts['height']}" + (" (from the cache)" if result.cached else "")]
+    size = f"{facts['width']}×{facts['height']}"
+    lines = [f"**{markdown_text(result.id)}**, {size}" + (" (from the cache)" if result.cached else "")]
     if facts["scene"]:
         sure = f", {facts['p_outdoor']:.0%} outdoor says CLIP" if facts["p_outdoor"] is not None else ""
-        lines.append(f"scene: {facts['scene']}{sure}")
+        lines.append(f"scene: {markdown_text(facts['scene'])}{sure}")
     if facts["depth_p50"] is not None:
         unit = " m" if facts["log_scale"] is not None else ""
         lines.append(f"median depth: {facts['depth_p50']:.3g}{unit}")
@@ -145,18 +169,65 @@ def _status(result: Result) -> str:
     return "\n\n".join(lines)
 
 
-def serve(studio: Studio, host: str, port: int, *, share: bool) -> None:
+def _handed_out(path: Path) -> Path:
+    """A copy for Gradio to give out: no file of the cache can be asked for by its path."""
+    return Path(shutil.copy2(path, Path(tempfile.mkdtemp(prefix="pager-ray-demo-")) / path.name))
+
+
+class _Views(StaticFiles):
+    """The galleries of results, and nothing else of them: run files say where things lie."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """The file of a request below ``<key>/gallery``."""
+        parts = Path(path).parts
+        if len(parts) < 3 or parts[1] != GALLERY_FOLDER or ".." in parts:
+            return "", None
+        return super().lookup_path(path)
+
+
+class CheckHost:
+    """Answers requests for this page's own addresses alone: another site's name, made to lead here, is refused.
+
+    Args:
+        app: what answers.
+        hosts: names without port; ``*.name`` takes every name below one. Addresses are always taken: no other site
+            has them for a name.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app, self.hosts = app, tuple(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse with status 400."""
+        if scope["type"] in ("http", "websocket") and not self._is_ours(Headers(scope=scope).get("host", "")):
+            await PlainTextResponse("unknown host", status_code=400)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if re.search(r":[0-9]+$", host) else host
+        name = name.strip("[]").rstrip(".").lower()
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return any(name == one or (one.startswith("*.") and name.endswith(one[1:])) for one in self.hosts)
+        return True
+
+
+def serve(studio: Studio, host: str, port: int, *, share: bool, auth: tuple[str, str] | None = None) -> None:
     """Serve the page until the process is interrupted; prints where it is.
 
     Args:
         share: also open Gradio's public tunnel to it.
+        auth: user and password that the page asks for.
 
     Raises:
         PagerError: the port is taken, or the address cannot be used.
     """
     page = build_page(studio)
     fonts, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    views = Mount(f"/{VIEWS}", StaticFiles(directory=studio.results), name=VIEWS)
+    views = Mount(f"/{VIEWS}", _Views(directory=studio.results), name=VIEWS)
+    names = ["localhost", host.lower(), socket.gethostname().lower(), *(["*.gradio.live"] if share else [])]
     try:
         page.launch(
             server_name=host,
@@ -164,9 +235,10 @@ def serve(studio: Studio, host: str, port: int, *, share: bool) -> None:
             share=share,
             theme=gr.themes.Base(font=fonts, font_mono=mono),
             css=_CSS,
-            allowed_paths=[str(studio.cache)],
+            auth=auth,
+            blocked_paths=[str(studio.cache)],
             max_file_size=MAX_BYTES,
-            app_kwargs={"routes": [views]},
+            app_kwargs={"routes": [views], "middleware": [Middleware(CheckHost, hosts=names)]},
             footer_links=[],
             ssr_mode=False,
             pwa=False,

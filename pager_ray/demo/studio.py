@@ -1,16 +1,19 @@
 """One panorama and a mode → a run of one panorama, kept: what the page shows and gives away comes from there.
 
 ```
+<cache>/secret                      what keys are made with, so that nobody knows another visitor's
 <cache>/sources/<digest>/<name>     pictures as they were given, as long as a result needs them
-<cache>/results/<key>/              a run's output, its gallery/ and exports/; the key is of picture, mode and model
+<cache>/results/<key>/              a run, its gallery/ and exports/; the key is of picture, visitor, mode and model
 ```
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -56,6 +59,7 @@ STEPS: Final = {
 }
 
 EXAMPLES: Final = 4
+_SECRET_BYTES: Final = 32
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class Studio:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StorageError(f"--cache: {folder} cannot be made ({error.strerror}); choose another") from error
+        self._secret = _kept_secret(cache / "secret")
         self._settings = model
         self._checkpoint = resolve_checkpoint(model.checkpoint, revision=model.revision)
         self._model = load_model(
@@ -171,13 +176,16 @@ class Studio:
         run = open_run(known[key])
         return Result(known[key], run.ids()[0], True, run.maps)
 
-    def result(self, picture: Path, mode: str, tell: Callable[[str], None] = lambda step: None) -> Result:
-        """Predict a panorama, or find what was predicted.
+    def result(
+        self, picture: Path, mode: str, tell: Callable[[str], None] = lambda step: None, *, visitor: str = ""
+    ) -> Result:
+        """Predict a panorama, or find what was predicted for the same visitor.
 
         Args:
             picture: an image file; its content counts, its name is kept for the files that are made of it.
             mode: which scale head runs; ``auto`` lets CLIP decide where there are two.
             tell: called with a key of :data:`STEPS` as each begins.
+            visitor: whose it is; a result, and whether there is one, is nobody else's business.
 
         Raises:
             InputError: it is no panorama that can be used; the message says why.
@@ -186,7 +194,7 @@ class Studio:
         """
         if mode not in MODES:
             raise ConfigError(f"mode: got {mode!r}; takes {', '.join(MODES)}")
-        source, digest = self._take(picture)
+        source, digest = self._take(picture, visitor)
         folder = self._results / self._key(digest, mode)
         with self._turn:
             cached = self._is_whole(folder)
@@ -228,8 +236,8 @@ class Studio:
         picture = source_picture(prediction, str(self._sources)) if settings.shows_picture else None
         return export_files(prediction, picture, settings)
 
-    def _take(self, picture: Path) -> tuple[Path, str]:
-        """A copy of the picture that stays, and its digest."""
+    def _take(self, picture: Path, visitor: str) -> tuple[Path, str]:
+        """A copy of the picture that stays, and a digest of it that is this visitor's."""
         try:
             if picture.stat().st_size > MAX_BYTES:
                 raise InputError(
@@ -238,7 +246,8 @@ class Studio:
             content = picture.read_bytes()
         except OSError as error:
             raise InputError("missing", f"{picture.name}: cannot be read ({error.strerror}); give it again") from error
-        digest = hashlib.sha256(content).hexdigest()[:24]
+        of_visitor = hashlib.sha256(visitor.encode("utf-8", "surrogatepass")).digest()
+        digest = hmac.new(self._secret, of_visitor + content, hashlib.sha256).hexdigest()[:32]
         folder = self._sources / digest
         # The name that it was first given under: a result that was begun is of that file.
         known = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
@@ -270,7 +279,7 @@ class Studio:
             shutil.rmtree(folder)
             raise InputError(reject["error_class"], reject["message"].replace(f"{source}: ", f"{source.name}: "))
         tell("gallery")
-        build_gallery(str(folder), workers=1, overwrite=True, images_from=str(self._sources))
+        build_gallery(str(folder), workers=1, overwrite=True, images_from=str(self._sources), places=False)
 
     def _config(self, source: Path, folder: Path, mode: str) -> RunConfig:
         given: dict[str, Any] = {
@@ -303,6 +312,23 @@ class Studio:
         for folder in self._sources.iterdir():
             if folder.name not in wanted:
                 shutil.rmtree(folder)
+
+
+def _kept_secret(path: Path) -> bytes:
+    """Random bytes that are the same at the next start, readable by their owner alone."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        secret = path.read_bytes()
+        if len(secret) == _SECRET_BYTES:
+            return secret
+        raise StorageError(f"--cache: {path} is not what a demo left there; remove it, or choose another") from None
+    except OSError as error:
+        raise StorageError(f"--cache: {path} cannot be made ({error.strerror}); choose another") from error
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    with open(descriptor, "wb") as file:
+        file.write(secret)
+    return secret
 
 
 def _one_file(id: str, format: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:

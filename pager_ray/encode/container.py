@@ -7,6 +7,7 @@ takes and no more: a damaged, swapped or hostile blob is a :class:`~pager_ray.er
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from abc import ABC, abstractmethod
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from pager_ray.bounded import parse_json
+from pager_ray.encode.limits import is_bomb
 from pager_ray.encode.residual import predict, restore
 from pager_ray.errors import ShapeError, StorageError
 
@@ -100,6 +103,14 @@ class BloscPlanes(Container):
             blocksize=_BLOSC_BLOCK,
             nthreads=1,
         )
+        if is_bomb(planes.nbytes, len(chunk)):
+            # A large map of one value: stored as it is, so that readers need not tell it from a bomb.
+            chunk = blosc2.compress2(
+                predict(planes) if self.predicted else np.ascontiguousarray(planes),
+                clevel=0,
+                typesize=self.typesize,
+                nthreads=1,
+            )
         dimensions = label.shape + (0,) * (4 - len(label.shape))
         trailer = _TRAILER.pack(_MAGIC, label.codec.encode("ascii"), *dimensions)
         checksum = zlib.crc32(trailer, zlib.crc32(chunk))
@@ -120,12 +131,15 @@ class BloscPlanes(Container):
         _, codec, *dimensions = _TRAILER.unpack(view[size : size + _TRAILER.size])
         found = Label(codec.rstrip(b"\0").decode("ascii", "replace"), tuple(n for n in dimensions if n))
         _expect(found, label)
-        planes = np.empty(shape, dtype=dtype)
+        unpacked = math.prod(shape) * np.dtype(dtype).itemsize
         stored, compressed, _ = blosc2.get_cbuffer_sizes(view[:size])
-        if (stored, compressed) != (planes.nbytes, size):
+        if (stored, compressed) != (unpacked, size):
             raise StorageError(
-                f"blob for {label} announces {stored} bytes in {compressed}, not {planes.nbytes} in {size}; {_RESTORE}"
+                f"blob for {label} announces {stored} bytes in {compressed}, not {unpacked} in {size}; {_RESTORE}"
             )
+        if is_bomb(unpacked, size):
+            raise StorageError(f"blob for {label} would unpack {unpacked} bytes from {size}, which no map does")
+        planes = np.empty(shape, dtype=dtype)
         try:
             blosc2.decompress2(view[:size], dst=planes, nthreads=1)
         except (RuntimeError, ValueError) as error:
@@ -147,6 +161,7 @@ def blosc_planes(dtype: str, *, predicted: bool, bitshuffle: bool = True) -> Blo
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEYWORD = b"pager_ray\0"
+_PNG_TEXT_BYTES = 1024
 _PNG_HEADER_END = 33  # signature and IHDR
 _PNG_COLOUR = {1: 0, 3: 2}  # planes → colour type
 
@@ -207,7 +222,7 @@ class PngImage(Container):
                 if kind == b"IHDR":
                     header = bytes(payload)
                 elif kind == b"tEXt" and bytes(payload[: len(_PNG_KEYWORD)]) == _PNG_KEYWORD:
-                    text = json.loads(bytes(payload[len(_PNG_KEYWORD) :]))
+                    text = parse_json(bytes(payload[len(_PNG_KEYWORD) :]), _PNG_TEXT_BYTES)
                     found = Label(str(text["codec"]), tuple(text["shape"]))
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"PNG blob for {label} cannot be read: {error}; {_RESTORE}") from error
@@ -218,6 +233,8 @@ class PngImage(Container):
         wanted = struct.pack(">IIBBBBB", width, rows, np.dtype(dtype).itemsize * 8, _PNG_COLOUR[planes], 0, 0, 0)
         if header != wanted:
             raise StorageError(f"PNG blob for {label} has another size, bit depth or colour type; {_RESTORE}")
+        if is_bomb(planes * rows * width * np.dtype(dtype).itemsize, len(view)):
+            raise StorageError(f"PNG blob for {label} would unpack more than any map from {len(view)} bytes")
         image = cv2.imdecode(np.frombuffer(view, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.shape[:2] != (rows, width) or image.dtype != np.dtype(dtype):
             raise StorageError(f"PNG blob for {label} cannot be decoded; {_RESTORE}")

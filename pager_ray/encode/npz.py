@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 import zlib
@@ -10,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from pager_ray.encode.limits import check_unpacked
 from pager_ray.errors import ShapeError
 
 MEMBER: Final = "arr_0.npy"
@@ -36,8 +38,12 @@ def encode_npz(name: str, array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def decode_npz(content: bytes) -> np.ndarray:
-    """Unpack ``arr_0`` of an npz file, whatever its shape; its header is checked before anything is unpacked.
+def decode_npz(content: bytes, wanted: tuple[int, ...] | None = None) -> np.ndarray:
+    """Unpack ``arr_0`` of an npz file; its header is checked before anything is unpacked.
+
+    Args:
+        content: the file.
+        wanted: the shape that it must have; any when None.
 
     Returns:
         Floating-point numbers in the file's own dtype.
@@ -59,8 +65,14 @@ def decode_npz(content: bytes) -> np.ndarray:
                 if read_header is None:
                     raise ShapeError(f"holds an npy array of format version {version}, takes 1.0 or 2.0")
                 shape, _, dtype = read_header(member)
-            if dtype.kind != "f" or int(np.prod(shape, dtype=object)) > MAX_VALUES:
+            values = math.prod(shape)
+            if dtype.kind != "f" or dtype.itemsize > 8 or min(shape, default=0) < 0 or values > MAX_VALUES:
                 raise ShapeError(f"holds {dtype} {shape}, takes up to {MAX_VALUES} floating-point numbers")
+            if wanted is not None and shape != wanted:
+                raise ShapeError(f"holds {dtype} {shape}")
+            check_unpacked(values * dtype.itemsize, len(content))
+            if archive.getinfo(MEMBER).file_size < values * dtype.itemsize:
+                raise ShapeError(f"is too short for {dtype} {shape}")
             with archive.open(MEMBER) as member:
                 return np.lib.format.read_array(member, allow_pickle=False)
     except ShapeError:

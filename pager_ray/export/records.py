@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pager_ray.bounded import read_parquet
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.export.exporter import EXPORT_SCHEMA
 from pager_ray.owned import foreign_entries
@@ -65,7 +66,7 @@ class Records:
             StorageError: the folder cannot be used.
         """
         before = self.output.read_json(EXPORT_FILE) if self.output.exists(EXPORT_FILE) else None
-        if before is None or "identity" not in before:
+        if before is None or not isinstance(before.get("identity"), dict):
             others = [name for name in foreign_entries(self.output, (self.PARTS,)) if not is_temporary(name)]
             if others:
                 raise RunMismatchError(
@@ -152,8 +153,10 @@ def _last_of_each(rows: pa.Table) -> pa.Table:
 
 def _read(folder: Folder, name: str) -> pa.Table:
     try:
-        return pq.read_table(io.BytesIO(folder.read(name))).select(EXPORT_SCHEMA.names).cast(EXPORT_SCHEMA)
-    except (pa.ArrowException, KeyError) as error:
+        data = folder.read(name)
+        table = read_parquet(pa.BufferReader(data), len(data), EXPORT_SCHEMA.names)
+        return table.select(EXPORT_SCHEMA.names).cast(EXPORT_SCHEMA)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise StorageError(
             f"{folder.uri(name)}: is no record of an export ({' '.join(str(error).split())[:200]}); remove it, then "
             "run the same command again: what it recorded is made anew"

@@ -87,6 +87,7 @@ def build_gallery(
     overwrite: bool = False,
     workers: int = 0,
     images_from: str | None = None,
+    places: bool = True,
 ) -> Gallery:
     """Write the gallery of a run.
 
@@ -98,6 +99,7 @@ def build_gallery(
         workers: processes that make pages; 0 for one per CPU.
         images_from: folder, or web host, that source pictures are read from, where the run says that they lie below
             it; None reads none: previews stand in.
+        places: tell where the run and its sources lie; otherwise names of files alone are told.
 
     Raises:
         RunNotFoundError: there is no run.
@@ -112,7 +114,7 @@ def build_gallery(
     site.claim(_data_files(rows), count, overwrite=overwrite)
     source = _Source(output, folder, _previews(run), images_from)
     made = _make_details(source, rows, count, workers)
-    _write_list(site, run, rows, made, linked=to is None and _previews(run))
+    _write_list(site, run, rows, made, linked=to is None and _previews(run), places=places)
     site.write_page()
     problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
     return Gallery(site.index, len(rows.ids), len(made) - len(problems), problems)
@@ -206,8 +208,9 @@ def _make(row: int, id: str, values: dict[str, float | None]) -> Detail:
     return _maker.make(row, id, values)
 
 
-def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, linked: bool) -> None:
+def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, linked: bool, places: bool) -> None:
     """The list's data; ``linked``: rows without a page show the run's preview, which lies beside the gallery."""
+    uris = rows.uris if places else [uri.rpartition("/")[2] for uri in rows.uris]
     for number, start in enumerate(range(0, len(rows.ids), CHUNK)):
         here = range(start, min(start + CHUNK, len(rows.ids)))
         details = [made.get(row) for row in here]
@@ -215,7 +218,7 @@ def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, li
             f"data/rows-{number:05d}",
             {
                 "ids": [rows.ids[row] for row in here],
-                "uris": [rows.uris[row] for row in here],
+                "uris": [uris[row] for row in here],
                 "has": [int(detail is not None and detail.problem is None) for detail in details],
                 "limits": [detail.limits if detail else None for detail in details],
                 "problems": {k: detail.problem for k, detail in enumerate(details) if detail and detail.problem},
@@ -225,7 +228,8 @@ def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, li
     site.write_data("data/column-scene", base64_of(rows.scenes))
     for name, values in rows.values.items():
         site.write_data(f"data/column-{name}", base64_of(values))
-    site.write_data("data/run", _about(run, rows, sum(detail.problem is None for detail in made.values())))
+    count = sum(detail.problem is None for detail in made.values())
+    site.write_data("data/run", _about(run, rows, count, places=places))
 
 
 def _preview_link(id: str) -> str:
@@ -233,15 +237,16 @@ def _preview_link(id: str) -> str:
     return f"../previews/{quote(safe_name(id), safe='')}.jpg"
 
 
-def _about(run: Run, rows: Rows, details: int) -> dict[str, Any]:
+def _about(run: Run, rows: Rows, details: int, *, places: bool) -> dict[str, Any]:
     checkpoint = run.manifest["checkpoint"]
-    facts = [run.uri, f"checkpoint {checkpoint['name']}" if "name" in checkpoint else "", str(run.manifest["state"])]
+    name = str(checkpoint.get("name", "")) if places else str(checkpoint.get("name", "")).rpartition("/")[2]
+    facts = [run.uri if places else "", f"checkpoint {name}" if name else "", str(run.manifest["state"])]
     if not rows.metric:
         facts.append("relative depth: the checkpoint gives no metric scale")
     if details < len(rows.ids):
         facts.append(f"{details:,} with a page of their own, by id (--details all makes one for each)")
     return {
-        "name": run.uri.rstrip("/").rsplit("/", 1)[-1] or "run",
+        "name": (run.uri.rstrip("/").rsplit("/", 1)[-1] or "run") if places else "panorama",
         "facts": [fact for fact in facts if fact],
         "build": f"{time.time_ns():x}",
         "count": len(rows.ids),

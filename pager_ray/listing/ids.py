@@ -13,8 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pager_ray.errors import ConfigError
 from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
 from pager_ray.masking import mask_uri
+
+MAX_TAKEN = 100_000
+"""So many rows, or a tenth of all, may repeat an id and be rejects each; more is a mistake as a whole."""
 
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""
@@ -44,6 +48,11 @@ def settle_ids(found: pa.Table) -> Listing:
     uri = found.column("uri")
     chosen = _chosen_ids(found)
     taken, owner = _taken(chosen)
+    if len(taken) > max(MAX_TAKEN, len(chosen) // 10):
+        raise ConfigError(
+            f"input.uris: {len(taken):,} of {len(chosen):,} rows have the id of an earlier row (first: "
+            f"{chosen[int(taken[0])].as_py()[:200]!r}); list each panorama once, with an id of its own"
+        )
     spare_ids, messages = _spare_ids(chosen, taken, owner, uri)
     is_taken = np.zeros(len(chosen), dtype=bool)
     is_taken[taken] = True

@@ -54,6 +54,9 @@ class Listing(Sequence[Listed]):
     """
 
     def __init__(self, table: pa.Table) -> None:
+        if "origin" not in table.column_names:
+            # As earlier versions wrote it.
+            table = table.append_column("origin", pa.nulls(table.num_rows, pa.string()))
         self.table = table.cast(MANIFEST_SCHEMA)
 
     @classmethod

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pager_ray.bounded import as_texts, read_parquet
 from pager_ray.errors import StorageError
-from pager_ray.listing.listed import Listed, Listing, Texts
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts
 from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
@@ -77,8 +78,15 @@ def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Ta
     """
     data = folder.read(MANIFEST_NAME)
     try:
-        return pq.read_table(io.BytesIO(data), columns=columns)
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(pa.BufferReader(data), len(data), columns)
+        table = as_texts(table, MANIFEST_SCHEMA.names)
+        table.validate(full=True)
+        if columns is None and "id" not in table.column_names:
+            raise ValueError("it has no column id")
+        if any(table.column(name).null_count for name in ("id", "uri") if name in table.column_names):
+            raise ValueError("it has rows without id or uri")
+        return table
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(
             f"{folder.uri(MANIFEST_NAME)}: is no Parquet file ({error_reason(error)}); restore it from a copy, or "

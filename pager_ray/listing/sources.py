@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from pager_ray.bounded import Unreasonable, read_parquet, size_of
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.folders import choose_images, find_files, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, settle_ids
@@ -35,6 +36,8 @@ log = get_logger(__name__)
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
 MAX_ID_LENGTH = 1024
+MAX_URI_LENGTH = 8192
+MAX_LISTING_BYTES = 1 << 31
 # Files named by several sources that are told one by one.
 _NAMED_TWICE = 10
 _COLUMNS = ("uri", "id", "scene")
@@ -254,6 +257,7 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
         _first(has_no_scene, lambda _: True, scene),
         _first(may_be_secret, carries_secret, uri),
         _first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
+        _first(pc.greater(pc.binary_length(uri), MAX_URI_LENGTH), lambda _: True, uri),
     ]
     places = [(found[0], check) for check, found in enumerate(wrong) if found is not None]
     if not places:
@@ -268,6 +272,7 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
             f"{row_name}: the URI carries credentials; give them through the environment or a profile, where no "
             "manifest can store them",
             f"{row_name}: id takes up to {MAX_ID_LENGTH} printable characters, got {str(value)[:40]!r}",
+            f"{row_name}: the URI has more than {MAX_URI_LENGTH} bytes: {str(value)[:40]!r}…; no store has such names",
         )[check]
     )
 
@@ -293,6 +298,20 @@ def _ours(header: Sequence[str]) -> list[str]:
     return [name for name in header if _plain_name(name) in _COLUMNS]
 
 
+def _all_of(file: Any) -> bytes:
+    """The content of a file whose size nobody may have told.
+
+    Raises:
+        Unreasonable: it is larger than any listing.
+    """
+    content = bytearray()
+    while part := file.read(1 << 20):
+        content += part
+        if len(content) > MAX_LISTING_BYTES:
+            raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
+    return bytes(content)
+
+
 def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[pa.ChunkedArray]:
     """The uri, id and scene columns of a listing, as text."""
 
@@ -305,7 +324,7 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
     try:
         with filesystem.open(path, "rb") as file:
             if path.lower().endswith(".txt"):
-                lines = (line.strip() for line in file.read().decode("utf-8-sig").splitlines())
+                lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
                 table = pa.table({"uri": [line for line in lines if line and not line.startswith("#")]})
                 names = table.column_names
             elif path.lower().endswith(".csv"):
@@ -319,10 +338,9 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
                 names = [_plain_name(name) for name in table.column_names]
                 table = table.rename_columns(names)
             else:
-                parquet = pq.ParquetFile(file)
-                header = parquet.schema_arrow.names
+                header = pq.ParquetFile(file).schema_arrow.names
                 names = [_plain_name(name) for name in header]
-                table = parquet.read(columns=_ours(header))
+                table = read_parquet(file, size_of(file), _ours(header))
                 table = table.rename_columns([_plain_name(name) for name in table.column_names])
         if "uri" not in names:
             raise ConfigError(
@@ -342,7 +360,7 @@ def _listing_columns(filesystem: Any, path: str, key: str, source: str) -> list[
             # Parquet files may hold bytes that are no UTF-8 in columns of text.
             column.validate(full=True)
         return columns
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
         raise unreadable(error) from error
     except OSError as error:
         # Arrow tells of a damaged file with a bare OSError; a file system's own has a number or a class.

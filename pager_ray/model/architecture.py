@@ -26,6 +26,8 @@ MODALITIES = (*DENSE_HEADS, "sky", *SCALE_HEADS)
 _CAMERA_HEADS = 16
 _FEATURE_MULTIPLE = 8
 _CHANNEL_MULTIPLE = 4
+_LARGEST = 1 << 16  # of any number in a configuration: its network would have no end
+_MOST_BLOCKS = 1024
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ def _problems(a: Architecture) -> list[str]:
             not 1 <= a.scale_head_downsample_factor <= a.face_size,
             f"scale_head_downsample_factor must lie in 1..face_size, got {a.scale_head_downsample_factor}",
         ),
-        (b.depth < 1, f"backbone.depth must be at least 1, got {b.depth}"),
+        (not 1 <= b.depth <= _MOST_BLOCKS, f"backbone.depth must be 1 to {_MOST_BLOCKS}, got {b.depth}"),
         (
             b.num_heads < 1 or b.embed_dim < 1 or b.embed_dim % (4 * max(b.num_heads, 1)) != 0,
             f"backbone.embed_dim must be a multiple of 4·num_heads, got {b.embed_dim} with {b.num_heads} heads",
@@ -286,13 +288,13 @@ class _Reader:
 
     def integer(self, key: str, default: int | None = None) -> int:
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self._wrong(key, value, "an integer")
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST:
+            raise self._wrong(key, value, f"an integer up to {_LARGEST}")
         return value
 
     def number(self, key: str, default: float) -> float:
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
             raise self._wrong(key, value, "a number")
         return float(value)
 
@@ -316,7 +318,9 @@ class _Reader:
 
     def integers(self, key: str) -> tuple[int, ...]:
         value = self._get(key, None)
-        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
+        if not isinstance(value, list | tuple) or not all(
+            type(item) is int and abs(item) <= _LARGEST for item in value
+        ):
             raise self._wrong(key, value, "a list of integers")
         return tuple(value)
 

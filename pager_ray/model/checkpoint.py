@@ -9,7 +9,6 @@ says.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pager_ray.bounded import MAX_YAML_BYTES, Unreasonable, parse_json, parse_yaml
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture, parse_architecture
 from pager_ray.model.digests import file_sha256
@@ -120,18 +120,25 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """
     check_is_no_impostor(path)
     try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise CheckpointError(
+                f"{path}: has more than {MAX_YAML_BYTES} bytes, a configuration is a page; {_FETCH_AGAIN}"
+            )
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); {_FETCH_AGAIN}") from error
     if text.lstrip().startswith("{"):
         try:
-            return json.loads(text)
+            config = parse_json(text)
         except ValueError as error:
             raise CheckpointError(f"{path}: is neither JSON nor block-style YAML ({error}); {_FETCH_AGAIN}") from error
+        return config
     import yaml
 
     try:
-        config = yaml.safe_load(text)
+        config = parse_yaml(text)
+    except Unreasonable as error:
+        raise CheckpointError(f"{path}: {error}; {_FETCH_AGAIN}") from error
     except yaml.YAMLError as error:
         raise CheckpointError(f"{path}: is no YAML ({' '.join(str(error).split())}); {_FETCH_AGAIN}") from error
     if not isinstance(config, Mapping):

@@ -8,7 +8,6 @@ count as this process's memory beside the tensor.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from pager_ray.bounded import parse_json
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture
 from pager_ray.model.impostors import check_is_no_impostor
@@ -37,6 +37,7 @@ _HEAD_PREFIX = "model.head."
 _HEADS_PREFIX = "model.head.heads."
 _STAGING_BYTES = 4 << 20
 _NAMED_KEYS = 4
+_MOST_HEADER_BYTES = 16 << 20  # of the released files: 0.2 MB
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def read_entries(weights: Path) -> dict[str, TensorEntry]:
             pass  # the library checks header, offsets and length
         with weights.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(header_bytes))
+            header = parse_json(file.read(min(header_bytes, _MOST_HEADER_BYTES + 1)), _MOST_HEADER_BYTES)
+    except ValueError as error:
+        raise CheckpointError(f"{weights}: its header {error}; fetch it again") from error
     except SafetensorError as error:
         raise CheckpointError(
             f"{weights}: is damaged, truncated or no safetensors file ({error}); fetch it again"

@@ -5,13 +5,13 @@ All of them are files from elsewhere: bounded, and every number that is taken fr
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pager_ray.bounded import parse_json
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.plain import plain_text
@@ -73,8 +73,8 @@ def read_profile(uri: str) -> ModelProfile:
     shown = mask_uri(uri)
     content = _content(uri, shown)
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(content)
+    except ValueError as error:
         raise ConfigError(f"{shown}: is not JSON ({' '.join(str(error).split())}); {_TAKES}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{shown}: holds a {type(value).__name__}; {_TAKES}")

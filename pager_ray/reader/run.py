@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pager_ray.bounded import check_footer, size_of
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
@@ -28,6 +29,11 @@ from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 
 _RESTORE = "restore it from a copy, or start the run anew with --overwrite"
+
+MAX_FACE_SIZE = 8192
+MAX_LOG_SCALE = 100.0
+MAX_MAP_PIXELS = 2**28
+"""Those of the largest panorama that a job reads by default."""
 
 # Columns of shards that are not float32.
 _TYPES = {
@@ -116,12 +122,14 @@ class Run:
             stores_erp = manifest["config"]["output"]["projection"] == "erp"
             checkpoint = manifest["checkpoint"]
             face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+            if not 1 <= face_size <= MAX_FACE_SIZE or not 0 < self.fov < 180:
+                raise ValueError(f"faces of {face_size} pixels and {self.fov:g}°")
             self.face_shape = None if stores_erp else (6, face_size, face_size)
             self.maps = maps_of(checkpoint["modalities"])
             self._state = str(manifest["state"])
         except KeyError as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error}); {_RESTORE}") from error
         self.manifest: dict[str, Any] = manifest
         self._standing = read_standing(self._layout, manifest)
@@ -211,11 +219,19 @@ class Run:
             has_arrays = any(name in parquet.schema_arrow.names for name in MAPS)
             # Shards with arrays have one row per group, so this reads one panorama's megabytes.
             if has_arrays:
+                if parquet.metadata.row_group(place.row).num_rows != 1:
+                    raise ValueError(f"row group {place.row} holds more than a row")
                 row = parquet.read_row_group(place.row, columns=scalars + wanted)
             else:
                 row = parquet.read(columns=scalars).slice(place.row, 1)
-        values = {column: row.column(column)[0].as_py() for column in scalars}
-        height, width = values.pop("map_height"), values.pop("map_width")
+            row.validate(full=True)
+            values = {column: row.column(column)[0].as_py() for column in scalars}
+            height, width = _map_size(values.pop("map_height"), values.pop("map_width"))
+            for name in ("p_outdoor", "log_scale"):
+                if not isinstance(values[name], float | None) or abs(values[name] or 0.0) > MAX_LOG_SCALE:
+                    raise ValueError(f"{name} is {values[name]!r}")
+            for name in ("id", "uri", "scene"):
+                values[name] = values[name] if isinstance(values[name], str | None) else str(values[name])
         shape, shown = self.face_shape or (height, width), self._layout.results.uri(place.shard + SHARD_SUFFIX)
         loaders = (
             {
@@ -234,8 +250,10 @@ class Run:
         try:
             with folder.open(name) as file:
                 # Buffered: Arrow asks for neighbouring ranges together.
-                yield pq.ParquetFile(file, pre_buffer=True)
-        except (*client_errors(), pa.ArrowException) as error:
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                check_footer(parquet.metadata, size_of(file))
+                yield parquet
+        except (*client_errors(), pa.ArrowException, LookupError, ValueError, TypeError, OverflowError) as error:
             raise StorageError(
                 f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); {_RESTORE}"
             ) from error
@@ -258,6 +276,18 @@ def open_run(uri: str | os.PathLike[str]) -> Run:
     return Run(uri)
 
 
+def _map_size(height: Any, width: Any) -> tuple[int, int]:
+    """Size of stored maps, as a shard tells it.
+
+    Raises:
+        ValueError: no size that a panorama has.
+    """
+    known = isinstance(height, int) and isinstance(width, int)
+    if not known or height < 1 or width < 1 or height * width > MAX_MAP_PIXELS:
+        raise ValueError(f"maps of {height}×{width} pixels; at most {MAX_MAP_PIXELS} are read")
+    return height, width
+
+
 def _empty(columns: Sequence[str]) -> pa.Table:
     """No rows, with the types that shards have."""
     return pa.schema([(name, _TYPES.get(name, pa.float32())) for name in columns]).empty_table()
@@ -269,7 +299,7 @@ def _decode(row: pa.Table, name: str, shape: tuple[int, ...], where: str) -> np.
     try:
         codec = codec_from_metadata(name, metadata)  # type: ignore[arg-type]
         return codec.decode(row.column(name)[0].as_buffer(), (*shape, 3) if name == "normals" else shape)
-    except (StorageError, ShapeError) as error:
+    except (StorageError, ShapeError, AttributeError) as error:
         raise StorageError(f"{where}: {error}") from error
 
 
@@ -279,7 +309,7 @@ def _read_npz(folder: Folder, file_name: str, name: str, shape: tuple[int, ...])
     channels = 3 if name == "normals" else 1
     wanted = (*shape[:-2], channels, *shape[-2:])
     try:
-        array = decode_npz(content)
+        array = decode_npz(content, wanted)
     except ShapeError as error:
         raise StorageError(
             f"{where}: is no npz file with one float32 array of shape {wanted}: {error}; {_RESTORE}"

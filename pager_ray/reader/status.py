@@ -104,7 +104,7 @@ def read_status(uri: str | os.PathLike[str]) -> Status:
         raise RunNotFoundError(f"{layout.root}: holds no run (no {RUN_FILE}); give the output.uri of a job")
     try:
         return _status(layout, manifest)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise StorageError(
             f"{layout.root}: its {RUN_FILE} or state/{PROGRESS_FILE} cannot be understood "
             f"({type(error).__name__}: {error}); restore it from a copy, or look at the job's own log"

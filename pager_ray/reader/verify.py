@@ -279,7 +279,7 @@ def _row_problems(
     try:
         prediction = run[id]
         problems = list(_map_problems(prediction, bounds(prediction.log_scale)))
-    except (StorageError, ShapeError) as error:
+    except (StorageError, ShapeError, ArithmeticError) as error:
         return [Problem(repr(id), str(error))]
     if previews is not None and f"{safe_name(id)}.jpg" not in previews:
         problems.append("has no preview")

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
+from pager_ray.bounded import parse_json
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.plain import get_logger
 from pager_ray.storage import Folder
@@ -191,7 +192,7 @@ class Lease:
                 return None
             raise
         try:
-            state = json.loads(content)
+            state = parse_json(content)
         except ValueError:
             return {}
         return state if isinstance(state, dict) else {}

@@ -19,6 +19,7 @@ An input that was rejected may be done again by a later generation: the later ou
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pager_ray.bounded import read_parquet
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.masking import mask_uri
+from pager_ray.plain import plain_text
 from pager_ray.storage import Folder, error_reason, is_temporary
 
 LEDGER_SCHEMA = pa.schema(
@@ -43,6 +46,8 @@ LEDGER_SCHEMA = pa.schema(
 )
 
 _SUFFIX = ".parquet"
+# No separators and no leading dot: a shard lies where the run's shards lie.
+_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _FINAL = ".final.parquet"
 _DIGITS = 8
 # Records are small objects: reading them is waiting for the store.
@@ -272,13 +277,28 @@ def _to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def _check_names(table: pa.Table) -> None:
+    """Refuse texts that are none, and shards that do not lie in the run's own folders.
+
+    Raises:
+        ValueError: what a shard is called.
+    """
+    table.validate(full=True)
+    for shard in pc.unique(table.column("shard")).to_pylist():
+        if not _SHARD.fullmatch(shard):
+            raise ValueError(f"names {plain_text(shard, 100)!r} as a shard")
+
+
 def _parse(folder: Folder, name: str) -> pa.Table:
     data = folder.read(name)
     try:
         # Not from BytesIO: Arrow would come back to Python for each of its small reads.
-        table = pq.ParquetFile(pa.BufferReader(data)).read().select(LEDGER_SCHEMA.names)
-        return table if table.schema.equals(LEDGER_SCHEMA, check_metadata=True) else table.cast(LEDGER_SCHEMA)
-    except (pa.ArrowException, OSError, KeyError) as error:
+        table = read_parquet(pa.BufferReader(data), len(data), LEDGER_SCHEMA.names).select(LEDGER_SCHEMA.names)
+        if not table.schema.equals(LEDGER_SCHEMA, check_metadata=True):
+            table = table.cast(LEDGER_SCHEMA)
+        _check_names(table)
+        return table
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(
             f"{mask_uri(folder.uri(name))}: is no part of a ledger ({error_reason(error)}); without it nobody knows "

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pager_ray.bounded import as_texts, read_parquet, size_of
 from pager_ray.errors import StorageError
 from pager_ray.listing import Texts
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
@@ -20,6 +20,7 @@ from pager_ray.storage import Folder, client_errors, error_reason
 
 # Shards that are read at a time: their columns are small, opening them is waiting for the store.
 _READERS = 16
+_TEXTS = ("id", "uri", "scene", "digest", "stage", "error_class", "message", "labels", "sample")
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
     name = f"{shard}{SHARD_SUFFIX}"
     try:
         with folder.open(name) as file:
-            return pq.ParquetFile(file, pre_buffer=True).read(columns=columns)
-    except (*client_errors(), pa.ArrowException) as error:
+            table = as_texts(read_parquet(file, size_of(file), columns), _TEXTS)
+        table.validate(full=True)
+        return table
+    except (*client_errors(), pa.ArrowException, KeyError, ValueError) as error:
         raise StorageError(
             f"{folder.uri(name)}: is no readable shard ({error_reason(error)}); restore it from a copy, or start "
             "anew with --overwrite"

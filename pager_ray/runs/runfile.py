@@ -35,7 +35,31 @@ def read_run_file(output: Folder) -> dict[str, Any] | None:
             f"({__version__}) reads version {SCHEMA_VERSION}; read it with what wrote it, or choose "
             "another output"
         )
+    _check_sections(manifest, output)
     return manifest
+
+
+def _check_sections(manifest: Mapping[str, Any], output: Folder) -> None:
+    """Refuse a run file, which may be anybody's, whose sections are not of the kind that they are read as."""
+    config = manifest.get("config")
+    inner = config if isinstance(config, dict) else {}
+    sections = {name: manifest.get(name) for name in ("config", "identity", "checkpoint", "listing", "counts")}
+    sections |= {f"config.{name}": inner.get(name) for name in ("input", "output", "depth")}
+    wrong = [name for name, value in sections.items() if value is not None and not isinstance(value, dict)]
+    counts = sections["counts"] if isinstance(sections["counts"], dict) else {}
+    wrong += [f"counts.{name}" for name, value in counts.items() if type(value) is not int or not 0 <= value < 2**63]
+    depth = sections["config.depth"]
+    if isinstance(depth, dict):
+        limits = [depth.get(name) for name in ("min", "max")]
+        wrong += ["config.depth"] * any(not isinstance(one, int | float) or not abs(one) < 1e9 for one in limits)
+    starts = manifest.get("starts")
+    if starts is not None and (not isinstance(starts, list) or any(not isinstance(one, dict) for one in starts)):
+        wrong.append("starts")
+    if wrong:
+        raise StorageError(
+            f"{output}: its {RUN_FILE} cannot be understood ({', '.join(wrong)} is not what a job writes); restore it "
+            "from a copy, or start the run anew with --overwrite"
+        )
 
 
 def new_run_file(config: Mapping[str, Any], identity: Mapping[str, Any], **sections: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pager_ray.errors import StorageError
 from pager_ray.listing import (
     MANIFEST_SCHEMA,
     Listed,
+    Listing,
     list_inputs,
     listing_digest,
     read_manifest,
@@ -159,3 +160,10 @@ def test_ids_are_never_null() -> None:
     """The schema lets no row be without id or URI."""
     assert [field.name for field in MANIFEST_SCHEMA if not field.nullable] == ["id", "uri"]
     assert {field.type for field in MANIFEST_SCHEMA} == {pa.string()}
+
+
+def test_manifests_of_earlier_versions_are_read() -> None:
+    """They had no origin, and their digest is the same."""
+    table = Listing.of(ROWS).table
+    assert Listing.of(table.drop_columns(["origin"])).table.equals(table)
+    assert listing_digest(table.drop_columns(["origin"])) == listing_digest(ROWS)

@@ -1,0 +1,156 @@
+"""Bounds: what a file promises is compared with what it is before anything is allocated."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import blosc2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from PIL import Image
+
+from pager_ray.bounded import MAX_DEPTH, Unreasonable, parse_json, parse_yaml, read_parquet
+from pager_ray.encode import get_codec
+from pager_ray.encode.npz import decode_npz
+from pager_ray.errors import ConfigError, ShapeError, StorageError
+from pager_ray.listing import list_inputs
+from pager_ray.read.pixels import decode_pixels, open_image
+from pager_ray.runs.ledger import Ledger, record_of
+from pager_ray.storage import Folder
+
+
+def parquet(table: pa.Table, **options: object) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", **options)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 20_000, "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)])
+def test_deep_json_is_refused(text: str) -> None:
+    """Without recursing."""
+    with pytest.raises(ValueError, match=r"deeper than 64 levels|Expecting"):
+        parse_json(text)
+    assert parse_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)
+
+
+def test_json_is_bounded_and_strict() -> None:
+    """In size, and NaN is no number."""
+    with pytest.raises(Unreasonable, match="at most 10 are read"):
+        parse_json("[1, 2, 3, 4, 5]", 10)
+    for text in ("NaN", "[Infinity]", '{"a": -Infinity}'):
+        with pytest.raises(ValueError, match="no number of JSON"):
+            parse_json(text)
+
+
+def test_yaml_aliases_do_not_multiply() -> None:
+    """A page that stands for billions of values is refused; an anchor that is used twice is not."""
+    bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    with pytest.raises(Unreasonable, match="aliases counted"):
+        parse_yaml(bomb)
+    with pytest.raises(Unreasonable, match="deeper"):
+        parse_yaml("a: &a [*a]")
+    with pytest.raises(Unreasonable, match="deeper"):
+        parse_yaml("[" * 200 + "]" * 200)
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml("a: !!python/object:os.system x")
+    assert parse_yaml("a: &a [1, 2]\nb: *a\n") == {"a": [1, 2], "b": [1, 2]}
+    assert parse_yaml("") is None
+
+
+def test_parquet_promises_what_its_size_can_hold() -> None:
+    """Neither millions of equal rows, nor a long text in each of thousands; real columns come back as they are."""
+    many = parquet(pa.table({"id": pa.DictionaryArray.from_arrays(pa.nulls(5_000_000, pa.int8()).fill_null(0), ["a"])}))
+    with pytest.raises(Unreasonable, match="says 5000000 rows in"):
+        read_parquet(many, len(many))
+    texts = pa.DictionaryArray.from_arrays(pa.nulls(20_000, pa.int8()).fill_null(0), ["x" * 300_000])
+    for table in (pa.table({"id": texts}), pa.table({"id": texts.cast(pa.dictionary(pa.int32(), pa.string()))})):
+        long = parquet(table)
+        with pytest.raises(Unreasonable, match="holds 6000000000 bytes of id"):
+            read_parquet(long, len(long))
+    ids = pa.table({"id": [f"pano-{k:07}" for k in range(50_000)], "shard": ["s"] * 50_000})
+    buffer = parquet(ids)
+    assert read_parquet(buffer, len(buffer)).equals(ids)
+    assert read_parquet(buffer, len(buffer), ["shard"]).column_names == ["shard"]
+    with pytest.raises(KeyError, match="none"):
+        read_parquet(buffer, len(buffer), ["none"])
+
+
+def test_a_listing_of_equal_rows_is_refused_at_once(tmp_path: Path) -> None:
+    """Also where the file is large enough to hold them: nobody wants a hundred thousand rejects of one name."""
+    column = pa.array(["a.jpg"] * 300_000)
+    pq.write_table(pa.table({"uri": column}), tmp_path / "list.parquet", use_dictionary=False, compression="none")
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"299,999 of 300,000 rows have the id of an earlier row \(first: '.*a"):
+        list_inputs([str(tmp_path / "list.parquet")])
+    assert time.process_time() - began < 10
+    (tmp_path / "long.txt").write_text("a" * 9000 + ".jpg")
+    with pytest.raises(ConfigError, match="row 1: the URI has more than 8192 bytes: 'aaaa"):
+        list_inputs([str(tmp_path / "long.txt")])
+
+
+@pytest.mark.parametrize("shard", ["../../../etc/passwd", "/etc/passwd", "a/b", "..", ".hidden", "a\\b", "", "x" * 300])
+def test_a_ledger_names_only_what_lies_below_its_run(tmp_path: Path, shard: str) -> None:
+    """A shard is a name; a path is no part of a ledger."""
+    ledger = Ledger(Folder(str(tmp_path)))
+    ledger.begin(1)
+    ledger.commit(1, "t0", record_of(shard, ["a"], [None], "0"))
+    with pytest.raises(StorageError, match="is no part of a ledger"):
+        ledger.read()
+
+
+def test_a_frame_of_few_bytes_is_no_large_map() -> None:
+    """76 bytes that say gigabytes are refused before they are allocated; an empty sky of the largest runs is not."""
+    codec = get_codec("normals", "exact")
+    small = codec.encode(np.zeros((4, 8, 3), np.float32))
+    shape = (16384, 16384, 3)
+    chunk = blosc2.compress2(np.zeros((1 << 20), np.uint8), typesize=4, nthreads=1)
+    with pytest.raises(StorageError, match=r"announces|would unpack"):
+        codec.decode(_frame(chunk, codec, shape), shape)
+    assert not codec.decode(small, (4, 8, 3)).any()
+    sky = get_codec("sky")
+    empty = sky.encode(np.zeros((2048, 4096), np.float32))
+    assert len(empty) < 200
+    assert not sky.decode(empty, (2048, 4096)).any()
+
+
+def _frame(chunk: bytes, codec, shape: tuple[int, ...]) -> bytes:  # type: ignore[no-untyped-def]
+    """A chunk whose header says all of the shape's bytes, labelled and with its checksum."""
+    import struct
+    import zlib
+
+    size = int(np.prod(shape)) * 4
+    head = bytearray(chunk[:32])
+    head[4:8] = struct.pack("<i", min(size, 2**31 - 1))
+    head[12:16] = struct.pack("<i", 32)
+    trailer = struct.pack("<4s20s4I", b"PGR1", b"normals/float32", *shape, 0)
+    body = bytes(head) + trailer
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def test_npz_headers_are_compared_with_the_file() -> None:
+    """More than the file has, another shape than asked for, and numbers that no shape has."""
+    sound = io.BytesIO()
+    np.savez(sound, np.zeros((1, 4, 8), np.float32))
+    assert decode_npz(sound.getvalue(), (1, 4, 8)).shape == (1, 4, 8)
+    with pytest.raises(ShapeError, match=r"holds float32 \(1, 4, 8\)"):
+        decode_npz(sound.getvalue(), (1, 8, 8))
+    bomb = io.BytesIO()
+    np.savez_compressed(bomb, np.zeros((1, 8192, 8192), np.float32))
+    with pytest.raises(ShapeError, match="would unpack 268435456 bytes"):
+        decode_npz(bomb.getvalue())
+
+
+def test_the_largest_tiff_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's own limit, which is below the documented 2^28 pixels, does not count, and is left as it was."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    file = io.BytesIO()
+    Image.new("L", (256, 128), 7).save(file, "TIFF")
+    header = open_image(file.getvalue(), 2**28)
+    assert decode_pixels(header, 256, 128).shape == (128, 256, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000

@@ -17,7 +17,7 @@ from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Router
 from pager_ray.infer.profiling import profiled
-from pager_ray.infer.routing import load_router
+from pager_ray.infer.routing import load_router, needs_clip
 from pager_ray.masking import mask_uri
 from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
@@ -45,7 +45,8 @@ def predict(
         image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1. Pixels in memory are treated
             as their file would be; only a cropped panorama's GPano metadata are not read from a PIL image.
         model: from :func:`pager_ray.load_model`.
-        scene: ``indoor`` or ``outdoor`` picks the scale head; None lets CLIP decide when the model has two.
+        scene: ``indoor`` or ``outdoor`` picks the scale head; None lets the checkpoint's router
+            decide, or CLIP where it has none, when the model has two.
         settings: depth range, sky knobs and filling; the released defaults when None.
         router: a loaded ``SceneRouter``, to share it between calls; loaded on first need when None.
         trace: a file for what happened when, as a Chrome trace: decoding, sampling the faces, the network under torch's
@@ -73,7 +74,7 @@ def _predict(
     architecture = model.architecture
     with span("sample the faces"):
         faces = erp_to_cubemap(panorama.erp, architecture.face_size, architecture.cube_fov)
-    if router is None and scene is None and model.has_two_scales and settings.scene_mode == "auto":
+    if router is None and scene is None and settings.scene_mode == "auto" and needs_clip(architecture):
         with span("load the scene router"):
             router = _shared_router(model)
     predictor = Predictor(model, settings, router)

@@ -26,6 +26,7 @@ from pager_ray.cli.run import run
 from pager_ray.cli.samples import samples
 from pager_ray.cli.score import score
 from pager_ray.cli.status import status
+from pager_ray.cli.train import train
 from pager_ray.cli.verify import EXIT_FAILED, verify
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, Terminated
 from pager_ray.plain import MaskingFilter, plain_text
@@ -69,7 +70,7 @@ def cli(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, demo, samples):
+for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, demo, samples, train):
     cli.add_command(_command)
 
 

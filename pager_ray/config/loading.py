@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pager_ray.bounded import Unreasonable, parse_yaml
 from pager_ray.config.schema import EvaluateConfig, RunConfig, ScoreConfig
+from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri
 
@@ -21,7 +22,7 @@ MAX_CONFIG_BYTES = 1 << 18
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
 
 
-Config = TypeVar("Config", RunConfig, EvaluateConfig, ScoreConfig)
+Config = TypeVar("Config", RunConfig, EvaluateConfig, ScoreConfig, TrainConfig)
 
 # What people must give, or look for first, stands before what may be left as it is.
 _FIRST = ("input", "predictions", "evaluation", "output", "checkpoint")
@@ -38,7 +39,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
         path: YAML file, or None for defaults alone.
         overrides: dotted assignments such as ``output.uri=/data/run``. For keys that take text the value is that text,
             whatever it holds; a list of texts is given by repetition, or as YAML in brackets. Other values are YAML.
-        model: the job's configuration: :class:`RunConfig`, :class:`EvaluateConfig` or :class:`ScoreConfig`.
+        model: the job's configuration: :class:`RunConfig`, :class:`EvaluateConfig`, :class:`ScoreConfig`
+            or :class:`~pager_ray.config.training.TrainConfig`.
 
     Raises:
         ConfigError: one line that names the key, what it got and what it takes.

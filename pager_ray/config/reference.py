@@ -12,13 +12,16 @@ from pydantic.fields import FieldInfo
 
 from pager_ray.config.loading import describe_keys
 from pager_ray.config.schema import EvaluateConfig, JobConfig, RunConfig, ScoreConfig
+from pager_ray.config.training import TrainConfig
 
 _TITLES: Final = (
     ("`pager-ray run` and `pager-ray plan`", RunConfig),
     ("`pager-ray evaluate`", EvaluateConfig),
     ("`pager-ray score`", ScoreConfig),
+    ("`pager-ray train`", TrainConfig),
 )
 
+_RANGE: Final = 2
 _SIGNS: Final = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 _PREAMBLE: Final = """\
@@ -111,7 +114,7 @@ def _type_words(annotation: Any, limits: str) -> str:
     if origin is list:
         return f"one or a list of: {_type_words(inner[0], limits)}"
     if origin is tuple:
-        return "`[min, max]`"
+        return "`[min, max]`" if len(inner) == _RANGE else "`[until, face_size, batch]`"
     numbers = {int: f"whole number{limits}", float: f"number{limits}"}
     return (numbers | {str: "text", bool: "`true` or `false`", type(None): "`null`"})[annotation]
 

@@ -30,7 +30,7 @@ from pager_ray.export.selection import with_unit
 from pager_ray.gallery import build_gallery
 from pager_ray.here import run_here
 from pager_ray.infer import Predictor
-from pager_ray.infer.routing import load_router
+from pager_ray.infer.routing import load_router, needs_clip
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.plain import get_logger
 from pager_ray.reader import open_run
@@ -144,8 +144,8 @@ class Studio:
 
     @property
     def name(self) -> str:
-        """What the checkpoint is called."""
-        return self._checkpoint.name
+        """What the checkpoint is called, and what it says it is."""
+        return self._checkpoint.title
 
     @property
     def has_two_scales(self) -> bool:
@@ -295,7 +295,7 @@ class Studio:
         return load_config(None, [f"{key}={value}" for key, value in given.items()])
 
     def _router_for(self, config: RunConfig) -> Any:
-        if config.scene_mode != "auto" or not self._model.has_two_scales:
+        if config.scene_mode != "auto" or not needs_clip(self._model.architecture, self._settings.router_weights):
             return None
         if self._router is None:
             self._router = load_router(self._model, self._settings.router_weights)

@@ -240,7 +240,9 @@ def _preview_link(id: str) -> str:
 def _about(run: Run, rows: Rows, details: int, *, places: bool) -> dict[str, Any]:
     checkpoint = run.manifest["checkpoint"]
     name = str(checkpoint.get("name", "")) if places else str(checkpoint.get("name", "")).rpartition("/")[2]
-    facts = [run.uri if places else "", f"checkpoint {name}" if name else "", str(run.manifest["state"])]
+    note = f" ({checkpoint['note']})" if checkpoint.get("note") else ""
+    named = f"checkpoint {name}{note}" if name else ""
+    facts = [run.uri if places else "", named, str(run.manifest["state"])]
     if not rows.metric:
         facts.append("relative depth: the checkpoint gives no metric scale")
     if details < len(rows.ids):

@@ -20,6 +20,7 @@ from pager_ray.infer.projection import DeviceProjection, to_device
 from pager_ray.modalities import MAPS
 from pager_ray.model.acceleration import Acceleration
 from pager_ray.model.serving import flags_on
+from pager_ray.model.token_router import OUTDOOR_FROM
 from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky, prepare_tables
 from pager_ray.prediction import QUALITY_COLUMNS
 
@@ -38,9 +39,6 @@ QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 _SAMPLE_STEP = 4
 
 _FINITE = "is_finite"
-
-OUTDOOR_FROM = 0.5
-"""Probability of outdoor from which a panorama takes the outdoor scale head."""
 
 _SCENE_MODES = ("auto", "indoor", "outdoor")
 
@@ -112,7 +110,8 @@ class Predictor:
 
     Args:
         model: from :func:`pager_ray.load_model`.
-        router: needed only for a model with two scale heads and rows without a scene.
+        router: needed only for rows without a scene and a model that has two scale heads and no router of its own,
+            which another one takes the place of.
     """
 
     def __init__(self, model: PagerModel, settings: InferenceSettings, router: Router | None = None) -> None:
@@ -221,7 +220,8 @@ class Predictor:
         route = self._route(pixels, scenes)
         normalised = torch.addcmul(self._offset, pixels.float(), self._gain)
         raw = self.model(normalised, scene=route.scenes, outdoor=route.outdoor)
-        maps, columns = self._collect(raw, route)
+        p_outdoor = raw.pop("p_outdoor", route.p_outdoor)
+        maps, columns = self._collect(raw, p_outdoor)
         watch.stop()
         names = list(columns)
         maps["numbers"] = torch.stack([columns[name].float() for name in names], dim=1)
@@ -255,6 +255,8 @@ class Predictor:
             known = [self.settings.scene_mode] * len(scenes)
         if all(known):
             return _Route(known, known, None, None)
+        if self.router is None and self.model.routes_itself:
+            return _Route(known, known, None, None)
         if self.router is None:
             raise ShapeError("rows without a scene need a router; force scene_mode or give every row a scene")
         probability = self.router.p_outdoor(pixels if pixels.dtype == torch.uint8 else pixels / 255)
@@ -265,7 +267,7 @@ class Predictor:
         is_known = flags_on(probability.device, [scene is not None for scene in known])
         return _Route(known, None, torch.where(is_known, says, probability >= OUTDOOR_FROM), probability)
 
-    def _collect(self, raw: dict[str, Tensor], route: _Route) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _collect(self, raw: dict[str, Tensor], p_outdoor: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The maps as they leave the device, and the numbers, one column each."""
         architecture, settings = self.model.architecture, self.settings
         log_scale = raw.get("log_scale")
@@ -276,8 +278,8 @@ class Predictor:
         columns = self._quality(raw, depth)
         if log_scale is not None:
             columns["log_scale"] = log_scale[:, 0]
-        if route.p_outdoor is not None:
-            columns["p_outdoor"] = route.p_outdoor
+        if p_outdoor is not None:
+            columns["p_outdoor"] = p_outdoor
         if settings.fill and logits is not None and depth is not None:
             depth, normals = fill_sky(depth, normals, logits, log_scale, settings.sky, settings.depth_range)
 

@@ -23,6 +23,7 @@ SCENES = ("indoor", "outdoor")
 DENSE_HEADS = ("depth", "normals")
 MODALITIES = (*DENSE_HEADS, "sky", *SCALE_HEADS)
 
+_FOR_PEOPLE = ("note", "licence")
 _CAMERA_HEADS = 16
 _FEATURE_MULTIPLE = 8
 _CHANNEL_MULTIPLE = 4
@@ -110,7 +111,9 @@ class Architecture:
         pretrained_model_name: the preset, or any name beside explicit ``backbone`` and ``head`` sections.
         backbone: sizes of the ViT.
         head: sizes of the DPT heads.
-        unused: configuration keys that this network has no use for, kept as they were.
+        scene_router: the checkpoint brings a router of its own, and CLIP is not needed.
+        unused: configuration keys that this network has no use for, kept as they were; ``note`` and ``licence`` are
+            for people.
     """
 
     modalities: tuple[str, ...]
@@ -122,6 +125,7 @@ class Architecture:
     valid_conv_padding: bool = True
     scale_head_downsample_factor: int = 4
     pretrained_model_name: str = "da3-giant"
+    scene_router: bool = False
     unused: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
@@ -139,6 +143,11 @@ class Architecture:
         """Side of the scale heads' maps in pixels."""
         return self.face_size // self.scale_head_downsample_factor
 
+    def said(self, key: str) -> str | None:
+        """A text of the configuration that is for people; None where it says none."""
+        value = self.unused.get(key)
+        return value if isinstance(value, str) else None
+
     def to_config(self) -> dict[str, Any]:
         """Give the configuration that :func:`parse_architecture` reads back to an equal architecture."""
         config: dict[str, Any] = {
@@ -150,6 +159,8 @@ class Architecture:
             "scale_head_downsample_factor": self.scale_head_downsample_factor,
             "pretrained_model_name": self.pretrained_model_name,
         }
+        if self.scene_router:
+            config["scene_router"] = True
         preset = PRESETS.get(self.pretrained_model_name)
         if preset != Preset(self.backbone, self.head):
             for name, section in (("backbone", self.backbone), ("head", self.head)):
@@ -186,6 +197,7 @@ def parse_architecture(config: Mapping[str, Any], *, where: str) -> Architecture
         valid_conv_padding=reader.boolean("valid_conv_padding", True),
         scale_head_downsample_factor=reader.integer("scale_head_downsample_factor", 4),
         pretrained_model_name=name,
+        scene_router=reader.boolean("scene_router", False),
         backbone=_backbone(backbone_section) if backbone_section else preset.backbone,  # type: ignore[union-attr]
         head=_head(head_section) if head_section else preset.head,  # type: ignore[union-attr]
         unused=reader.unused({f.name for f in fields(Architecture)} - {"unused"}),
@@ -326,8 +338,8 @@ class _Reader:
 
     def unused(self, known: set[str]) -> dict[str, Any]:
         extra = {str(key): value for key, value in self._values.items() if key not in known}
-        if extra:
-            names = ", ".join(self._prefix + key for key in extra)
+        if nobody := [key for key in extra if key not in _FOR_PEOPLE]:
+            names = ", ".join(self._prefix + key for key in nobody)
             logger.info("%s: keys without a use here are kept and ignored: %s", self._where, names)
         return extra
 

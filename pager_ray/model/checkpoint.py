@@ -1,10 +1,10 @@
 """From the name of a checkpoint to its two files on this machine.
 
 A checkpoint is ``model.safetensors`` beside ``config.yaml``: in a local folder, in a Hugging Face Hub repository (an
-alias or ``owner/name``), or in a folder on any fsspec URL. Both come to a node once, however many of its processes ask
-at the same time: Hub files to the Hugging Face cache, which locks each file while it is downloaded (on file systems
-that only pretend to lock, it may be downloaded twice, never wrongly), files from a URL as :mod:`pager_ray.model.remote`
-says.
+alias or ``owner/name``), or in a folder on any fsspec URL. Files from elsewhere come to a node
+once, however many of its processes ask at the same time: Hub files to the Hugging Face cache, which locks each file
+while it is downloaded (on file systems that only pretend to lock, it may be downloaded twice, never wrongly), files
+from a URL as :mod:`pager_ray.model.remote` says.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture, parse_architecture
 from pager_ray.model.digests import file_sha256
 from pager_ray.model.impostors import check_is_no_impostor
+from pager_ray.plain import plain_text
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -32,6 +33,8 @@ ALIASES = {
     "pager-normals": "prs-eth/PaGeR-normals",
 }
 RELEASED_LICENCE = "CC BY-NC 4.0"
+
+_MOST_SAID = 80
 
 _FETCH_AGAIN = "correct it, or fetch the checkpoint again"
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
@@ -48,7 +51,7 @@ class ResolvedCheckpoint:
         revision: commit of a Hub repository, else None.
         weights: the ``model.safetensors``.
         config: the ``config.yaml``.
-        licence: licence of the released weights; None where the checkpoint's own is unknown.
+        released_licence: licence of the released weights, which their configuration does not say.
     """
 
     source: str
@@ -56,7 +59,7 @@ class ResolvedCheckpoint:
     revision: str | None
     weights: Path
     config: Path
-    licence: str | None
+    released_licence: str | None = None
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -72,9 +75,30 @@ class ResolvedCheckpoint:
         """Digest of the weights file; a large file is hashed once per node, see :func:`file_sha256`."""
         return file_sha256(self.weights)
 
+    @property
+    def licence(self) -> str | None:
+        """What the released weights have, or the configuration says; None where nobody does."""
+        return self.released_licence or self._said("licence")
+
+    @property
+    def note(self) -> str | None:
+        """What the configuration says that this checkpoint is, in a few words; stands beside its results."""
+        return self._said("note")
+
+    def _said(self, key: str) -> str | None:
+        text = self.architecture.said(key)
+        # Whoever made the file wrote it.
+        return None if text is None else plain_text(text, _MOST_SAID)
+
+    @property
+    def title(self) -> str:
+        """Name and note, as people are shown them."""
+        return f"{self.name} ({self.note})" if self.note else self.name
+
     def describe(self) -> dict[str, str | None]:
         """Provenance for a run's manifest, without secrets."""
-        return {"name": self.name, "revision": self.revision, "sha256": self.sha256, "licence": self.licence}
+        found = {"name": self.name, "revision": self.revision, "sha256": self.sha256, "licence": self.licence}
+        return found | ({"note": self.note} if self.note else {})
 
 
 def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: str | None = None) -> ResolvedCheckpoint:
@@ -156,9 +180,7 @@ def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:
     for file in (CONFIG, WEIGHTS):
         if not (folder / file).is_file():
             raise CheckpointError(f"{name}: holds no {file}; a checkpoint takes {WEIGHTS} beside {CONFIG}")
-    return ResolvedCheckpoint(
-        source=source, name=name, revision=None, weights=folder / WEIGHTS, config=folder / CONFIG, licence=None
-    )
+    return ResolvedCheckpoint(source=source, name=name, revision=None, weights=folder / WEIGHTS, config=folder / CONFIG)
 
 
 def _from_hub(repo: str, revision: str | None) -> ResolvedCheckpoint:
@@ -173,7 +195,7 @@ def _from_hub(repo: str, revision: str | None) -> ResolvedCheckpoint:
         revision=commit,
         weights=weights,
         config=config,
-        licence=RELEASED_LICENCE if repo in ALIASES.values() else None,
+        released_licence=RELEASED_LICENCE if repo in ALIASES.values() else None,
     )
 
 

@@ -26,6 +26,7 @@ class _Recording:
     graph: torch.cuda.CUDAGraph
     faces: Tensor
     outdoor: Tensor | None
+    known: Tensor | None
     outputs: dict[str, Tensor]
 
 
@@ -72,15 +73,17 @@ class GraphReplay:
         faces: Float[Tensor, "b 6 3 s s"],
         scale_heads: tuple[str, ...] = (),
         outdoor: Bool[Tensor, " b"] | None = None,
+        known: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Tensor]:
         """Predict as the network does."""
         rows = len(faces)
         panoramas = max(rows, self._batch or 0)
-        key = (panoramas, tuple(faces.shape[1:]), faces.dtype, scale_heads, outdoor is None)
+        key = (panoramas, tuple(faces.shape[1:]), faces.dtype, scale_heads, outdoor is None, known is None)
         recording = self._recordings.pop(key, None)
         if recording is None:
             try:
-                recording = self._record(_filled(faces, panoramas), scale_heads, _filled(outdoor, panoramas))
+                filled = [_filled(values, panoramas) for values in (faces, outdoor, known)]
+                recording = self._record(filled[0], scale_heads, filled[1], filled[2])
             except Exception:
                 # Half a recording holds memory, and a batch that did not fit comes again in halves.
                 self.forget()
@@ -91,23 +94,27 @@ class GraphReplay:
         recording.faces[:rows].copy_(faces)
         if recording.outdoor is not None and outdoor is not None:
             recording.outdoor[:rows].copy_(outdoor)
+        if recording.known is not None and known is not None:
+            recording.known[:rows].copy_(known)
         recording.graph.replay()
         return {name: value[:rows].clone() for name, value in recording.outputs.items()}
 
-    def _record(self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None) -> _Recording:
+    def _record(
+        self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None, known: Tensor | None
+    ) -> _Recording:
         here, aside = torch.cuda.current_stream(faces.device), torch.cuda.Stream(faces.device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
-                self._forward(faces, scale_heads, outdoor)
+                self._forward(faces, scale_heads, outdoor, known)
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         # Gives the warm-up's memory back before it records. Other threads may wait for events or pin memory meanwhile,
         # which a recording of the whole process forbids.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = self._forward(faces, scale_heads, outdoor)
+            outputs = self._forward(faces, scale_heads, outdoor, known)
         self._pool = self._pool or graph.pool()
-        return _Recording(graph, faces, outdoor, outputs)
+        return _Recording(graph, faces, outdoor, known, outputs)
 
 
 class FullBatches:
@@ -130,10 +137,11 @@ class FullBatches:
         faces: Float[Tensor, "b 6 3 s s"],
         scale_heads: tuple[str, ...] = (),
         outdoor: Bool[Tensor, " b"] | None = None,
+        known: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Tensor]:
         """Predict as the network does."""
         call = self._compiled if self.batch in (None, len(faces)) else self._forward
-        return call(faces, scale_heads, outdoor)
+        return call(faces, scale_heads, outdoor, known)
 
 
 def _filled(values: Any, panoramas: int) -> Any:

@@ -115,11 +115,21 @@ class UvEmbedding(nn.Module):
         self.register_buffer("wave", wave.float(), persistent=False)
 
     def forward(self, x: Float[Tensor, "b6 c h w"]) -> Float[Tensor, "b6 c h w"]:
-        """Add the embedding in place, the sum taken in float32."""
+        """Add the embedding, the sum taken in float32; in place unless gradients are recorded."""
+        if x.requires_grad and torch.is_grad_enabled():
+            return x + self._table(x.shape[-1])
         half = x.shape[1] // 2
         x[:, :half, self.inside, self.inside] += self.wave.unsqueeze(1)
         x[:, half:, self.inside, self.inside] += self.wave.unsqueeze(2)
         return x
+
+    def _table(self, outer: int) -> Float32[Tensor, "c h w"]:
+        """What is added to a map of this side, as one table."""
+        half = self.wave.shape[0]
+        table = self.wave.new_zeros(2 * half, outer, outer)
+        table[:half, self.inside, self.inside] = self.wave.unsqueeze(1)
+        table[half:, self.inside, self.inside] = self.wave.unsqueeze(2)
+        return table.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 class ResidualConvUnit(nn.Module):

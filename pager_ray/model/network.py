@@ -14,6 +14,7 @@ from pager_ray.model.dense_head import DenseHead, DenseMaps, confidence
 from pager_ray.model.scale_head import Scale, ScaleHead
 from pager_ray.model.sky_head import SkyHead
 from pager_ray.model.spherical_padding import Borders
+from pager_ray.model.token_router import OUTDOOR_FROM, SceneHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,8 @@ class PagerNetwork(nn.Module):
                 "cam_enc": CameraTokenEncoder(architecture.backbone.embed_dim),
             }
         )
+        if architecture.scene_router:
+            self.model["scene_router"] = SceneHead(architecture.backbone.embed_dim)
         self.register_buffer("camera_tokens", None, persistent=False)
 
     @property
@@ -62,6 +65,10 @@ class PagerNetwork(nn.Module):
         """Give the head of a modality."""
         return self.get_submodule(f"model.head.heads.{name}")
 
+    def scene_logits(self, levels: Sequence[Float32[Tensor, "b6 p d2"]]) -> Float32[Tensor, " b"]:
+        """Logit of *outdoor* of each panorama, from the backbone's levels; only with ``architecture.scene_router``."""
+        return cast("Tensor", self.get_submodule("model.scene_router")(levels))
+
     @torch.no_grad()
     def encode_cameras(self) -> None:
         """Compute the six camera tokens in float32 and let go of their encoder, which nothing else needs."""
@@ -70,6 +77,13 @@ class PagerNetwork(nn.Module):
         poses = face_poses(self.architecture.face_size, self.architecture.cube_fov).to(device)
         self.camera_tokens = encoder(poses.unsqueeze(0))[0]
         self.model.pop("cam_enc")
+
+    def refresh(self) -> None:
+        """Compute what :meth:`freeze` does once, with gradients and keeping the encoder: before every training step."""
+        self.backbone.freeze_positions()
+        encoder = self.get_submodule(CAMERA_ENCODER)
+        poses = face_poses(self.architecture.face_size, self.architecture.cube_fov)
+        self.camera_tokens = encoder(poses.to(self.backbone.cls_token.device).unsqueeze(0))[0]
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -89,6 +103,7 @@ class PagerNetwork(nn.Module):
         faces: Float[Tensor, "b 6 3 s s"],
         scale_heads: tuple[str, ...] = (),
         outdoor: Bool[Tensor, " b"] | None = None,
+        known: Bool[Tensor, " b"] | None = None,
     ) -> dict[str, Float32[Tensor, "b *any"]]:
         """Predict every output of the checkpoint.
 
@@ -99,6 +114,7 @@ class PagerNetwork(nn.Module):
             faces: ImageNet-normalised RGB in face order F, R, B, L, U, D.
             scale_heads: the scale heads that run, on all panoramas; none for no scale.
             outdoor: where both run, which panoramas take the outdoor one's scale.
+            known: the panoramas whose ``outdoor`` counts; the checkpoint's own router decides about the others.
         """
         levels = self.backbone(faces, self.camera_tokens)
         dense = {name: self.head(name)(levels) for name in DENSE_HEADS if name in self.architecture.modalities}
@@ -113,6 +129,9 @@ class PagerNetwork(nn.Module):
             elif name == "sky":
                 outputs["sky"] = self.head("sky")(levels, dense["depth"].trunk)
         outputs = {name: value.unflatten(0, (-1, FACES)) for name, value in outputs.items()}
+        if outdoor is not None and known is not None:
+            outputs["p_outdoor"] = self.scene_logits(levels).sigmoid()
+            outdoor = torch.where(known, outdoor, outputs["p_outdoor"] >= OUTDOOR_FROM)
         if scale_heads:
             outputs |= self._scale(levels, dense["depth"], scale_heads, outdoor)
         return outputs

@@ -55,6 +55,11 @@ class PagerModel:
         """Whether panoramas must be told indoor from outdoor to get a scale."""
         return len(self.architecture.scale_heads) > 1
 
+    @property
+    def routes_itself(self) -> bool:
+        """Whether it tells indoor from outdoor without another network."""
+        return self.has_two_scales and self.architecture.scene_router
+
     @torch.no_grad()
     def __call__(
         self,
@@ -70,7 +75,7 @@ class PagerModel:
                 D, S = ``architecture.face_size``; moved to the model's device where it is elsewhere.
             scene: ``indoor`` or ``outdoor`` per panorama, which picks the scale head of a checkpoint with two. None
                 runs neither, and there is no scale. A checkpoint with one scale head always runs it, and entries may be
-                None there.
+                None there; so they may where the checkpoint routes by itself (:attr:`routes_itself`).
             outdoor: in place of ``scene``, for a checkpoint with two scale heads and scenes that only the device knows:
                 a tensor on the model's device. Both heads run, and nothing waits for the device.
 
@@ -85,6 +90,7 @@ class PagerModel:
               ``scale_log_metric_conf`` (B, 6, 1, S//f, S//f): log metric z-depth and its confidence, of the scale head
               that counts for the panorama; where both ran (scenes differ, or ``outdoor``), ``scale_disagreement``
               (B, 1) is the distance between their log scales.
+            - ``p_outdoor`` (B,): where the checkpoint's own router was asked, its probability, for every panorama.
 
         Raises:
             ShapeError: faces or scene do not have the documented shape or values.
@@ -94,8 +100,8 @@ class PagerModel:
             raise ShapeError(f"faces: takes (B, 6, 3, {size}, {size}) with B ≥ 1, got {tuple(faces.shape)}")
         if not faces.is_floating_point():
             raise ShapeError(f"faces: takes normalised floating values, got {faces.dtype}")
-        heads, outdoor = self._route(scene, outdoor, faces.shape[0])
-        outputs: dict[str, Tensor] = self._forward(faces.to(self.device), heads, outdoor)
+        heads, outdoor, known = self._route(scene, outdoor, faces.shape[0])
+        outputs: dict[str, Tensor] = self._forward(faces.to(self.device), heads, outdoor, known)
         return outputs
 
     def compile(self, mode: str | None = None, *, backend: str = "inductor") -> PagerModel:
@@ -153,28 +159,31 @@ class PagerModel:
 
     def _route(
         self, scene: Sequence[str | None] | None, outdoor: Tensor | None, panoramas: int
-    ) -> tuple[tuple[str, ...], Tensor | None]:
-        """Name the scale heads that run and, with two, the panoramas that take the outdoor one's scale."""
+    ) -> tuple[tuple[str, ...], Tensor | None, Tensor | None]:
+        """Name the scale heads that run and, with two, whose scale is the outdoor one's and of whom that is known."""
         if outdoor is not None:
             if scene is not None or not self.has_two_scales or outdoor.shape != (panoramas,):
                 raise ShapeError(
                     f"outdoor: takes one truth value per panorama ({panoramas}), without scene, of a checkpoint with "
                     f"two scale heads; got {tuple(outdoor.shape)}"
                 )
-            return self.architecture.scale_heads, outdoor
+            return self.architecture.scale_heads, outdoor, None
         if scene is not None:
             if isinstance(scene, str) or len(scene) != panoramas:
                 raise ShapeError(f"scene: takes one entry per panorama ({panoramas}), got {scene!r}")
-            known = SCENES if self.has_two_scales else (*SCENES, None)
-            wrong = sorted({str(value) for value in scene if value not in known})
+            taken = (*SCENES, None) if self.routes_itself or not self.has_two_scales else SCENES
+            wrong = sorted({str(value) for value in scene if value not in taken})
             if wrong:
                 raise ShapeError(f"scene: takes {' or '.join(SCENES)}, got {', '.join(wrong)}")
         heads = self.architecture.scale_heads
         if len(heads) < 2 or scene is None:
-            return (heads if len(heads) == 1 else ()), None
+            return (heads if len(heads) == 1 else ()), None, None
+        says = [value == "outdoor" for value in scene]
+        if None in scene:
+            return heads, flags_on(self.device, says), flags_on(self.device, [value is not None for value in scene])
         if len(set(scene)) == 1:
-            return (f"scale_{scene[0]}",), None
-        return heads, flags_on(self.device, [value == "outdoor" for value in scene])
+            return (f"scale_{scene[0]}",), None, None
+        return heads, flags_on(self.device, says), None
 
 
 def flags_on(device: torch.device, values: Sequence[bool]) -> Bool[Tensor, " b"]:

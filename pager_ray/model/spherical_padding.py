@@ -9,7 +9,7 @@ the input itself.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -101,20 +101,32 @@ class SphericalPadding(nn.Module):
 
     def forward(self, x: Float[Tensor, "b6 c n n"]) -> Float[Tensor, "b6 c n2 n2"]:
         """Surround each face with its border; n2 = n + 2·pad, batch in order (panorama, face), dtype kept."""
+        if x.requires_grad and torch.is_grad_enabled():
+            return cast("Tensor", _Surround.apply(x, self))
+        return self._surround(x)
+
+    def _surround(self, x: Float[Tensor, "b6 c n n"]) -> Float[Tensor, "b6 c n2 n2"]:
         rows, channels = x.shape[:2]
         inner = slice(self.pad, self.pad + self.size)
         padded = torch.empty(
             (rows, channels, self.outer, self.outer), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
         )
         padded[..., inner, inner] = x
-        return self.refresh(padded)
+        return self._refresh(padded)
 
     def refresh(self, padded: Float[Tensor, "b6 c n2 n2"]) -> Float[Tensor, "b6 c n2 n2"]:
         """Overwrite, in place, the border of maps that already have room for one, sampling in float32.
 
+        While gradients are recorded the result is a new map.
+
         Raises:
             ValueError: the batch is no whole number of cubemaps.
         """
+        if padded.requires_grad and torch.is_grad_enabled():
+            return cast("Tensor", _Refresh.apply(padded, self))
+        return self._refresh(padded)
+
+    def _refresh(self, padded: Float[Tensor, "b6 c n2 n2"]) -> Float[Tensor, "b6 c n2 n2"]:
         rows, channels = padded.shape[:2]
         if rows % FACES:
             raise ValueError(f"spherical padding needs whole cubemaps, got a batch of {rows} faces")
@@ -129,6 +141,48 @@ class SphericalPadding(nn.Module):
         image[:, pad : pad + size, :pad] = left.view(rows, size, pad, channels)
         image[:, pad : pad + size, pad + size :] = right.view(rows, size, pad, channels)
         return padded
+
+    def gather_gradient(self, gradient: Float[Tensor, "b6 c n2 n2"]) -> Float[Tensor, "b6 c n2 n2"]:
+        """Give each tap its share of the border's gradient; the border of the result is zero."""
+        rows, channels = gradient.shape[:2]
+        pad, size, outer = self.pad, self.size, self.outer
+        image = gradient.permute(0, 2, 3, 1)
+        inner = slice(pad, pad + size)
+        strips = (image[:, :pad], image[:, pad + size :], image[:, inner, :pad], image[:, inner, pad + size :])
+        border = torch.cat([strip.reshape(rows, -1, channels) for strip in strips], dim=1)
+        shares = border.reshape(rows // FACES, -1, 1, channels) * self.weights
+        result = torch.zeros((rows, outer, outer, channels), dtype=gradient.dtype, device=gradient.device)
+        result[:, inner, inner] = image[:, inner, inner]
+        flat = result.view(rows // FACES, FACES * outer * outer, channels)
+        flat.index_add_(1, self.indices, shares.reshape(rows // FACES, -1, channels).to(gradient.dtype))
+        return result.permute(0, 3, 1, 2)
+
+
+class _Surround(torch.autograd.Function):
+    """Padding with a gradient in two passes; recorded operation by operation, every strip would copy the whole map."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: SphericalPadding) -> Tensor:
+        ctx.padding = padding
+        return padding._surround(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        inner = slice(ctx.padding.pad, ctx.padding.pad + ctx.padding.size)
+        return ctx.padding.gather_gradient(gradients[0])[..., inner, inner], None
+
+
+class _Refresh(torch.autograd.Function):
+    """The same for maps that come with room for their border, which gets no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, padding: SphericalPadding) -> Tensor:
+        ctx.padding = padding
+        return padding._refresh(padded.clone(memory_format=torch.channels_last))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.padding.gather_gradient(gradients[0]), None
 
 
 class Borders:

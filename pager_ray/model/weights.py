@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -146,7 +146,10 @@ def read_entries(weights: Path) -> dict[str, TensorEntry]:
     }
 
 
-def rename_old_layout(entries: Mapping[str, TensorEntry], architecture: Architecture) -> dict[str, TensorEntry]:
+Entry = TypeVar("Entry")
+
+
+def rename_old_layout(entries: Mapping[str, Entry], architecture: Architecture) -> dict[str, Entry]:
     """Give the keys of older single-head files their present names; other keys stay.
 
     Older files keep the head directly under ``model.head.``, with its second half either in

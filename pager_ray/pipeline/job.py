@@ -61,7 +61,7 @@ def run_job(
     # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
     with span("find the checkpoint"):
         checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
-    log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
+    log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.title)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
     with span("claim the output"):
@@ -74,7 +74,8 @@ def run_job(
         claim.manifest["plan"] = claim.planned = plan.beside(fresh)
     done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage))
     seconds = time.monotonic() - claim.began
-    return RunSummary(str(claim.layout.root), done, fresh, seconds, config.output.previews, claim.planned)
+    previews, planned = config.output.previews, claim.planned
+    return RunSummary(str(claim.layout.root), done, fresh, seconds, previews, planned, checkpoint.note)
 
 
 def _inference(

@@ -25,7 +25,7 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
         pictures: names of files in ``pictures/``, in the order to show them.
     """
     dataset, counts = report["dataset"], report["counts"]
-    title = f"{dataset['name']}: {report['checkpoint'].get('name', 'predictions')}"
+    title = f"{dataset['name']}: {_checkpoint(report)}"
     lines = [f"# {markdown_text(title)}", ""]
     lines += ["## Protocol", "", *_protocol(report), ""]
     lines += ["## Metrics", "", *_main_table(report), ""]
@@ -44,13 +44,20 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _checkpoint(report: Mapping[str, Any]) -> str:
+    """Name of the checkpoint and what it says it is."""
+    checkpoint = report["checkpoint"]
+    note = f" ({checkpoint['note']})" if checkpoint.get("note") else ""
+    return f"{checkpoint.get('name', 'predictions')}{note}"
+
+
 def _protocol(report: Mapping[str, Any]) -> list[str]:
     rows = [("dataset", report["dataset"]), ("protocol", report["protocol"]), ("settings", report["settings"])]
     lines = ["| knob | value |", "| --- | --- |"]
     for section, values in rows:
         for key, value in _flat(values):
             lines.append(f"| {_cell(f'{section}.{key}')} | {_cell(value)} |")
-    for key in ("name", "revision", "sha256", "licence", "face_size", "cube_fov"):
+    for key in ("name", "note", "revision", "sha256", "licence", "face_size", "cube_fov"):
         if report["checkpoint"].get(key) is not None:
             lines.append(f"| checkpoint.{key} | {_cell(report['checkpoint'][key])} |")
     return lines
@@ -165,7 +172,8 @@ def released_summaries(report: Mapping[str, Any]) -> dict[str, str]:
 def summary_text(report: Mapping[str, Any]) -> list[str]:
     """A few lines for a terminal: headline metrics with intervals and floors, and what is missing from them."""
     counts = report["counts"]
-    lines = [f"{report['dataset']['name']}: {counts['scored']:,} of {counts['samples']:,} panoramas scored"]
+    scored = f"{report['dataset']['name']}: {counts['scored']:,} of {counts['samples']:,} panoramas scored"
+    lines = [f"{scored}, {_checkpoint(report)}" if report["checkpoint"].get("note") else scored]
     for column, stats in report["metrics"].items():
         found = metric(column)
         if found.name not in _HEADLINES or found.solid_angle:

@@ -28,7 +28,8 @@ class RunSummary:
     """How a run ended.
 
     ``fresh`` counts the rows that this start finished; the others were finished by earlier ones. ``plan`` is the
-    section of ``run.json`` that tells the plan, where the run was given one and had something left to do.
+    section of ``run.json`` that tells the plan, where the run was given one and had something left to do. ``note`` is
+    what the checkpoint says that it is.
     """
 
     output: str
@@ -37,6 +38,7 @@ class RunSummary:
     seconds: float
     previews: bool
     plan: Mapping[str, Any] | None = None
+    note: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -49,6 +51,8 @@ class RunSummary:
         lines = [f"{result.predictions:,} of {result.inputs:,} panoramas predicted in {format_duration(self.seconds)}"]
         if self.fresh and self.seconds > 0:
             lines[0] += f" ({self.fresh:,} in this start, {format_rate(self.fresh / self.seconds)})"
+        if self.note:
+            lines.append(f"weights   {self.note}")
         lines.append(f"output    {self.output}")
         lines.append(f'read it   pager_ray.open_run("{self.output}")')
         if self.previews:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.infer import InferenceSettings
-from pager_ray.modalities import SCALE_HEADS, is_metric, maps_of
+from pager_ray.infer.routing import needs_clip
+from pager_ray.modalities import is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
 from pager_ray.model.memory import MAX_BATCH
 from pager_ray.postprocess import DepthRange, SkySettings
@@ -118,8 +119,8 @@ def needs_router(config: JobConfig, checkpoint: ResolvedCheckpoint, inputs: pa.T
         inputs: the listing, ``MANIFEST_SCHEMA``.
     """
     unlabelled = pc.any(pc.and_(pc.is_null(inputs.column("scene")), pc.is_null(inputs.column("error_class")))).as_py()
-    two_scales = {*SCALE_HEADS} <= set(checkpoint.architecture.modalities)
-    return bool(two_scales and unlabelled and config.scene_mode == "auto")
+    asked = config.scene_mode == "auto" and needs_clip(checkpoint.architecture, config.router_weights)
+    return bool(asked and unlabelled)
 
 
 def memory_share(compute: ComputeConfig) -> float | None:

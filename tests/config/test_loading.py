@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
 from pager_ray.config.schema import MAX_WIDTH
+from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.geometry.sampling import MAX_SIDE
 
@@ -191,7 +192,7 @@ def test_configuration_cannot_be_changed():
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configurations_load(path):
     """Every commented example in configs/ is a valid configuration of its job."""
-    job = EvaluateConfig if path.name == "evaluate.yaml" else RunConfig
+    job = {"evaluate.yaml": EvaluateConfig, "train.yaml": TrainConfig}.get(path.name, RunConfig)
     assert load_config(path, (), job).output.uri
 
 

@@ -52,11 +52,15 @@ def pretended_graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     recorded: list[int] = []
 
     def record(
-        self: GraphReplay, faces: torch.Tensor, heads: tuple[str, ...], outdoor: torch.Tensor | None
+        self: GraphReplay,
+        faces: torch.Tensor,
+        heads: tuple[str, ...],
+        outdoor: torch.Tensor | None,
+        known: torch.Tensor | None,
     ) -> _Recording:
         recorded.append(len(faces))
-        graph = PretendedGraph(lambda: self._forward(faces, heads, outdoor))
-        return _Recording(graph, faces, outdoor, graph.outputs)
+        graph = PretendedGraph(lambda: self._forward(faces, heads, outdoor, known))
+        return _Recording(graph, faces, outdoor, known, graph.outputs)
 
     monkeypatch.setattr(GraphReplay, "_record", record)
     return recorded

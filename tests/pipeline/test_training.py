@@ -1,0 +1,39 @@
+"""What a training job is told becomes a schedule, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from pager_ray.config import load_config
+from pager_ray.config.training import TrainConfig
+from pager_ray.errors import ConfigError
+from pager_ray.pipeline.training import run_training, train_settings
+from pager_ray.train.settings import LossWeights, OptimiserSettings
+
+
+def test_defaults_are_the_scripts() -> None:
+    """Two ways to say the same thing say the same."""
+    settings = train_settings(load_config(None, ["output.uri=x", "budget.minutes=1"], TrainConfig))
+    assert settings.losses == LossWeights()
+    assert settings.optimiser == OptimiserSettings()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "budget: takes samples or minutes"),
+        (("budget.samples=4", "budget.minutes=1"), "budget: takes samples or minutes"),
+        (("budget.samples=4", "phases=[[0.5,28,2]]"), "phases: must end"),
+        (("budget.samples=4", "phases=[[1,30,2]]"), "face_size"),
+    ],
+)
+def test_wrong_schedules_are_named(words: tuple[str, ...], message: str) -> None:
+    """Before anything starts."""
+    with pytest.raises(ConfigError, match=message):
+        train_settings(load_config(None, ["output.uri=x", *words], TrainConfig))
+
+
+def test_takes_a_folder_that_is_mounted() -> None:
+    """Workers write states beside each other: no URL."""
+    with pytest.raises(ConfigError, match=r"output\.uri"):
+        run_training(load_config(None, ["output.uri=s3://bucket/run", "budget.samples=4"], TrainConfig))

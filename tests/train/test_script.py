@@ -1,0 +1,50 @@
+"""The plain script trains from a folder of scenes, goes on from its state, and says what is wrong in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pager_ray.train.script import main
+from tests.train.conftest import TINY
+
+WORDS = ["phases=[[1,28,2]]", f"network={json.dumps(TINY)}", "log_every=1"]
+
+
+def test_end_to_end(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two commands: the second one goes on where the first ended."""
+    assert main([str(scenes), str(tmp_path), "budget.samples=4", *WORDS]) == 0
+    assert main([str(scenes), str(tmp_path), "budget.samples=8", *WORDS]) == 0
+    steps = [json.loads(line)["step"] for line in capsys.readouterr().out.splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["budget.samples=4", "speed=9"], "speed: is no key"),
+        (["budget.samples=4", "losses.depth=much"], "losses.depth: takes float"),
+        (["budget.samples=4", "phases=[[0.5,28,2]]"], "phases: must end"),
+        ([], "budget"),
+    ],
+)
+def test_wrong_words_are_named(scenes: Path, tmp_path: Path, words: list[str], message: str, capfd) -> None:
+    """Exit code 2 and the key."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(scenes), str(tmp_path), *words])
+    assert stopped.value.code == 2
+    assert message in capfd.readouterr().err
+
+
+def test_needs_little() -> None:
+    """Neither Ray nor OpenCV, Pillow, pydantic or YAML is imported."""
+    code = (
+        "import sys, pager_ray.train.script;"
+        "found = {'ray', 'cv2', 'PIL', 'pydantic', 'yaml', 'pyarrow', 'click', 'fsspec'} & set(sys.modules);"
+        "sys.exit(str(found) if found else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,8 +39,8 @@ class Unreasonable(ValueError):
     """A file is larger, deeper or holds more than anything of its kind."""
 
 
-def parse_json(data: bytes | str, most: int = MAX_JSON_BYTES) -> Any:
-    """A JSON value; no NaN, and nothing deeper than :data:`MAX_DEPTH`.
+def parse_json(data: bytes | str, most: int = MAX_JSON_BYTES, *, nan: bool = False) -> Any:
+    """A JSON value; nothing deeper than :data:`MAX_DEPTH`, and no NaN or infinity but where ``nan`` takes them.
 
     Raises:
         Unreasonable: too large or too deep.
@@ -49,7 +49,7 @@ def parse_json(data: bytes | str, most: int = MAX_JSON_BYTES) -> Any:
     if len(data) > most:
         raise Unreasonable(f"has {len(data)} bytes, at most {most} are read")
     try:
-        value = json.loads(data, parse_constant=_no_constant)
+        value = json.loads(data, parse_constant=None if nan else _no_constant)
     except RecursionError:
         raise Unreasonable(f"is nested deeper than {MAX_DEPTH} levels") from None
     _check_depth(value)

@@ -73,7 +73,7 @@ def read_profile(uri: str) -> ModelProfile:
     shown = mask_uri(uri)
     content = _content(uri, shown)
     try:
-        value = parse_json(content)
+        value = parse_json(content, nan=True)
     except ValueError as error:
         raise ConfigError(f"{shown}: is not JSON ({' '.join(str(error).split())}); {_TAKES}") from error
     if not isinstance(value, dict):

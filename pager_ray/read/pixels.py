@@ -30,6 +30,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pager_ray.errors import InputError
+from pager_ray.read.avif import coded_pixels
 from pager_ray.read.exif import orientation_of
 from pager_ray.read.formats import detect_format
 from pager_ray.read.tiff import value_bytes
@@ -162,6 +163,12 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
         if width * height > max_pixels:
             raise InputError(
                 "too_large", f"{width}×{height} are {width * height} pixels, at most {max_pixels} are read"
+            )
+        coded = coded_pixels(data) if name == "AVIF" else 0
+        if coded > max_pixels:
+            raise InputError(
+                "too_large",
+                f"AVIF file that says {width}×{height} and holds {coded} pixels, at most {max_pixels} are read",
             )
         if width < 1 or height < 1:
             raise InputError("corrupt_image", f"{name} file of {width}×{height} pixels")

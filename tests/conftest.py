@@ -31,7 +31,7 @@ NEEDS = {
 """Markers by folder: one Ray for all of a kind; a real S3 server; a browser; processes, nodes, kernels of its own."""
 
 SLOW_SECONDS = 3600
-"""For a test that starts clusters, on a machine that is busy with other things; far more than it takes."""
+"""For a test with a Ray, on a machine that is busy with other things; far more than it takes."""
 
 # Nothing in the tests may reach a network: the Hub's client answers from its cache or fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         markers = needs(item.path)
         for marker in markers:
             item.add_marker(marker)
-        if "slow" in markers:
+        if "ray" in markers:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     items.sort(key=lambda item: "slow" not in needs(item.path))
 

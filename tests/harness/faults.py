@@ -14,9 +14,11 @@ import importlib.machinery
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,6 +132,17 @@ def predicted(folder: Path) -> list[str]:
 def hold(folder: Path) -> Valve:
     """Let model actors that start from now on do only what is let through."""
     return Valve(folder / _VALVE)
+
+
+@contextmanager
+def killed_in_the_end(driver: subprocess.Popen[str], folder: Path) -> Iterator[None]:
+    """Kill a driver at the end of a ``with`` block, and wait until none of its workers is left."""
+    try:
+        yield
+    finally:
+        driver.kill()
+        driver.communicate()
+        await_end(folder)
 
 
 def await_end(folder: Path, seconds: float = 600) -> None:

@@ -19,7 +19,7 @@ from pager_ray.pipeline.metrics import METRICS, PREFIX
 from tests.harness.head import RayHead
 from tests.harness.valve import Valve
 
-WAIT_SECONDS = 900.0
+WAIT_SECONDS = 1800.0
 ROWS, FIRST = 32, 16
 
 SERIES = {

@@ -19,7 +19,7 @@ from pager_ray.storage import Folder
 from tests.harness import faults
 from tests.harness.head import RayHead
 
-WAIT_SECONDS = 900.0
+WAIT_SECONDS = 1800.0
 
 
 @pytest.fixture(scope="module")

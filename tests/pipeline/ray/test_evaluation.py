@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -161,14 +160,12 @@ def test_a_killed_evaluation_gives_the_same_report(
     first = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 900
-    while len(committed(output)) < 3:
-        assert first.poll() is None, first.communicate()[1]
-        assert time.monotonic() < deadline, "the first start scored nothing"
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    faults.await_end(orders)
+    deadline = time.monotonic() + 1800
+    with faults.killed_in_the_end(first, orders):
+        while len(committed(output)) < 3:
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < deadline, "the first start scored nothing"
+            time.sleep(0.1)
     before = committed(output)
     assert len(before) == 3
     valve.open()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -122,14 +121,12 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
     valve.let_through(COMMITTED)
 
     first = start(listing, output, tiny_unified, orders)
-    deadline = time.monotonic() + 900
-    while len(committed_ids(output)) < COMMITTED:
-        assert first.poll() is None, first.communicate()[1]
-        assert time.monotonic() < deadline, "the first start did not get so far"
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    faults.await_end(orders)
+    deadline = time.monotonic() + 1800
+    with faults.killed_in_the_end(first, orders):
+        while len(committed_ids(output)) < COMMITTED:
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < deadline, "the first start did not get so far"
+            time.sleep(0.1)
     before = committed_ids(output)
     assert len(before) == COMMITTED
     finished = {path.stem for path in (output / "depth" / "preds").iterdir()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -70,14 +69,12 @@ def test_a_killed_run_in_a_bucket_is_resumed(
     valve = faults.hold(tmp_path)
     valve.let_through(ROWS // 3)
     first = start(s3_bucket, tiny_unified, tmp_path, {}, *settings)
-    deadline = time.monotonic() + 900
-    while len(committed(s3_bucket)) < ROWS // 3:
-        assert first.poll() is None, first.communicate()[1]
-        assert time.monotonic() < deadline, "the first start did not get anywhere"
-        time.sleep(0.1)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    faults.await_end(tmp_path)
+    deadline = time.monotonic() + 1800
+    with faults.killed_in_the_end(first, tmp_path):
+        while len(committed(s3_bucket)) < ROWS // 3:
+            assert first.poll() is None, first.communicate()[1]
+            assert time.monotonic() < deadline, "the first start did not get anywhere"
+            time.sleep(0.1)
     before = committed(s3_bucket)
     assert len(before) == ROWS // 3
     valve.open()

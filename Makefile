@@ -23,13 +23,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-# Rendered panoramas and random weights: shows the pipeline on any machine, without a download.
+# Rendered panoramas and the checkpoint that comes with the package: on any machine, without a download.
 quickstart: $(READY)
 	$(BIN)/pager-ray samples quickstart/panoramas --count 6
-	$(BIN)/python -m pager_ray.model.random_checkpoint quickstart/checkpoint --preset tiny
 	$(BIN)/pager-ray run --config configs/quickstart.yaml
 	@echo
-	@echo "The weights are random and untrained: the pictures show the pipeline, not the model."
+	@echo "The weights are small, and trained on rendered scenes alone: docs/embedded.md"
 
 check: lint types quick
 

@@ -30,6 +30,7 @@ NAMES = (
     "array_codecs",
     "checkpoint_memory",
     "cpu_stages",
+    "embedded",
     "export_formats",
     "gpu",
     "low_precision",

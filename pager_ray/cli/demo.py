@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.option("--checkpoint", default="pager", show_default=True, help="Alias, Hub id, folder or URL.")
+@click.option("--checkpoint", default="embedded", show_default=True, help="Alias, Hub id, folder or URL.")
 @click.option("--revision", help="Branch, tag or commit of a Hub checkpoint.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", default="auto", show_default=True, help="As of pager-ray run.")

@@ -17,6 +17,7 @@ from pager_ray.cli.options import (
     write_json,
 )
 from pager_ray.config import load_config
+from pager_ray.config.schema import PlanConfig
 
 _COUNT = click.IntRange(1, 10_000)
 _PRICE = Finite(0, 1e9)
@@ -41,13 +42,17 @@ _OPTIONS = (
 )
 
 
-@click.command(cls=CommandWithKeys)
+class _PlanCommand(CommandWithKeys):
+    config = PlanConfig
+
+
+@click.command(cls=_PlanCommand)
 @config_option
 @all_of(_OPTIONS)
 @overrides_argument
 def plan(config_path: str | None, json_path: str | None, overrides: tuple[str, ...], **asked: Any) -> int:
     """Measure a few of input.uris and say what the run will take; writes nothing to output.uri."""
-    config = load_config(config_path, overrides)
+    config = load_config(config_path, overrides, PlanConfig)
     from pager_ray.plan.request import Request, plan_job
     from pager_ray.plan.text import plan_lines
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pager_ray.bounded import Unreasonable, parse_yaml
-from pager_ray.config.schema import EvaluateConfig, RunConfig, ScoreConfig
+from pager_ray.config.schema import EvaluateConfig, PlanConfig, RunConfig, ScoreConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri
@@ -22,7 +22,7 @@ MAX_CONFIG_BYTES = 1 << 18
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
 
 
-Config = TypeVar("Config", RunConfig, EvaluateConfig, ScoreConfig, TrainConfig)
+Config = TypeVar("Config", RunConfig, PlanConfig, EvaluateConfig, ScoreConfig, TrainConfig)
 
 # What people must give, or look for first, stands before what may be left as it is.
 _FIRST = ("input", "predictions", "evaluation", "output", "checkpoint")

@@ -302,7 +302,9 @@ class JobConfig(Section):
     """What every job with a model takes, whatever it reads and writes."""
 
     checkpoint: str = Field(
-        "pager", description="alias (pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL"
+        "",
+        description="alias (embedded: comes with the package, small, trained on rendered scenes; pager, "
+        "pager-metric-depth, pager-normals: released, CC BY-NC 4.0), Hub id, folder or fsspec URL",
     )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(
@@ -313,11 +315,14 @@ class JobConfig(Section):
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",
-        description="which scale head runs. auto: the listing's (or dataset's) scene where it has one, else CLIP "
-        "decides per panorama; indoor or outdoor: for all, CLIP is never loaded",
+        description="which scale head runs. auto: the listing's (or dataset's) scene where it has one, else the "
+        "checkpoint's own router decides per panorama, or CLIP where it has none; indoor or outdoor: for all, CLIP is "
+        "never loaded",
     )
     router_weights: str | None = Field(
-        None, description="local file with the scene router's CLIP ViT-B/32 weights; by default open_clip's own"
+        None,
+        description="local file with CLIP ViT-B/32 weights for the scene router, also in place of a checkpoint's own; "
+        "by default open_clip's",
     )
     depth: DepthConfig = DepthConfig()
     sky: SkyConfig = SkyConfig()
@@ -331,6 +336,8 @@ class RunConfig(JobConfig):
     REQUIRED: ClassVar[dict[str, str]] = {
         "input.uris": "a list of files, folders, globs or listings",
         "output.uri": "a folder on any fsspec URL",
+        "checkpoint": "embedded (small, rendered scenes; comes with the package), pager (released, CC BY-NC 4.0), a "
+        "Hub id, a folder or a fsspec URL",
     }
 
     input: InputConfig = InputConfig()
@@ -361,6 +368,12 @@ class RunConfig(JobConfig):
         )
         # Where the work is done decides nothing, but for faces that are rounded in one place and not in the other.
         return keys | ({"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {})
+
+
+class PlanConfig(RunConfig):
+    """What a plan takes: a run's configuration, which need not say yet what it will run with."""
+
+    REQUIRED: ClassVar[dict[str, str]] = {key: RunConfig.REQUIRED[key] for key in ("input.uris", "output.uri")}
 
 
 class SeamsConfig(Section):
@@ -453,8 +466,8 @@ class EvaluateConfig(JobConfig):
 
     checkpoint: str = Field(
         "pager",
-        description="alias (pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL; oracle: the "
-        "ground truth itself, as a network of this face size would see it",
+        description="alias (embedded, pager, pager-metric-depth, pager-normals), Hub id, folder or fsspec URL; oracle: "
+        "the ground truth itself, as a network of this face size would see it",
     )
     evaluation: EvaluationConfig = EvaluationConfig()
     output: EvaluationOutputConfig = EvaluationOutputConfig()

@@ -110,8 +110,8 @@ class TrainConfig(Section):
     scenes: ScenesConfig = ScenesConfig()
     init: str | None = Field(
         None,
-        description="checkpoint to begin with (as for pager-ray run: released ones, too); none: fresh weights of a "
-        "small network (7.8 M parameters)",
+        description="checkpoint to begin with (as for pager-ray run: released ones, too); none: fresh weights of the "
+        "size of `embedded`",
     )
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     budget: BudgetConfig = BudgetConfig()

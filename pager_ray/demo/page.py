@@ -67,7 +67,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                     list(MODES),
                     value="auto",
                     label="Scene",
-                    info="Which scale head gives metres; auto lets CLIP decide.",
+                    info="Which scale head gives metres; auto lets the router decide.",
                     visible=studio.has_two_scales,
                     elem_id="mode",
                 )
@@ -159,7 +159,7 @@ def _status(result: Result) -> str:
     size = f"{facts['width']}×{facts['height']}"
     lines = [f"**{markdown_text(result.id)}**, {size}" + (" (from the cache)" if result.cached else "")]
     if facts["scene"]:
-        sure = f", {facts['p_outdoor']:.0%} outdoor says CLIP" if facts["p_outdoor"] is not None else ""
+        sure = f", {facts['p_outdoor']:.0%} outdoor says the router" if facts["p_outdoor"] is not None else ""
         lines.append(f"scene: {markdown_text(facts['scene'])}{sure}")
     if facts["depth_p50"] is not None:
         unit = " m" if facts["log_scale"] is not None else ""

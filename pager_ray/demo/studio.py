@@ -66,7 +66,7 @@ _SECRET_BYTES: Final = 32
 class Model:
     """Which network, and how it runs; the words of :func:`pager_ray.load_model`."""
 
-    checkpoint: str = "pager"
+    checkpoint: str = "embedded"
     revision: str | None = None
     device: str = "auto"
     precision: str = "auto"
@@ -183,7 +183,7 @@ class Studio:
 
         Args:
             picture: an image file; its content counts, its name is kept for the files that are made of it.
-            mode: which scale head runs; ``auto`` lets CLIP decide where there are two.
+            mode: which scale head runs; ``auto`` lets the router decide where there are two.
             tell: called with a key of :data:`STEPS` as each begins.
             visitor: whose it is; a result, and whether there is one, is nobody else's business.
 

@@ -1,7 +1,7 @@
 """From the name of a checkpoint to its two files on this machine.
 
 A checkpoint is ``model.safetensors`` beside ``config.yaml``: in a local folder, in a Hugging Face Hub repository (an
-alias or ``owner/name``), or in a folder on any fsspec URL. Files from elsewhere come to a node
+alias or ``owner/name``), in a folder on any fsspec URL, or in the package itself. Files from elsewhere come to a node
 once, however many of its processes ask at the same time: Hub files to the Hugging Face cache, which locks each file
 while it is downloaded (on file systems that only pretend to lock, it may be downloaded twice, never wrongly), files
 from a URL as :mod:`pager_ray.model.remote` says.
@@ -33,6 +33,10 @@ ALIASES = {
     "pager-normals": "prs-eth/PaGeR-normals",
 }
 RELEASED_LICENCE = "CC BY-NC 4.0"
+
+EMBEDDED = "embedded"
+"""Alias of the checkpoint that comes with the package."""
+_EMBEDDED_FOLDER = Path(__file__).parents[1] / "checkpoints" / EMBEDDED
 
 _MOST_SAID = 80
 
@@ -105,8 +109,9 @@ def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: st
     """Find a checkpoint and bring its files to this machine.
 
     Args:
-        source: alias (``pager``, ``pager-metric-depth``, ``pager-normals``), Hub id, local folder, or fsspec URL of a
-            folder. A folder that is called like an alias is written ``./pager``.
+        source: alias (``embedded``, which comes with the package; ``pager``, ``pager-metric-depth``,
+            ``pager-normals``), Hub id, local folder, or fsspec URL of a folder. A folder that is called like an alias
+            is written ``./pager``.
         revision: branch, tag or commit of a Hub repository; the main branch when None.
 
     Raises:
@@ -122,6 +127,9 @@ def resolve_checkpoint(source: str | os.PathLike[str] = "pager", *, revision: st
         raise CheckpointError(
             f"revision: got {revision!r}, but only Hub repositories (owner/name) have revisions; leave it out"
         )
+    if text == EMBEDDED:
+        # Every node has its own copy, under a path of its own.
+        return _from_folder(_EMBEDDED_FOLDER, source=EMBEDDED, name=EMBEDDED)
     if _URL.match(text):
         from pager_ray.model.remote import fetch_checkpoint
 
@@ -172,7 +180,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 def _from_folder(folder: Path, *, source: str, name: str) -> ResolvedCheckpoint:
     if not folder.is_dir():
-        known = ", ".join(ALIASES)
+        known = ", ".join((EMBEDDED, *ALIASES))
         raise CheckpointError(
             f"{name}: no such checkpoint folder; give a folder with {WEIGHTS} and {CONFIG}, a fsspec URL of one, "
             f"a Hub id (owner/name) or an alias ({known})"

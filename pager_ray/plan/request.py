@@ -20,6 +20,7 @@ from pager_ray.infer.predictor import FacePrediction
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.modalities import maps_of
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
+from pager_ray.model.checkpoint import EMBEDDED
 from pager_ray.plain import get_logger
 from pager_ray.plan.estimate import estimate
 from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
@@ -61,8 +62,11 @@ class Request:
 def plan_job(config: RunConfig, request: Request) -> Plan:
     """Plan one inference job; nothing is written to its output, and Ray is not started.
 
+    On CPUs a plan without a checkpoint is one with that of the package.
+
     Raises:
-        ConfigError: the inputs or the profile cannot be used, or the model needs a GPU that is not here.
+        ConfigError: the inputs or the profile cannot be used, or the model needs a GPU that is not here, or none is
+            named for one.
         CheckpointError: the checkpoint cannot be used.
     """
     on_gpu = config.compute.gpus_per_worker > 0
@@ -72,10 +76,12 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
             "the model on; give --profile with what the model takes per panorama, or set it to 0 to plan a run on CPUs"
         )
     profile = read_profile(request.profile) if request.profile is not None else None
+    if on_gpu and not config.checkpoint:
+        raise ConfigError(f"checkpoint: got nothing; takes {RunConfig.REQUIRED['checkpoint']}")
     listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
-    checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
+    checkpoint = resolve_checkpoint(config.checkpoint or EMBEDDED, revision=config.revision)
     usable = usable_rows(listed).num_rows
-    log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.name)
+    log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.title)
     shard_rows = rows_per_shard(config.output.rows_per_shard, len(listed))
     workers = config.compute.gpu_workers
     job = Job(

@@ -29,7 +29,7 @@ from pager_ray.pipeline import job
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs import Reconciliation
 
-ENOUGH = ["input.uris=in", "output.uri=out"]
+ENOUGH = ["input.uris=in", "output.uri=out", "checkpoint=embedded"]
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -173,7 +173,7 @@ def test_options_reach_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """The file, the overrides and --overwrite are what the job gets; overrides win."""
     calls = fake_job(monkeypatch, summary(0))
     path = tmp_path / "run.yaml"
-    path.write_text("input: {uris: [a]}\noutput: {uri: out, size: native}\n")
+    path.write_text("input: {uris: [a]}\noutput: {uri: out, size: native}\ncheckpoint: embedded\n")
     assert exit_code(["run", "--config", str(path), "output.size=64x128", "--overwrite", "scene_mode=indoor"]) == 0
     assert exit_code(["run", *ENOUGH]) == 0
     (config, overwrite), (_, default) = calls
@@ -302,7 +302,10 @@ def test_wrong_usage_is_one_line(arguments, capsys):
 def test_credentials_in_the_output_are_refused(tmp_path, capsys):
     """An output URL with a password is refused without repeating it."""
     (tmp_path / "a.jpg").touch()
-    assert exit_code(["run", f"input.uris={tmp_path}/a.jpg", "output.uri=s3://key:hunter2@bucket/x"]) == 2
+    assert (
+        exit_code(["run", f"input.uris={tmp_path}/a.jpg", "output.uri=s3://key:hunter2@bucket/x", "checkpoint=pager"])
+        == 2
+    )
     message = capsys.readouterr().err
     assert "hunter2" not in message
     assert message.startswith("pager-ray: output.uri: s3://bucket/x carries credentials")
@@ -318,7 +321,8 @@ def test_cheap_mistakes_are_told_before_a_checkpoint_is_sought(
     (tmp_path / "out" / "predictions" / "mine.parquet").write_bytes(b"")
     monkeypatch.setattr(job, "resolve_checkpoint", lambda *_, **__: pytest.fail("a checkpoint was sought"))
     inputs, output = ("absent", "new") if mistake == "inputs" else ("a.png", "out")
-    assert exit_code(["run", f"input.uris={tmp_path}/{inputs}", f"output.uri={tmp_path}/{output}"]) == 2
+    run = [f"input.uris={tmp_path}/{inputs}", f"output.uri={tmp_path}/{output}", "checkpoint=pager"]
+    assert exit_code(["run", *run]) == 2
     expected = "input.uris[0]: " if mistake == "inputs" else "output.uri: "
     assert said(capsys).splitlines()[-1].startswith(f"pager-ray: {expected}")
 

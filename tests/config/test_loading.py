@@ -7,20 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
-from pager_ray.config.schema import MAX_WIDTH
+from pager_ray.config.schema import MAX_WIDTH, PlanConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.geometry.sampling import MAX_SIDE
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-ENOUGH = ["input.uris=in", "output.uri=out"]
+ENOUGH = ["input.uris=in", "output.uri=out", "checkpoint=embedded"]
 
 
 def test_overrides_win_over_the_file(tmp_path):
     """A dotted override replaces the file's value and leaves its neighbours."""
     path = tmp_path / "run.yaml"
     path.write_text("input: {uris: [a, b]}\noutput: {uri: out, format: npz, size: native}\n")
-    config = load_config(path, ["output.format=parquet", "compute.gpu_workers=[1, 4]", "errors.max_rejects=1%"])
+    config = load_config(
+        path, ["checkpoint=embedded", "output.format=parquet", "compute.gpu_workers=[1, 4]", "errors.max_rejects=1%"]
+    )
     assert config.input.uris == ["a", "b"]
     assert (config.output.format, config.output.size) == ("parquet", "native")
     assert config.compute.gpu_workers == (1, 4)
@@ -96,7 +98,7 @@ def test_text_is_taken_as_it_is_typed(text: str) -> None:
     """Whatever stands behind the = of a key that takes text is its value: blanks, #, *, quotes, yes, null and all."""
     assert load_config(None, [*ENOUGH, f"router_weights={text}"]).router_weights == text
     if not (text.startswith("[") and text.endswith("]")):
-        assert load_config(None, [f"input.uris={text}", "output.uri=out"]).input.uris == [text]
+        assert load_config(None, [f"input.uris={text}", *ENOUGH[1:]]).input.uris == [text]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_text_is_taken_as_it_is_typed(text: str) -> None:
 )
 def test_lists_of_texts_are_repeated_or_in_brackets(overrides: list[str], uris: list[str]) -> None:
     """One text stands alone, several are given by repetition or as a YAML list; a file's list is replaced."""
-    assert load_config(None, [*overrides, "output.uri=out"]).input.uris == uris
+    assert load_config(None, [*overrides, *ENOUGH[1:]]).input.uris == uris
 
 
 def test_names_of_an_evaluation_differ():
@@ -124,11 +126,14 @@ def test_names_of_an_evaluation_differ():
 
 
 def test_required_keys():
-    """Inputs and an output are required."""
+    """Inputs, an output and a checkpoint are required; the error names the two that most people mean."""
     with pytest.raises(ConfigError, match=r"input\.uris: got nothing"):
-        load_config(None, ["output.uri=out"])
+        load_config(None, ENOUGH[1:])
     with pytest.raises(ConfigError, match=r"output\.uri: got nothing"):
         load_config(None, ["input.uris=in"])
+    with pytest.raises(ConfigError, match=r"checkpoint: got nothing; takes embedded .*, pager "):
+        load_config(None, ENOUGH[:2])
+    assert load_config(None, ENOUGH[:2], PlanConfig).checkpoint == ""
 
 
 @pytest.mark.parametrize(

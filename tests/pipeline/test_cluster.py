@@ -23,7 +23,7 @@ from pager_ray.pipeline.cluster import (
 
 
 def config_of(*overrides: str) -> ComputeConfig:
-    return load_config(None, ["input.uris=in", "output.uri=out", *overrides]).compute
+    return load_config(None, ["input.uris=in", "output.uri=out", "checkpoint=in", *overrides]).compute
 
 
 @pytest.fixture

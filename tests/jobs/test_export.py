@@ -23,7 +23,8 @@ def test_an_unknown_format_exits_with_2():
 def test_few_panoramas_need_no_cluster(tmp_path):
     """A complete export exits with 0 and says where it lies."""
     scene_run(tmp_path, ("a", "b"))
-    finished = run_job_script(str(tmp_path / "run"), "--to", "ply", "--ids", "a", "--max-points", "100")
+    images = ["--images-from", str(tmp_path / "sources")]
+    finished = run_job_script(str(tmp_path / "run"), "--to", "ply", "--ids", "a", "--max-points", "100", *images)
     assert finished.returncode == 0, finished.stderr
     assert "1 of 1 panoramas exported" in finished.stdout
     assert (tmp_path / "run" / "exports" / "ply" / "a.ply").exists()

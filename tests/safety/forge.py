@@ -105,7 +105,7 @@ class Forge:
         pq.write_table(pa.table(rows), self.inputs / "list.parquet")
         (self.inputs / "list.csv").write_text("uri,id,scene\n" + "".join(f"{k}.jpg,id{k},indoor\n" for k in range(50)))
         (self.inputs / "list.txt").write_text("".join(f"{k}.jpg\n" for k in range(50)))
-        (folder / "config.yaml").write_text("input:\n  uris: [a.jpg]\noutput:\n  uri: out\n")
+        (folder / "config.yaml").write_text("checkpoint: embedded\ninput:\n  uris: [a.jpg]\noutput:\n  uri: out\n")
         self.targets: list[tuple[Path, list[Callable[[], object]]]] = [
             (self.run / "run.json", [self._status, self._open, self._verify]),
             (self.run / "state/ledger/00000001.parquet", [self._open]),

@@ -58,7 +58,7 @@ quick-coverage: $(READY)
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered
 
 # The others wait for processes most of the time, so several go on at once; each kind shares its Ray, server or browser.
-SIDE_BY_SIDE ?= 5
+SIDE_BY_SIDE ?= 3
 
 waiting: $(READY)
 	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)

@@ -95,7 +95,7 @@ def test_a_hundred_thousand_rows_open_at_once(
     site = Site(str(tmp_path / "gallery"))
     monkeypatch.setattr(site, "write", lambda name, content: put(tmp_path / "gallery" / name, content))
     table = many_rows(100_000)
-    _write_list(site, Run(str(run.folder)), columns.rows_of(table), {}, linked=False)
+    _write_list(site, Run(str(run.folder)), columns.rows_of(table), {}, linked=False, places=True)
     site.write_page()
     index = tmp_path / "gallery" / "index.html"
     browser.open("about:blank")

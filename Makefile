@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting slow constraints format clean
+.PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting constraints format clean
 
 help:
 	@echo "make quickstart   set up, render sample panoramas, run the main job on them"
@@ -46,8 +46,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 # Folders of tests that need more than a process of their own, see tests/conftest.py.
-WAITING = $(shell find tests -type d '(' -name slow -o -name stress ')' -prune -o -type d '(' -name ray -o -name store -o -name browser ')' -print -prune)
-SLOW = $(shell find tests -type d '(' -name slow -o -name stress ')' -prune)
+WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name slow -o -name stress ')' -prune)
 
 # Tests that need this process alone; they keep a core each. What others import is not even collected.
 QUICK = -n 2 --dist loadfile -m "not ray and not store and not browser and not slow" $(addprefix --ignore=,$(WAITING))
@@ -62,13 +61,7 @@ quick-coverage: $(READY)
 SIDE_BY_SIDE ?= 3
 
 waiting: $(READY)
-	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING) \
-		--deselect tests/pipeline/ray/test_job.py::test_a_traced_job_shows_driver_stages_and_network
-
-# Kills, clusters, kernels and submitted jobs: rewritten to be driven, and apart from `make test` until a quiet machine
-# has shown the whole of them green.
-slow: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(SLOW)
+	$(BIN)/python -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)
 
 # After a change of dependencies, once the tests have passed with them.
 constraints: $(READY)

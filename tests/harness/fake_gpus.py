@@ -7,7 +7,6 @@ For tests of clusters: a machine without GPUs can have nodes that say they have 
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
@@ -23,16 +22,15 @@ from pager_ray.stages.infer import InferSettings
 from tests.harness.valve import Valve
 
 
-def on_pretended_gpus(wait: Callable[[], None]) -> type[InferActor]:
-    """The model stage of such a job, which waits before every panorama."""
+def on_pretended_gpus(wait: Callable[[int], None]) -> type[InferActor]:
+    """The model stage of such a job, which waits before every block, by its panoramas."""
 
     class PretendingActor(InferActor):
         def _load(self, settings: InferSettings) -> None:
             super()._load(replace(settings, device="cpu", threads=1, memory_share=None))
 
         def _predict(self, table: Any) -> Any:
-            for _ in range(table.num_rows):
-                wait()
+            wait(table.num_rows)
             return super()._predict(table)
 
     return PretendingActor
@@ -40,7 +38,7 @@ def on_pretended_gpus(wait: Callable[[], None]) -> type[InferActor]:
 
 def main(pace: str, *overrides: str) -> int:
     """Run the job; its exit code."""
-    wait = Valve(Path(pace)).wait if os.sep in pace else functools.partial(time.sleep, float(pace))
+    wait = Valve(Path(pace)).wait if os.sep in pace else lambda count: time.sleep(count * float(pace))
     # Without a GPU the model gives float32 normals, which the stages after it must know.
     config = load_config(None, ["precision=float32", "compute.batch_size=1", *overrides])
     return run_job(config, model_stage=on_pretended_gpus(wait)).exit_code

@@ -289,8 +289,7 @@ def _poisoned(original: Callable[..., Any], data: bytes, **options: Any) -> Any:
 
 
 def _held(folder: Path, original: Callable[..., Any], actor: Any, table: Any) -> Any:
-    for _ in range(table.num_rows):
-        Valve(folder / _VALVE).wait()
+    Valve(folder / _VALVE).wait(table.num_rows)
     return original(actor, table)
 
 

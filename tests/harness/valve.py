@@ -6,6 +6,7 @@ that of a clock.
 
 from __future__ import annotations
 
+import fcntl
 import time
 import uuid
 from pathlib import Path
@@ -32,19 +33,24 @@ class Valve:
         """All of them, from now on."""
         (self.folder / "open").touch()
 
-    def wait(self) -> None:
-        """Return when one panorama more may be done."""
-        while not self._take():
+    def wait(self, count: int = 1) -> None:
+        """Return when so many panoramas more may be done.
+
+        They are taken together or not at all: two actors that wait for a whole block each would otherwise share what is
+        left, and neither would ever get its own.
+        """
+        while not self._take(count):
             time.sleep(LOOK_SECONDS)
 
-    def _take(self) -> bool:
-        for path in self.folder.iterdir():
-            if path.name == "open":
+    def _take(self, count: int) -> bool:
+        # The lock of a process that is killed goes with it.
+        with (self.folder.parent / f"{self.folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (self.folder / "open").exists():
                 return True
-            try:
+            passes = list(self.folder.iterdir())[:count]
+            if len(passes) < count:
+                return False
+            for path in passes:
                 path.unlink()
-            except FileNotFoundError:
-                # Another actor was faster.
-                continue
             return True
-        return False

@@ -108,6 +108,18 @@ _LOG: Final = "predicted"
 _VALVE: Final = "valve"
 
 
+ROOT: Final = Path(__file__).parents[2]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What :func:`main` is to be started with: its own Ray on this machine, whose workers find these tests.
+
+    A worker that cannot import its setup hook is started again for ever, and the job waits for it.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {FOLDER: str(folder), "RAY_ADDRESS": "local", "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def order(folder: Path, point: str) -> None:
     """Let the next process that comes by a point die there."""
     (folder / point).touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -154,7 +153,7 @@ def test_a_killed_evaluation_gives_the_same_report(
     arguments = settings_of(scenes, tiny_unified, output, "output.predictions=npz", "output.rows_per_shard=1")
     command = [sys.executable, "-m", "tests.harness.faults", "evaluate", *arguments]
     orders = tmp_path / "orders"
-    environment = os.environ | {"RAY_ADDRESS": "local", faults.FOLDER: str(orders)}
+    environment = faults.environment(orders)
     valve = faults.hold(orders)
     valve.let_through(3)
     first = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -55,11 +54,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, tiny_unified: Path) -> Story
     orders = folder / "orders"
     orders.mkdir()
     told = Story(folder / "run")
-    environment = os.environ | {
-        faults.FOLDER: str(orders),
-        "RAY_ADDRESS": "local",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = faults.environment(orders)
     command = [
         sys.executable,
         "-m",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import subprocess
 import sys
@@ -100,7 +99,7 @@ def inputs(tmp_path_factory):
 
 
 def start(inputs, output, checkpoint, orders):
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "RAY_ADDRESS": "local", faults.FOLDER: str(orders)}
+    environment = faults.environment(orders)
     command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={inputs}", f"output.uri={output}"]
     settings = [f"checkpoint={checkpoint}", "scene_mode=outdoor", "compute.gpus_per_worker=0", "output.format=npz"]
     settings += [f"output.rows_per_shard={ROWS_PER_SHARD}"]

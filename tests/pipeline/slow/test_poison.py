@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ import pager_ray
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from tests.harness import faults
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> None:
@@ -28,7 +25,7 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> Non
     command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={listing}"]
     command += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "scene_mode=indoor"]
     command += ["compute.gpus_per_worker=0", "output.size=64x128", "output.rows_per_shard=6"]
-    environment = os.environ | {faults.FOLDER: str(orders), "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT)}
+    environment = faults.environment(orders)
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 3, ended.stderr
 

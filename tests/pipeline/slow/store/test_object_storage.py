@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -44,7 +43,7 @@ def start(
     ]
     command += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
     command += ["output.rows_per_shard=2", *settings]
-    environment = os.environ | {"RAY_ADDRESS": "local", faults.FOLDER: str(orders)} | environment
+    environment = faults.environment(orders) | environment
     return subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

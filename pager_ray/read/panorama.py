@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from pager_ray.errors import InputError
-from pager_ray.read.gpano import place, read_gpano
-from pager_ray.read.pixels import decode_pixels, open_image
+from pager_ray.read.emptiness import emptiness_of
+from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, settle
+from pager_ray.read.pixels import decode, open_image
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -27,6 +28,11 @@ class DecodedPanorama:
         file_width: width of the image in the file, as displayed (EXIF orientation applied).
         file_height: height of the image in the file, as displayed.
         coverage: share of the ERP's pixels that the file covers; 1.0 unless GPano metadata say less.
+        stretch: by how much the file was scaled more across than down to be 2:1; 1.0 for not at all.
+        blank_fraction: share of the ERP's pixels that carry nothing: outside the file's part, transparent, or black
+            in a way that :mod:`pager_ray.read.emptiness` knows.
+        suspect: ``black_bars`` or ``dual_fisheye`` for what looks like that rather than like a panorama; else None.
+        remarks: what was noticed about the file, as short stable names; see ``docs/outputs.md``.
     """
 
     erp: UInt8[np.ndarray, "h w 3"]
@@ -35,27 +41,40 @@ class DecodedPanorama:
     file_width: int
     file_height: int
     coverage: float
+    stretch: float
+    blank_fraction: float
+    suspect: str | None
+    remarks: tuple[str, ...]
 
 
-def decode_panorama(data: bytes, *, max_pixels: int = 2**28, max_width: int = 4096) -> DecodedPanorama:
-    """Decode, check and place one panorama.
+def decode_panorama(
+    data: bytes,
+    *,
+    max_pixels: int = 2**28,
+    max_width: int = 4096,
+    aspect_tolerance: float = ASPECT_TOLERANCE,
+    gpano: GpanoMode = "auto",
+) -> DecodedPanorama:
+    """Decode, check and place one panorama, in sRGB.
 
-    A whole panorama must be 2:1 within one pixel (|W − 2H| ≤ 1) and is resampled by that pixel to exactly 2:1, its
-    height kept; a cropped one must say with GPano metadata which part of the sphere it is. Nothing is ever stretched
-    otherwise. Wider than ``max_width``, it is reduced to that with antialiasing: by the JPEG decoder where that can
-    be had, by area averaging for the rest.
+    A whole panorama must be 2:1 within the tolerance, or within one pixel (|W − 2H| ≤ 1), and is resampled to exactly
+    2:1, its height kept; a cropped one must say with GPano metadata which part of the sphere it is. Nothing is ever
+    stretched otherwise. Wider than ``max_width``, it is reduced to that with antialiasing: by the JPEG decoder where
+    that can be had, by area averaging for the rest.
 
     Args:
         data: a whole image file; the formats are those of :func:`~pager_ray.read.formats.supported_formats`.
         max_pixels: limit on the file's pixels and on the full panorama's, checked before decoding.
         max_width: largest width of the returned ERP, even; at least 64.
+        aspect_tolerance: how much more a picture may be stretched along one side than along the other.
+        gpano: as for :func:`pager_ray.read.gpano.settle`.
 
     Raises:
         InputError: with ``error_class`` ``empty_file``, ``not_an_image``, ``unsupported_format``, ``corrupt_image``,
             ``too_large``, ``too_small``, ``not_a_panorama`` or ``bad_gpano``.
     """
     header = open_image(data, max_pixels)
-    placement = place(header.width, header.height, read_gpano(header.xmp))
+    placement, remarks = settle(header.width, header.height, header.xmp, gpano, aspect_tolerance)
     if placement.erp_width * placement.erp_height > max_pixels:
         raise InputError(
             "too_large",
@@ -65,14 +84,28 @@ def decode_panorama(data: bytes, *, max_pixels: int = 2**28, max_width: int = 40
     scale = height / placement.erp_height
     left, right = _pixel_span(placement.left * scale, placement.width * scale, 2 * height)
     top, bottom = _pixel_span(placement.top * scale, placement.height * scale, height)
-    image = _resize(decode_pixels(header, right - left, bottom - top), right - left, bottom - top)
+    pixels = decode(header, right - left, bottom - top)
+    is_whole = placement.coverage == 1
+    empty = emptiness_of(pixels.rgb, pixels.hidden, is_whole=is_whole)
+    image = _resize(pixels.rgb, right - left, bottom - top)
+    if pixels.conversion is not None:
+        image = pixels.conversion(image)
     if image.shape[:2] == (height, 2 * height):
         erp = image
     else:
         erp = np.zeros((height, 2 * height, 3), dtype=np.uint8)
         erp[top:bottom, left:right] = image
     return DecodedPanorama(
-        erp, placement.erp_height, placement.erp_width, header.width, header.height, placement.coverage
+        erp,
+        placement.erp_height,
+        placement.erp_width,
+        header.width,
+        header.height,
+        placement.coverage,
+        placement.stretch,
+        max(0.0, 1 - placement.coverage * (1 - empty.share)),
+        empty.suspect,
+        (*pixels.remarks, *remarks),
     )
 
 

@@ -1,8 +1,8 @@
 """Image bytes to RGB bytes: headers and limits first, then pixels, at reduced size where the decoder does that itself.
 
-What is taken for granted elsewhere and decided here: EXIF orientation is applied; embedded colour profiles are not;
-more than eight bits per channel keep the upper eight; transparency is blended over black; grey becomes three equal
-channels; of several frames or pages the first counts.
+What is taken for granted elsewhere and decided here: EXIF orientation is applied; colour profiles of inks are, others
+are handed on; more than eight bits per channel keep the upper eight; transparency is blended over black; grey becomes
+three equal channels; of several frames or pages the first counts.
 
 Files are strangers'. Decoders get the parts that pictures are made of and no others, sizes are compared wherever a file
 states them twice, and what a decoder allocates is bounded by ``max_pixels`` before it starts.
@@ -30,10 +30,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pager_ray.errors import InputError
+from pager_ray.read import jpeg
 from pager_ray.read.avif import coded_pixels
+from pager_ray.read.colour import MAX_PROFILE_BYTES, PROFILE_CONVERTED, Conversion, conversion_for
 from pager_ray.read.exif import orientation_of
 from pager_ray.read.formats import detect_format
-from pager_ray.read.tiff import value_bytes
+from pager_ray.read.tiff import check_kind, check_tiles, has_usual_codec, set_planes, value_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -53,26 +55,22 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 # libjpeg's words for damage that leaves the picture whole: bytes between two segments, as some cameras write them, and
-# a broken colour profile, which is not applied anyway.
+# a broken colour profile, which is left out of account.
 _HARMLESS = ("extraneous bytes before marker", "bad ICC marker")
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
-MAX_SCANS = 100
-"""Encoders write about ten. A scan may be a few bytes and costs a pass over all blocks: 20 ms at 2^28 pixels."""
-MAX_PARTS = 4096
-"""Segments before a JPEG's picture, or chunks beside a PNG's; a 10 MB depth map in a photo's metadata takes 160."""
-
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]", re.DOTALL)
-# APP0 to APP15 without APP14, which says how colours are stored, and comments.
-_JPEG_METADATA = frozenset([*range(0xE0, 0xEE), 0xEF, 0xFE])
 # Entries of TIFF files of old cameras that point behind the end.
 _LENIENT_BYTES = 1 << 16
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Pixels that are converted at a time: a whole picture would be held three times.
 _BAND_PIXELS = 1 << 22
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
+
+MAX_PARTS = 4096
+"""Chunks beside the pixels of a PNG."""
+
+NO_END_MARKER = "no_end_marker"
+"""Remark: a JPEG whose picture is whole and whose end marker is missing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +81,7 @@ class ImageHeader:
         width: pixels, as displayed (EXIF orientation applied).
         height: pixels, as displayed.
         xmp: the XMP packet, if there is one.
+        profile: the ICC colour profile, if there is one; empty where what there is makes none.
         image: Pillow's view of the file; of a JPEG without most of its metadata.
     """
 
@@ -91,8 +90,26 @@ class ImageHeader:
     width: int
     height: int
     xmp: bytes | None
+    profile: bytes | None
     orientation: int
     image: ImageFile
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A decoded picture, upright.
+
+    Attributes:
+        rgb: in its own colours.
+        hidden: 255 where it is wholly transparent; None where it is nowhere.
+        conversion: from its own colours to sRGB; None where they are that, or nobody can tell.
+        remarks: what was noticed about the file.
+    """
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    hidden: UInt8[np.ndarray, "h w"] | None = None
+    conversion: Conversion | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def _corrupt(name: str, error: Exception | str) -> InputError:
@@ -151,13 +168,15 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     name, reader = detect_format(data)
     if name == "TIFF" and value_bytes(data) > 2 * len(data) + _LENIENT_BYTES:
         raise _corrupt(name, "its entries are larger than the file")
-    parts = {"JPEG": _jpeg_parts, "PNG": _png_parts}.get(name)
+    parts, profile = {"JPEG": _jpeg_parts, "PNG": _png_parts}.get(name, _whole)(data)
     with _quiet():
         try:
-            image = reader(io.BytesIO(parts(data) if parts else data))
+            image = reader(io.BytesIO(parts))
         except Image.DecompressionBombError as error:
             raise InputError("too_large", f"{name} file: {error}") from error
         except _DECODER_ERRORS as error:
+            if name == "TIFF":
+                check_kind(data)
             raise _corrupt(name, error) from error
         width, height = image.size
         if width * height > max_pixels:
@@ -173,7 +192,8 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
         if width < 1 or height < 1:
             raise InputError("corrupt_image", f"{name} file of {width}×{height} pixels")
         if isinstance(image, TiffImageFile):
-            _check_tiles(image, max_pixels)
+            check_tiles(image, max_pixels)
+            set_planes(image)
         # Pillow turns TIFF itself, in size and pixels.
         orientation = 1 if name == "TIFF" else orientation_of(image.info)
     if orientation in _TURNED:
@@ -181,76 +201,33 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8", "replace")
-    return ImageHeader(data, name, width, height, xmp if isinstance(xmp, bytes) else None, orientation, image)
+    if profile is None and isinstance(found := image.info.get("icc_profile"), bytes):
+        profile = found
+    return ImageHeader(data, name, width, height, xmp if isinstance(xmp, bytes) else None, profile, orientation, image)
 
 
-def _check_tiles(image: TiffImageFile, max_pixels: int) -> None:
-    """Refuse tiles that are larger than a picture may be: libtiff inflates each as a whole."""
-    width, length = image.tag_v2.get(_TILE_WIDTH, 1), image.tag_v2.get(_TILE_LENGTH, 1)
-    if not isinstance(width, int) or not isinstance(length, int):
-        raise _corrupt("TIFF", "the size of its tiles is no number")
-    if width * length > max_pixels:
-        raise InputError("too_large", f"TIFF tiles of {width}×{length} pixels, at most {max_pixels} are read")
+def _whole(data: bytes) -> tuple[bytes, bytes | None]:
+    return data, None
 
 
-def _jpeg_parts(data: bytes) -> bytes:
-    """A JPEG's header, which is all that Pillow is asked for."""
-    _check_scans(data)
-    return _split_jpeg(data)[0]
+def _jpeg_parts(data: bytes) -> tuple[bytes, bytes | None]:
+    """A JPEG's header, which is all that Pillow is asked for, and its colour profile."""
+    try:
+        jpeg.check_scans(data)
+        parts = jpeg.split(data)
+    except jpeg.Broken as error:
+        raise _corrupt("JPEG", str(error)) from error
+    return parts.head, parts.profile
 
 
-def _split_jpeg(data: bytes) -> tuple[bytes, int]:
-    """A JPEG's header up to its first scan's, and where the file goes on after it.
-
-    Of metadata it keeps one EXIF and one XMP segment: what grows without a limit stays out of Pillow.
-    """
-    kept: list[bytes] = []
-    exif = xmp = b""
-    end = 2
-    for count, (marker, start, end) in enumerate(_jpeg_segments(data)):
-        if count == MAX_PARTS:
-            raise _corrupt("JPEG", f"more than {MAX_PARTS} segments before its picture")
-        segment = data[start:end]
-        if marker == 0xE1 and segment[4:].startswith(_EXIF):
-            exif = exif or segment
-        elif marker == 0xE1 and segment[4:].startswith(_XMP):
-            xmp = segment
-        elif marker not in _JPEG_METADATA:
-            kept.append(segment)
-        if marker == 0xDA:
-            break
-    return data[:2] + exif + xmp + b"".join(kept), end
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of every segment, whatever lies between them: padding, and the coded bytes of scans."""
-    match = _MARKER.search(data, 2)
-    while match:
-        end = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
-        yield data[match.end() - 1], match.start(), end
-        match = _MARKER.search(data, end)
-
-
-def _check_scans(data: bytes) -> None:
-    # Counting bytes is cheap and nearly always enough; trailers of phones hold these two by chance.
-    if data.count(b"\xff\xda") <= MAX_SCANS:
-        return
-    scans = 0
-    for marker, _, _ in _jpeg_segments(data):
-        scans += marker == 0xDA
-        if marker == 0xD9:
-            return
-        if scans > MAX_SCANS:
-            raise _corrupt("JPEG", f"more than {MAX_SCANS} scans")
-
-
-def _png_parts(data: bytes) -> bytes:
-    """A PNG of the chunks that make its picture, its EXIF and its XMP, with metadata before the pixels.
+def _png_parts(data: bytes) -> tuple[bytes, bytes | None]:
+    """A PNG of the chunks that make its picture, its EXIF and its XMP, metadata before the pixels; and its profile.
 
     Every CRC up to the end is checked here: the decoder alone stops at the last row. Frames of an animation are left
     out; its default image is what stays.
     """
     before: list[memoryview] = []
+    profile: bytes | None = None
     pixels: list[memoryview] = []
     at, kind = len(_PNG_SIGNATURE), b""
     view = memoryview(data)
@@ -265,6 +242,8 @@ def _png_parts(data: bytes) -> bytes:
             raise _corrupt("PNG", f"wrong checksum of chunk {kind.decode()} at byte {at}")
         if kind == b"IDAT":
             pixels.append(chunk)
+        elif kind == b"iCCP" and profile is None:
+            profile = _inflated(bytes(chunk[8:-4]))
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf") or (
             kind in (b"iTXt", b"tEXt", b"zTXt")
             and bytes(chunk[8:30]).startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"))
@@ -273,10 +252,25 @@ def _png_parts(data: bytes) -> bytes:
             if len(before) > MAX_PARTS:
                 raise _corrupt("PNG", f"more than {MAX_PARTS} chunks beside its pixels")
         at += 12 + length
-    return b"".join([_PNG_SIGNATURE, *before, *pixels, chunk])
+    return b"".join([_PNG_SIGNATURE, *before, *pixels, chunk]), profile
+
+
+def _inflated(chunk: bytes) -> bytes:
+    """The profile in a chunk, after its name and a byte for the method; nothing where it is none, or too large."""
+    try:
+        inflater = zlib.decompressobj()
+        profile = inflater.decompress(chunk[chunk.index(b"\0") + 2 :], MAX_PROFILE_BYTES)
+    except (ValueError, zlib.error):
+        return b""
+    return profile if inflater.eof else b""
 
 
 def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """As :func:`decode`, in the picture's own colours, whatever was noticed on the way."""
+    return decode(header, width, height).rgb
+
+
+def decode(header: ImageHeader, width: int, height: int) -> Pixels:
     """Decode to RGB, upright, at the image's own size or a smaller one that is at least ``width`` × ``height``.
 
     Raises:
@@ -284,11 +278,13 @@ def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndar
     """
     if header.orientation in _TURNED:
         width, height = height, width
+    conversion, remark = conversion_for(header.profile, header.image.mode)
     with _quiet():
         try:
-            pixels = (
-                _decode_jpeg(header, width, height) if header.format == "JPEG" else _decode_with_pillow(header.image)
-            )
+            if header.format == "JPEG":
+                pixels = _decode_jpeg(header, conversion, width, height)
+            else:
+                pixels = _decode_with_pillow(header.image, conversion)
         except Image.DecompressionBombError as error:
             raise InputError("too_large", f"{header.format} file: {error}") from error
         except MemoryError as error:
@@ -296,18 +292,29 @@ def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndar
                 "too_large", f"{header.width}×{header.height} pixels do not fit into this machine's memory"
             ) from error
         except _DECODER_ERRORS as error:
+            if header.format == "TIFF" and not has_usual_codec(header.data):
+                check_kind(header.data)
             raise _corrupt(header.format, error) from error
-    return np.ascontiguousarray(_upright(pixels, header.orientation))
+    remarks = pixels.remarks
+    if remark or conversion:
+        remarks += (remark or PROFILE_CONVERTED,)
+    return Pixels(
+        np.ascontiguousarray(_upright(pixels.rgb, header.orientation)),
+        None if pixels.hidden is None else _upright(pixels.hidden, header.orientation),
+        # Inks are light by now.
+        conversion if conversion is not None and conversion.space != "CMYK" else None,
+        remarks,
+    )
 
 
-def _decode_with_pillow(image: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
+def _decode_with_pillow(image: ImageFile, conversion: Conversion | None) -> Pixels:
     size = image.size
     image.load()
     if image.size != size:
         raise _corrupt(
             str(image.format), f"header says {size[0]}×{size[1]} pixels, the picture has {image.width}×{image.height}"
         )
-    return _to_rgb(image)
+    return _to_rgb(image, conversion)
 
 
 def _scaling(full_width: int, full_height: int, width: int, height: int) -> int:
@@ -323,38 +330,79 @@ def _scaling(full_width: int, full_height: int, width: int, height: int) -> int:
     return 1
 
 
-def _decode_jpeg(header: ImageHeader, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
-    data = header.data
+def _decode_jpeg(header: ImageHeader, conversion: Conversion | None, width: int, height: int) -> Pixels:
     try:
-        full_height, full_width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if (full_width, full_height) != header.image.size:
-            # Two readers disagree on which of several headers counts: limits and placement were those of the other.
-            raise ValueError(
-                f"header says {header.image.width}×{header.image.height}, picture {full_width}×{full_height}"
-            )
-        factor = _scaling(full_width, full_height, width, height)
-        # Strict: by default a missing rest is filled with grey.
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            colorspace="CMYK" if colours in {"CMYK", "YCCK"} else "RGB",
-            min_width=full_width // factor,
-            min_factor=factor,
-            strict=True,
-        )
+        return Pixels(_decode_whole_jpeg(header, header.data, conversion, width, height))
     except ValueError as error:
-        if not any(words in str(error) for words in _HARMLESS):
+        if any(words in str(error) for words in _HARMLESS):
+            # Pillow skips what every viewer skips, and still refuses a cut file.
+            parts = jpeg.split(header.data)
+            image = JpegImageFile(io.BytesIO(parts.head + header.data[parts.rest :]))
+            try:
+                return _decode_with_pillow(image, conversion)
+            except OSError:
+                pass
+        ended = jpeg.with_end(header.data)
+        if ended is None:
             raise
-        # Pillow skips what every viewer skips, and still refuses a cut file.
-        start, rest = _split_jpeg(data)
-        return _decode_with_pillow(JpegImageFile(io.BytesIO(start + data[rest:])))
+    return Pixels(_decode_ended_jpeg(header, ended, conversion, width, height), remarks=(NO_END_MARKER,))
+
+
+def _decode_ended_jpeg(
+    header: ImageHeader, ended: bytes, conversion: Conversion | None, width: int, height: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode a file that was given its end, if its picture is whole: the decoder has no complaint, and leaves nothing.
+
+    Bytes that are left over may also be those behind a restart that never came, so they are taken away before anything
+    is believed.
+    """
+    try:
+        return _decode_whole_jpeg(header, ended, conversion, width, height)
+    except ValueError as error:
+        last = jpeg.trailer_begins(ended, str(error))
+        if last is None:
+            raise
+        complaint = error
+    first = last - jpeg.READ_AHEAD
+    while first <= last:
+        cut = (first + last) // 2
+        try:
+            pixels = _decode_whole_jpeg(header, ended[:cut] + jpeg.END, conversion, width, height)
+        except ValueError as error:
+            first, last = (cut + 1, last) if jpeg.trailer_begins(ended, str(error)) is None else (first, cut - 1)
+        else:
+            if jpeg.is_filling(ended, cut):
+                break
+            return pixels
+    raise complaint
+
+
+def _decode_whole_jpeg(
+    header: ImageHeader, data: bytes, conversion: Conversion | None, width: int, height: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    full_height, full_width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if (full_width, full_height) != header.image.size:
+        # Two readers disagree on which of several headers counts: limits and placement were those of the other.
+        raise ValueError(f"header says {header.image.width}×{header.image.height}, picture {full_width}×{full_height}")
+    factor = _scaling(full_width, full_height, width, height)
+    # Strict: by default a missing rest is filled with grey.
+    pixels = simplejpeg.decode_jpeg(
+        data,
+        colorspace="CMYK" if colours in {"CMYK", "YCCK"} else "RGB",
+        min_width=full_width // factor,
+        min_factor=factor,
+        strict=True,
+    )
     if pixels.shape[2] == 3:
         return pixels
     # Four-channel JPEGs hold inverted ink (Adobe's convention, which every reader follows): light = ink · black.
+    if conversion is not None:
+        return conversion(255 - pixels)
     cyan, magenta, yellow, black = cv2.split(pixels)
     return cv2.merge([cv2.multiply(ink, black, scale=1 / 255) for ink in (cyan, magenta, yellow)])
 
 
-def _to_rgb(image: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
+def _to_rgb(image: ImageFile, conversion: Conversion | None) -> Pixels:
     """Convert a loaded image, a band of rows at a time."""
     if not image.mode.startswith("I;16") and image.mode not in _MODES:
         raise InputError(
@@ -362,31 +410,39 @@ def _to_rgb(image: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
         )
     rows = max(1, _BAND_PIXELS // image.width)
     if image.height <= rows:
-        return _band_to_rgb(image)
+        return _band_to_rgb(image, conversion)
     rgb = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    hidden: np.ndarray | None = None
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
-        rgb[top:bottom] = _band_to_rgb(image.crop((0, top, image.width, bottom)))
-    return rgb
+        band = _band_to_rgb(image.crop((0, top, image.width, bottom)), conversion)
+        rgb[top:bottom] = band.rgb
+        if band.hidden is not None:
+            hidden = np.zeros(rgb.shape[:2], np.uint8) if hidden is None else hidden
+            hidden[top:bottom] = band.hidden
+    return Pixels(rgb, hidden)
 
 
-def _band_to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def _band_to_rgb(image: Image.Image, conversion: Conversion | None) -> Pixels:
     if image.mode.startswith("I;16"):
-        return cv2.cvtColor((np.asarray(image) >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+        return Pixels(cv2.cvtColor((np.asarray(image) >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB))
+    if image.mode == "CMYK" and conversion is not None:
+        return Pixels(conversion(np.asarray(image)))
     if not image.has_transparency_data:
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        return Pixels(np.array(image if image.mode == "RGB" else image.convert("RGB")))
     rgba = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
     rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
     alpha = rgba[..., 3]
-    if alpha.min() < 255:
+    least = alpha.min()
+    if least < 255:
         cv2.multiply(rgb, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), dst=rgb, scale=1 / 255)
-    return rgb
+    return Pixels(rgb, cv2.compare(alpha, 0, cv2.CMP_EQ) if least == 0 else None)
 
 
-def _upright(pixels: UInt8[np.ndarray, "h w 3"], orientation: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+def _upright(pixels: UInt8[np.ndarray, "h w *c"], orientation: int) -> UInt8[np.ndarray, "h2 w2 *c"]:
     """Undo an EXIF orientation (tag 0x0112: which corner the first row and column are at)."""
     if orientation in _TURNED:
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in {3, 4, 7, 8}:
         pixels = pixels[::-1]
     if orientation in {2, 3, 6, 7}:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.errors import InputError
-from pager_ray.read.gpano import MAX_XMP_BYTES, place, read_gpano
+from pager_ray.read.gpano import GPANO_IGNORED, MAX_XMP_BYTES, place, read_gpano, settle
 from tests.read.images import cropped, gpano_xmp
 
 
@@ -129,11 +129,75 @@ def test_two_to_one_within_a_pixel_is_a_panorama(width: int, height: int) -> Non
     assert (placement.erp_height, placement.erp_width, placement.coverage) == (height, 2 * height, 1)
 
 
-@pytest.mark.parametrize(("width", "height"), [(4098, 2048), (4094, 2048), (6000, 2000), (2048, 4096), (1000, 1000)])
+@pytest.mark.parametrize(("width", "height"), [(4138, 2048), (4054, 2048), (6000, 2000), (2048, 4096), (1000, 1000)])
 def test_other_aspects_are_refused_with_their_numbers(width: int, height: int) -> None:
     """Nothing is stretched: the message has size, aspect and what would do."""
     with pytest.raises(InputError, match=f"{width}×{height} pixels, aspect {width / height:.2f}.*2:1.*GPano") as caught:
         place(width, height, {})
+    assert caught.value.error_class == "not_a_panorama"
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.004, 0.01, 0.05])
+def test_panoramas_are_stretched_up_to_the_tolerance_and_no_more(tolerance: float) -> None:
+    """A few pixels off 2:1 is a panorama; the stretch is told, and is a pixel of rounding or within the tolerance."""
+    for width in range(1880, 2120):
+        if abs(width - 2000) > max(1, width * tolerance):
+            with pytest.raises(InputError, match="an equirectangular panorama is 2:1"):
+                place(width, 1000, {}, tolerance)
+        else:
+            assert place(width, 1000, {}, tolerance).stretch == pytest.approx(2000 / width)
+
+
+def test_a_part_and_its_whole_share_the_tolerance() -> None:
+    """A crop of an uneven panorama is taken where the two together stretch it by no more than is allowed."""
+    uneven = texts(cropped(0, 100, 1990, 300, 1990, 1000))
+    assert place(1990, 300, uneven).stretch == pytest.approx(2000 / 1990)
+    assert place(1990, 299, uneven).stretch == pytest.approx(2000 / 1990 * 299 / 300)
+    with pytest.raises(InputError, match=r"would stretch the image by 1\.\d\d%, at most 1\.00%"):
+        place(1982, 300, texts(cropped(0, 100, 1990, 299, 1984, 1000)) | {"CroppedAreaImageWidthPixels": "1982"})
+
+
+EMPTY = dict.fromkeys(cropped(0, 0, 0, 0, 0, 0), "")
+TWICE = gpano_xmp(FullPanoWidthPixels=800).replace(
+    b"></rdf:Desc", b"><GPano:FullPanoWidthPixels>900</GPano:FullPanoWidthPixels></rdf:Desc"
+)
+STALE = {
+    "of the picture before it was filled up": gpano_xmp(**cropped(0, 100, 800, 200, 800, 400)),
+    "leaves the panorama": gpano_xmp(**cropped(10, 0, 800, 400, 800, 400)),
+    "doubled": TWICE,
+    "empty": gpano_xmp(**EMPTY),
+    "no projection": gpano_xmp(ProjectionType=""),
+    "cut": gpano_xmp(FullPanoWidthPixels=1)[:-40],
+}
+
+
+@pytest.mark.parametrize("xmp", STALE.values(), ids=STALE)
+def test_gpano_that_cannot_be_true_costs_no_panorama(xmp: bytes) -> None:
+    """On a picture that is 2:1 by itself it is told and left out; on others, and where required, it is refused."""
+    assert settle(800, 400, xmp) == (place(800, 400, {}), (GPANO_IGNORED,))
+    for width, mode in ((700, "auto"), (800, "require")):
+        with pytest.raises(InputError) as caught:
+            settle(width, 400, xmp, mode)  # type: ignore[arg-type]
+        assert caught.value.error_class == "bad_gpano"
+    assert settle(800, 400, xmp, "ignore") == (place(800, 400, {}), ())
+
+
+def test_gpano_that_says_something_else_is_no_mistake() -> None:
+    """Another projection, and an attack on the parser, are refused whatever the picture's shape."""
+    for xmp in (gpano_xmp(ProjectionType="cylindrical"), b"<!DOCTYPE a>" + gpano_xmp(FullPanoWidthPixels=800)):
+        with pytest.raises(InputError) as caught:
+            settle(800, 400, xmp)
+        assert caught.value.error_class == "bad_gpano"
+
+
+def test_modes_of_gpano() -> None:
+    """Metadata that fit place the picture, are not looked at, or have to be there."""
+    part = gpano_xmp(**cropped(0, 0, 400, 200, 800, 400))
+    assert settle(400, 200, part)[0].coverage == settle(400, 200, part, "require")[0].coverage == 0.25
+    assert settle(400, 200, part, "ignore")[0].coverage == 1
+    assert settle(400, 200, None) == (place(400, 200, {}), ())
+    with pytest.raises(InputError, match=r"without GPano metadata, and input\.gpano is require") as caught:
+        settle(400, 200, None, "require")
     assert caught.value.error_class == "not_a_panorama"
 
 

@@ -25,9 +25,9 @@ def sizes(panorama: DecodedPanorama) -> tuple[int, int, int, int]:
     return panorama.source_width, panorama.source_height, panorama.file_width, panorama.file_height
 
 
-def error_class(data: bytes, **limits: int) -> str:
+def error_class(data: bytes, **limits: float) -> str:
     with pytest.raises(InputError) as caught:
-        decode_panorama(data, **limits)
+        decode_panorama(data, **limits)  # type: ignore[arg-type]
     return caught.value.error_class
 
 
@@ -39,7 +39,28 @@ def test_whole_panorama_as_it_is(format: str) -> None:
     assert np.array_equal(panorama.erp, image)
     assert panorama.erp.flags.c_contiguous
     assert sizes(panorama) == (256, 128, 256, 128)
-    assert panorama.coverage == 1
+    assert (panorama.coverage, panorama.stretch, panorama.blank_fraction) == (1, 1, 0)
+    assert (panorama.suspect, panorama.remarks) == (None, ())
+
+
+def test_a_few_pixels_off_are_scaled_across() -> None:
+    """Where an encoder wanted multiples of 16 the picture fills the sphere, shifted nowhere by more than a pixel."""
+    for width in (2032, 2016):
+        panorama = decode_panorama(encode(picture(width, 1008)))
+        assert panorama.erp.shape == (1008, 2016, 3)
+        assert np.abs(panorama.erp.astype(int) - picture(2016, 1008)).max() <= 6
+        assert panorama.stretch == pytest.approx(2016 / width)
+
+
+def test_what_carries_nothing_adds_up() -> None:
+    """What lies beyond a crop, transparent pixels and black bars within it count once each."""
+    image = np.dstack([picture(200, 60), np.full((60, 200), 255, np.uint8)])
+    image[:, :20, 3] = 0
+    image[:6, :, :3] = image[-6:, :, :3] = 0
+    data = with_xmp(image, "PNG", gpano_xmp(**cropped(40, 30, 200, 60, 256, 128)))
+    panorama = decode_panorama(data)
+    assert panorama.blank_fraction == pytest.approx(1 - 180 * 48 / (256 * 128))
+    assert panorama.suspect == "black_bars"
 
 
 @pytest.mark.parametrize("width", [255, 257])
@@ -49,7 +70,9 @@ def test_a_pixel_of_rounding_is_resampled_and_nothing_else(width: int) -> None:
     panorama = decode_panorama(encode(image))
     assert sizes(panorama) == (256, 128, width, 128)
     assert np.abs(panorama.erp.astype(int) - picture(256, 128)).max() <= 6
-    assert error_class(encode(picture(258 if width == 257 else 254, 128))) == "not_a_panorama"
+    assert panorama.stretch == pytest.approx(256 / width)
+    assert error_class(encode(picture(260 if width == 257 else 252, 128))) == "not_a_panorama"
+    assert error_class(encode(picture(258 if width == 257 else 254, 128)), aspect_tolerance=0) == "not_a_panorama"
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
@@ -85,6 +108,8 @@ def test_cropped_panorama_is_placed(format: str) -> None:
     panorama = decode_panorama(data)
     assert sizes(panorama) == (256, 128, 200, 50)
     assert panorama.coverage == pytest.approx(200 * 50 / (256 * 128))
+    assert panorama.blank_fraction == pytest.approx(1 - panorama.coverage)
+    assert (panorama.suspect, panorama.remarks) == (None, ())
     inside = panorama.erp[30:80, 40:240]
     assert np.abs(inside.astype(int) - image).mean() < (3 if format not in LOSSLESS else 1e-9)
     outside = panorama.erp.copy()

@@ -7,11 +7,14 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pager_ray.errors import InputError
 from pager_ray.read.exif import orientation_of
+from pager_ray.read.pixels import decode_pixels, open_image
 from pager_ray.read.tiff import byte_order, entries_of, value_bytes
 
 HEADS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
@@ -83,3 +86,64 @@ def test_files_that_pillow_writes_fit_their_own_size() -> None:
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "TIFF", compression=compression, big_tiff=big)
             assert 0 < value_bytes(file.getvalue()) <= len(file.getvalue())
+
+
+def written(pixels: np.ndarray, **options: object) -> bytes:
+    """A TIFF as another library writes it."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, photometric="rgb" if pixels.ndim == 3 else None, **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+@pytest.mark.parametrize("tile", [None, (32, 32)], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_planes_of_sixteen_bits_are_read(
+    order: str, tile: tuple[int, int] | None, compression: str | None, channels: int, big: bool
+) -> None:
+    """Each channel in a plane of its own is what the same channels side by side are, and what another library reads."""
+    deep = np.random.default_rng(1).integers(0, 65536, (64, 128, channels), np.uint16)
+    deep[..., 3:] = 65535
+    options = {"byteorder": order, "tile": tile, "compression": compression, "bigtiff": big}
+    if channels == 4:
+        options["extrasamples"] = ["unassalpha"]
+    planes = written(np.ascontiguousarray(np.moveaxis(deep, -1, 0)), planarconfig="separate", **options)
+    chunky = written(deep, planarconfig="contig", **options)
+    assert np.array_equal(np.moveaxis(tifffile.imread(io.BytesIO(planes)), 0, -1), deep)
+    for data in (planes, chunky):
+        assert np.array_equal(decode_pixels(open_image(data, 2**20), 128, 64), (deep[..., :3] >> 8).astype(np.uint8))
+
+
+DEEP = np.arange(64 * 128 * 3, dtype=np.uint16).reshape(64, 128, 3)
+UNREAD = {
+    "float": (written(DEEP.astype(np.float32)), "floating point"),
+    "half": (written(DEEP.astype(np.float16)), "floating point"),
+    "double": (written(DEEP.astype(np.float64)), "floating point"),
+    "grey float": (written(DEEP[..., 0].astype(np.float32)), "F pixels"),
+    "float planes": (written(DEEP.astype(np.float32).reshape(3, 64, 128), planarconfig="separate"), "floating point"),
+    "compressed float": (written(DEEP.astype(np.float32), compression="zlib"), "floating point"),
+    "long": (written(DEEP.astype(np.uint32)), "32 bits"),
+    "signed": (written(DEEP.astype(np.int16)), "signed whole numbers"),
+    "JPEG 2000": (written(DEEP, compression="jpeg2000"), "JPEG 2000 compression"),
+    "LERC": (written(DEEP, compression="lerc"), "LERC compression"),
+    "JPEG XL": (written(DEEP, compression="jpegxl"), "JPEG XL compression"),
+    "big-endian BigTIFF": (written(DEEP, byteorder=">", bigtiff=True), "big-endian"),
+    "WebP": (written(DEEP.astype(np.uint8), compression="webp"), "WebP compression"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), UNREAD.values(), ids=UNREAD)
+def test_what_is_not_read_is_called_so(data: bytes, words: str) -> None:
+    """Floats, long numbers and rare codecs are unsupported by name, not damaged."""
+    with pytest.raises(InputError, match=words) as caught:
+        decode_pixels(open_image(data, 2**20), 128, 64)
+    assert caught.value.error_class == "unsupported_format"
+
+
+def test_a_damaged_file_of_a_usual_kind_is_damaged() -> None:
+    """What every reader knows and cannot read is corrupt."""
+    data = written(np.random.default_rng(2).integers(0, 65536, DEEP.shape, np.uint16), compression="zlib")
+    with pytest.raises(InputError) as caught:
+        decode_pixels(open_image(data[:1000] + bytes(len(data) - 2000) + data[-1000:], 2**20), 128, 64)
+    assert caught.value.error_class == "corrupt_image"

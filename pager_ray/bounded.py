@@ -10,7 +10,7 @@ All of them raise :class:`Unreasonable`, which names no file: whoever reads one 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -164,13 +164,16 @@ def size_of(file: Any) -> int:
     return size
 
 
-def read_parquet(source: Any, size: int, columns: Sequence[str] | None = None) -> pa.Table:
+def read_parquet(
+    source: Any, size: int, columns: Sequence[str] | None = None, may_lack: Mapping[str, pa.DataType] | None = None
+) -> pa.Table:
     """The rows of a Parquet file of small columns, such as a listing or a ledger.
 
     Args:
         source: what pyarrow reads: a buffer, a file, a path.
         size: of the file, in bytes.
         columns: those to read, in this order, all of which must be there; None for all.
+        may_lack: those that may be absent, as in files of earlier versions; they come last, as nulls of these types.
 
     Raises:
         Unreasonable: it promises or holds more than such a file does.
@@ -185,6 +188,8 @@ def read_parquet(source: Any, size: int, columns: Sequence[str] | None = None) -
     schema = file.schema_arrow
     check_footer(file.metadata, size, columns)
     wanted = list(columns) if columns is not None else None
+    lacking = [name for name in wanted or () if name in (may_lack or {}) and name not in schema.names]
+    wanted = [name for name in wanted if name not in lacking] if wanted is not None else None
     if wanted is not None and (absent := [name for name in wanted if name not in schema.names]):
         raise KeyError(", ".join(absent))
     # Each row may be the longest value of a dictionary.
@@ -210,6 +215,8 @@ def read_parquet(source: Any, size: int, columns: Sequence[str] | None = None) -
                 raise Unreasonable(f"holds {written} bytes of {field.name} in a file of {size}")
         plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
         table = table.set_column(place, plain, column.cast(field.type.value_type))
+    for name in lacking:
+        table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))
     return table
 
 

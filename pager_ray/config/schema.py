@@ -88,6 +88,19 @@ class InputConfig(Section):
         description="whether rows of listings may name local files, and web addresses of this machine, this link or a "
         "private network. auto: not those of a listing that came over a network",
     )
+    aspect_tolerance: float = Field(
+        0.01,
+        ge=0,
+        le=0.05,
+        description="how far from 2:1 a panorama may be, as a share: encoders want multiples of 8, stitchers cut a "
+        "row. It is stretched by no more than that, which the column `stretch` tells; 0: one pixel of rounding alone",
+    )
+    gpano: Literal["auto", "ignore", "require"] = Field(
+        "auto",
+        description="what GPano metadata (the part of a sphere that a picture is) count for. auto: they place it, "
+        "unless they cannot be of a picture that is 2:1 by itself (stale, doubled, empty); ignore: 2:1 alone counts; "
+        "require: pictures without them are rejected",
+    )
     max_bytes: int = Field(
         2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )

@@ -30,6 +30,8 @@ _LABELS = {
     "p_outdoor": ("probability outdoor", ""),
     "log_scale": ("log scale", ""),
     "coverage": ("coverage", "share"),
+    "blank_fraction": ("without picture", "share"),
+    "stretch": ("stretched", ""),
     "width": ("source width", "px"),
     "height": ("source height", "px"),
 }

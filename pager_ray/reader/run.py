@@ -37,7 +37,9 @@ MAX_MAP_PIXELS = 2**28
 
 # Columns of shards that are not float32.
 _TYPES = {
-    **dict.fromkeys(("id", "uri", "scene", "digest", "stage", "error_class", "message"), pa.string()),
+    **dict.fromkeys(
+        ("id", "uri", "scene", "digest", "suspect", "remarks", "stage", "error_class", "message"), pa.string()
+    ),
     **dict.fromkeys(("width", "height", "map_height", "map_width", "attempts"), pa.int32()),
 }
 

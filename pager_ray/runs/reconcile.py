@@ -15,12 +15,12 @@ from pager_ray.errors import StorageError
 from pager_ray.listing import Texts
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import gather, rows_by_shard
-from pager_ray.runs.shards import put_rejects
+from pager_ray.runs.shards import LATER_COLUMNS, put_rejects
 from pager_ray.storage import Folder, client_errors, error_reason
 
 # Shards that are read at a time: their columns are small, opening them is waiting for the store.
 _READERS = 16
-_TEXTS = ("id", "uri", "scene", "digest", "stage", "error_class", "message", "labels", "sample")
+_TEXTS = ("id", "uri", "scene", "digest", "suspect", "remarks", "stage", "error_class", "message", "labels", "sample")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
     name = f"{shard}{SHARD_SUFFIX}"
     try:
         with folder.open(name) as file:
-            table = as_texts(read_parquet(file, size_of(file), columns), _TEXTS)
+            table = as_texts(read_parquet(file, size_of(file), columns, LATER_COLUMNS), _TEXTS)
         table.validate(full=True)
         return table
     except (*client_errors(), pa.ArrowException, KeyError, ValueError) as error:

@@ -33,6 +33,13 @@ _MEANING: dict[str, dict[str, str]] = {
     "width": {"description": "width of the full source panorama", "unit": "pixel"},
     "height": {"description": "height of the full source panorama", "unit": "pixel"},
     "coverage": {"description": "share of the sphere that the source image covers; the rest was black"},
+    "stretch": {"description": "how much more the source was scaled across than down to be 2:1; 1: not at all"},
+    "blank_fraction": {
+        "description": "share of the panorama's pixels that carry nothing: beyond the source's part of "
+        "the sphere, transparent, black bars or the black round of a dual fisheye"
+    },
+    "suspect": {"description": "black_bars or dual_fisheye where the source looks like that; else null"},
+    "remarks": {"description": "what was noticed about the source file, separated by commas; null for nothing"},
     "digest": {"description": "digest of the source file's bytes"},
     "map_height": {"description": "height of the ERP maps (of the stitched ones, where faces are stored)"},
     "map_width": {"description": "width of the ERP maps (of the stitched ones, where faces are stored)"},
@@ -50,10 +57,19 @@ _MEANING: dict[str, dict[str, str]] = {
 }
 
 PREDICTION_COLUMNS = [
-    "id", "uri", "width", "height", "coverage", "digest", "scene", "p_outdoor", "log_scale", "sky_fraction",
+    "id", "uri", "width", "height", "coverage", "stretch", "blank_fraction", "suspect", "remarks", "digest",
+    "scene", "p_outdoor", "log_scale", "sky_fraction",
     "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction", "median_confidence",
     "map_height", "map_width",
 ]  # fmt: skip
+
+LATER_COLUMNS = {
+    "stretch": pa.float32(),
+    "blank_fraction": pa.float32(),
+    "suspect": pa.string(),
+    "remarks": pa.string(),
+}
+"""Prediction columns that shards of earlier versions lack; they are read as nulls."""
 
 REJECT_COLUMNS = ["id", "uri", "stage", "error_class", "message", "attempts"]
 

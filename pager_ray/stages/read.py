@@ -6,10 +6,10 @@ They share a task because what lies between them, the decoded panorama, is five 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import cv2
 import pyarrow as pa
@@ -45,7 +45,8 @@ class ReadSettings:
     """What the stage needs to know.
 
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
-    again, whether faces are sampled here, and what a listing may name (``input.schemes`` and ``input.private``).
+    again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), and
+    further arguments of :func:`pager_ray.read.decode_panorama`.
     """
 
     face_size: int
@@ -57,6 +58,7 @@ class ReadSettings:
     project: bool = True
     schemes: tuple[str, ...] = ()
     private: Literal["auto", "allow", "refuse"] = "auto"
+    decode: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -102,7 +104,7 @@ def _project(row: Row, content: bytes | InputError | None, settings: ReadSetting
     if isinstance(content, InputError):
         return reject(row, StageName.READ, content)
     try:
-        panorama = decode_panorama(content, max_pixels=settings.max_pixels)
+        panorama = decode_panorama(content, max_pixels=settings.max_pixels, **settings.decode)
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
     pixels: Row
@@ -114,6 +116,10 @@ def _project(row: Row, content: bytes | InputError | None, settings: ReadSetting
         "width": panorama.source_width,
         "height": panorama.source_height,
         "coverage": panorama.coverage,
+        "stretch": panorama.stretch,
+        "blank_fraction": panorama.blank_fraction,
+        "suspect": panorama.suspect,
+        "remarks": ",".join(panorama.remarks) or None,
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "thumbnail": thumbnail(panorama.erp, settings.thumbnail_width),
         **pixels,

@@ -45,6 +45,10 @@ SOURCE = [
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
     pa.field("coverage", pa.float32()),
+    pa.field("stretch", pa.float32()),
+    pa.field("blank_fraction", pa.float32()),
+    pa.field("suspect", pa.string()),
+    pa.field("remarks", pa.string()),
     pa.field("digest", pa.string()),
 ]
 

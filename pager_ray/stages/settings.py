@@ -155,6 +155,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
         project=not projects_on_device(config),
         schemes=tuple(config.input.schemes),
         private=config.input.private,
+        decode={"aspect_tolerance": config.input.aspect_tolerance, "gpano": config.input.gpano},
     )
 
 

@@ -73,6 +73,8 @@ def make_sample_read_fn(settings: SampleSettings) -> Callable[[pa.Table], pa.Tab
             "width": rgb.shape[1],
             "height": rgb.shape[0],
             "coverage": 1.0,
+            "stretch": 1.0,
+            "blank_fraction": 0.0,
             "thumbnail": thumbnail(rgb, settings.thumbnail_width),
             "faces": blob(erp_to_cubemap(rgb, settings.face_size, settings.fov)),
         }
@@ -91,6 +93,8 @@ def make_oracle_fn(settings: SampleSettings) -> Callable[[pa.Table], pa.Table]:
             "width": truth.depth.shape[1],
             "height": truth.depth.shape[0],
             "coverage": 1.0,
+            "stretch": 1.0,
+            "blank_fraction": 0.0,
             "thumbnail": (
                 thumbnail(dataset.read_rgb(sample), settings.thumbnail_width) if settings.thumbnail_width else None
             ),

@@ -75,6 +75,10 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "width": 128,
         "height": 64,
         "coverage": 1.0,
+        "stretch": 1.0,
+        "blank_fraction": 0.0,
+        "suspect": None,
+        "remarks": None,
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "thumbnail": None,
     }
@@ -93,6 +97,22 @@ def test_cropped_panoramas_are_placed(tmp_path: Path) -> None:
     xmp = gpano_xmp(**cropped(32, 16, 64, 32, 128, 64))
     row = read(put(tmp_path, "crop.png", with_xmp(picture(64, 32), "PNG", xmp)))[0]
     assert (row["error_class"], row["width"], row["height"], row["coverage"]) == (None, 128, 64, 0.25)
+
+
+def test_what_was_noticed_travels_in_columns(tmp_path: Path) -> None:
+    """Stretch, emptiness, suspicion and remarks of a file are its row's, and the settings decide what is taken."""
+    barred = picture(258, 128)
+    barred[:20] = barred[-20:] = 0
+    xmp = gpano_xmp(**cropped(0, 0, 100, 10, 256, 128))
+    path = put(tmp_path, "odd.jpg", with_xmp(barred, "JPEG", xmp, quality=95)[:-2])
+    row = read(path)[0]
+    assert row["error_class"] is None
+    assert row["stretch"] == pytest.approx(256 / 258)
+    # A block of the JPEG that is partly picture is not black.
+    assert row["blank_fraction"] == pytest.approx(40 / 128, abs=9 / 128)
+    assert (row["suspect"], row["remarks"]) == ("black_bars", "no_end_marker,gpano_ignored")
+    strict = replace(SETTINGS, decode={"aspect_tolerance": 0.0, "gpano": "ignore"})
+    assert read(path, settings=strict)[0]["error_class"] == "not_a_panorama"
 
 
 def test_every_failure_is_a_reject_in_its_place(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ _NAMED_PLACES: Final = ("abfs", "abfss", "az", "adl", "ssh", "sftp", "ftp", "smb
 _WEB: Final = ("http", "https", "webdav", "ws", "wss")
 
 # No host is in them: names of files, and of members of archives.
-_NAMES: Final = ("file", "local", "zip", "tar", "libarchive", "simplecache", "filecache", "blockcache")
+_NAMES: Final = ("file", "local", "zip", "tar", "parquet", "libarchive", "simplecache", "filecache", "blockcache")
 
 # "::" between file systems, and not inside a password or an IPv6 address.
 _CHAIN: Final = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*(?:://|::)|/)")

@@ -37,6 +37,8 @@ FORBIDDEN: Final = "forbidden_uri"
 
 LOCAL: Final = frozenset({"file", "local", "memory"})
 ARCHIVES: Final = frozenset({"zip", "tar"})
+CONTAINERS: Final = ARCHIVES | {"parquet"}
+"""Schemes of what lies in a container: see :func:`split_member`."""
 CACHES: Final = frozenset({"simplecache", "filecache", "blockcache"})
 
 _WEB: Final = frozenset({"http", "https"})
@@ -76,6 +78,8 @@ def parts_of(uri: str) -> list[tuple[str, str]]:
     """Scheme and text of each part of a URI, outermost first, as fsspec would chain them; of a path ``file``."""
     if "://" not in uri:
         return [("file", uri)]
+    if uri.startswith("parquet://") and (member := split_member(uri)) is not None:
+        return [("parquet", uri.partition("::")[0]), *parts_of(member[2])]
     known = set(fsspec.available_protocols())
     parts = []
     for part in uri.split("::"):
@@ -88,6 +92,20 @@ def parts_of(uri: str) -> list[tuple[str, str]]:
         else:
             parts.append(("data" if part.startswith("data:") else "file", part))
     return parts
+
+
+def split_member(uri: str) -> tuple[str, str, str] | None:
+    """Kind, name and container of a picture in a container; None for any other URI.
+
+    ``zip://inner/a.png::s3://bucket/x.zip`` and ``tar://…::…`` are what fsspec writes; a row of a Parquet file is
+    ``parquet://column/12::s3://bucket/x.parquet``, counted from 0 in the file. Longer chains, such as those with a
+    cache, are fsspec's alone.
+    """
+    first, chained, container = uri.partition("::")
+    kind, separator, name = first.partition("://")
+    if not (chained and separator and kind in CONTAINERS and name and container) or "::" in container:
+        return None
+    return kind, name, container
 
 
 def is_remote(uri: str) -> bool:
@@ -162,13 +180,15 @@ def open_place(uri: str, role: Role, more: Sequence[str] = (), *, strangers: boo
 def lies_below(uri: str, prefix: str) -> bool:
     """Whether a URI lies below a folder, or on a host where the folder names no more than that.
 
-    Compared is what is written: a URI that climbs (``..``, also escaped) or chains file systems lies nowhere.
+    Compared is what is written: a URI that climbs (``..``, also escaped) or chains file systems lies nowhere; what is
+    in a container lies where that does.
 
     Args:
         uri: a path or URL that somebody else wrote.
         prefix: a path, a URL of a folder, or ``https://host``.
     """
-    (scheme, where), (wanted, folder) = _written(uri), _written(prefix)
+    member = split_member(uri)
+    (scheme, where), (wanted, folder) = _written(member[2] if member else uri), _written(prefix)
     if scheme is None or scheme != wanted:
         return False
     return where == folder or where.startswith(folder.rstrip("/") + "/")

@@ -212,10 +212,13 @@ def test_where_a_listing_comes_from(uri: str, remote: bool) -> None:
         ("https://host@evil/a.jpg", "https://host", False),
         ("https://host:1/a.jpg", "https://host", False),
         ("https://host.evil/a.jpg", "https://host", False),
-        ("zip://a.jpg::https://host/x.zip", "https://host", False),
+        ("zip://a.jpg::https://host/x.zip", "https://host", True),
+        ("parquet://image/3::s3://bucket/a/x.parquet", "s3://bucket/a", True),
+        ("zip://a.jpg::https://host/b/../x.zip", "https://host/b", False),
+        ("zip://a.jpg::simplecache::https://host/x.zip", "https://host", False),
         ("reference://a::https://host/x", "https://host", False),
     ],
 )
 def test_below_a_prefix(uri: str, prefix: str, below: bool) -> None:
-    """As it is written, without climbing, chains or other hosts."""
+    """As it is written, without climbing, caches or other hosts; a member where its container is."""
     assert lies_below(uri, prefix) is below

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-from fsspec.asyn import sync
-from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.masking import mask_uri
+from pager_ray.read.containers.members import Place, read_member
+from pager_ray.read.containers.parquets import read_row_group
+from pager_ray.read.ranges import read_range
 from pager_ray.retrying import (
     Retry,
     attempts_of,
@@ -22,8 +24,11 @@ from pager_ray.retrying import (
     http_status,
     is_transient,
 )
-from pager_ray.schemes import FORBIDDEN, Role, SchemeError, open_place
+from pager_ray.schemes import FORBIDDEN, Role, SchemeError, open_place, split_member
 from pager_ray.storage import client_errors, error_reason
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PATIENT = Retry()
 """For how long reads are repeated where nobody says."""
@@ -34,6 +39,11 @@ _TAKES = "takes a path or a URL that fsspec knows"
 MAX_BYTES = 2**31
 """How much is read of a file where nobody says."""
 
+MAX_ROW_GROUP_BYTES = 2**31
+"""How many bytes of pictures a row group may hold where nobody says."""
+
+NOWHERE = Place()
+
 
 def fetch(
     uri: str,
@@ -43,6 +53,8 @@ def fetch(
     role: Role = "input",
     schemes: Sequence[str] = (),
     strangers: bool = False,
+    place: Place = NOWHERE,
+    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
 ) -> bytes:
     """Read a whole file or object; what fails in passing is tried again.
 
@@ -55,33 +67,84 @@ def fetch(
         role: what the file is for, which decides the schemes that are taken.
         schemes: further ones.
         strangers: a stranger wrote the URI: see :func:`pager_ray.schemes.open_place`.
+        place: where a member of a container lies; one whose place is not known is looked for.
+        max_row_group_bytes: larger row groups of Parquet files are refused.
 
     Raises:
         InputError: ``missing``, ``not_a_file``, ``too_large``, ``permission_denied``, ``unsupported_uri``,
             ``forbidden_uri`` (a file system or a place that is not taken), ``transient`` (time-outs, throttling, 5xx
-            and broken connections until the time was up) or ``read_failed``.
+            and broken connections until the time was up) or ``read_failed``; and of members those of
+            :func:`pager_ray.read.containers.members.read_member`.
         StorageError: the client of an object store has no credentials or reaches no endpoint. That is no fault of one
             input: a job that went on would reject all of them.
     """
     shown = mask_uri(uri)
     try:
-        filesystem, path = _place(uri, role, schemes, strangers)
+        member = split_member(uri)
+        filesystem, path = _place(uri if member is None else member[2], role, schemes, strangers)
         if isinstance(filesystem, LocalFileSystem):
             _check_is_file(path, shown)
-        content, _ = (retry or PATIENT).call(lambda: _read(filesystem, path, max_bytes), f"reading {shown}")
+
+        def read() -> bytes:
+            if member is None:
+                return read_range(filesystem, path, 0, max_bytes + 1)
+            return read_member(filesystem, path, member, place, max_bytes, max_row_group_bytes)
+
+        content, _ = (retry or PATIENT).call(read, f"reading {shown}")
         if len(content) > max_bytes:
             raise InputError("too_large", f"{shown}: has more than {max_bytes} bytes; takes at most that many")
         return content
-    except InputError:
-        raise
-    except SchemeError as error:
-        raise InputError(FORBIDDEN, f"{shown}: {error}") from error
     except Exception as error:
-        raise _input_error(error, shown) from error
+        raise input_error(error, shown) from error
 
 
-def _input_error(error: Exception, shown: str) -> InputError | StorageError:
-    """What an error of a file system means: one row's trouble, or, as ``StorageError``, that of all."""
+def fetch_row_group(
+    uri: str,
+    group: int,
+    retry: Retry | None = None,
+    *,
+    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES,
+    schemes: Sequence[str] = (),
+    strangers: bool = False,
+) -> pa.ChunkedArray:
+    """The pictures of a whole row group, one cell per row, in one read of its column chunk.
+
+    Args:
+        uri: of one of its rows, ``parquet://column/number::file``.
+        group: number of the row group.
+        retry, max_row_group_bytes, schemes, strangers: as of :func:`fetch`.
+
+    Raises:
+        InputError, StorageError: as of :func:`fetch`.
+    """
+    shown = mask_uri(uri)
+    member = split_member(uri)
+    if member is None:
+        raise InputError("unsupported_uri", f"{shown}: is no row of a Parquet file")
+    try:
+        filesystem, path = _place(member[2], "input", schemes, strangers)
+        column = member[1].rpartition("/")[0]
+        read = partial(read_row_group, filesystem, path, column, group, max_row_group_bytes)
+        return (retry or PATIENT).call(read, f"reading {shown}")[0]
+    except Exception as error:
+        raise input_error(error, shown) from error
+
+
+def input_error(error: Exception, shown: str) -> InputError | StorageError:
+    """What an error of a file system means: one row's trouble, or, as ``StorageError``, that of all.
+
+    Args:
+        error: what was raised.
+        shown: the URI, without secrets, that the message begins with.
+    """
+    if isinstance(error, InputError):
+        return (
+            error
+            if str(error).startswith(shown)
+            else InputError(error.error_class, f"{shown}: {error}", error.attempts)
+        )
+    if isinstance(error, SchemeError):
+        return InputError(FORBIDDEN, f"{shown}: {error}")
     if concerns_caller(error):
         return StorageError(
             f"{shown}: its store does not accept who asks ({_reason(error)}); renew or correct the credentials, then "
@@ -138,35 +201,6 @@ def _check_is_file(path: str, shown: str) -> None:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError("not_a_file", f"{shown}: is a pipe, a socket or a device; give a file")
-
-
-def _read(filesystem: Any, path: str, max_bytes: int) -> bytes:
-    try:
-        if isinstance(filesystem, HTTPFileSystem):
-            return sync(filesystem.loop, _read_web, filesystem, path, max_bytes)
-        # A range that is longer than the file: one request, where reading all would first ask for the size.
-        return bytes(filesystem.cat_file(path, start=0, end=max_bytes + 1))
-    except OSError as error:
-        if any(http_status(one) == 416 for one in (error, error.__cause__) if one is not None):
-            # No byte of an empty object can be in a range.
-            return b""
-        raise
-
-
-async def _read_web(filesystem: Any, url: str, max_bytes: int) -> bytes:
-    """As ``cat_file``, but a server that sends more than it was asked for is not listened to any longer."""
-    session = await filesystem.set_session()
-    content = bytearray()
-    headers = {"Range": f"bytes=0-{max_bytes}"}
-    async with session.get(filesystem.encode_url(url), headers=headers, **filesystem.kwargs) as response:
-        if response.status == 404:
-            raise FileNotFoundError(url)
-        response.raise_for_status()
-        async for chunk in response.content.iter_any():
-            content += chunk
-            if len(content) > max_bytes:
-                break
-    return bytes(content[: max_bytes + 1])
 
 
 def _explain(error: Exception, shown: str) -> InputError | StorageError:

@@ -1,0 +1,120 @@
+"""What is known of a picture in a container, and what a reader of containers is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+
+from pager_ray.retrying import Retry
+
+Form = Literal["tar", "zip", "parquet"]
+
+SCENES: Final = ("indoor", "outdoor")
+
+CORRUPT: Final = "corrupt_container"
+"""Class of rejects whose container is damaged at their place."""
+
+CHANGED: Final = "changed"
+"""Class of rejects whose container is another one than when it was listed."""
+
+GROUP_TOO_LARGE: Final = "row_group_too_large"
+
+MEMBER_SCHEMA: Final = pa.schema(
+    [
+        # The member's name; of a Parquet file ``column/row``.
+        pa.field("name", pa.string(), nullable=False),
+        # The shortest id that it may get, and the one that its container gives it.
+        pa.field("key", pa.string()),
+        pa.field("given", pa.string()),
+        pa.field("scene", pa.string()),
+        pa.field("is_utf8", pa.bool_(), nullable=False),
+        # Where its bytes are, or its row is.
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("row_group", pa.int32()),
+        pa.field("row", pa.int32()),
+        # Why it gives no prediction, where that is known already.
+        pa.field("error_class", pa.string()),
+        pa.field("message", pa.string()),
+        # The columns to keep, as a JSON object.
+        pa.field("kept", pa.string()),
+    ]
+)
+"""One row per picture in a container."""
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """How containers are understood, and how far they are trusted.
+
+    Attributes:
+        image_column: of Parquet files; the component of a WebDataset sample. None finds it.
+        id_column, scene_column: columns (or keys of a sample's JSON) with the id and the scene; None finds them.
+        keep: columns that come out again beside the results.
+        max_bytes: members that are larger are rejects.
+        max_row_group_bytes: row groups whose pictures take more, decompressed, are rejects.
+        retry: for how long a troubled store is asked.
+        schemes: further ones that inputs may have.
+    """
+
+    image_column: str | None = None
+    id_column: str | None = None
+    scene_column: str | None = None
+    keep: tuple[str, ...] = ()
+    max_bytes: int = 2**30
+    max_row_group_bytes: int = 2**31
+    retry: Retry = field(default_factory=Retry)
+    schemes: tuple[str, ...] = ()
+
+    @property
+    def wants_columns(self) -> bool:
+        """Whether something beside pictures and keys has to be read."""
+        return bool(self.id_column or self.scene_column or self.keep)
+
+
+@dataclass
+class Members:
+    """What lies in one container.
+
+    Attributes:
+        table: ``MEMBER_SCHEMA``.
+        left_out: what of it is no input, counted by what it is.
+        problem: why nothing, or nothing more, could be read of it; None where all was.
+        form: what the container is.
+        stamp: size and etag of it, to know it again.
+    """
+
+    table: pa.Table
+    left_out: Counter[str] = field(default_factory=Counter)
+    problem: str | None = None
+    problem_class: str = CORRUPT
+    form: Form | None = None
+    stamp: str = ""
+
+
+def members_of(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows with some of the columns as ``MEMBER_SCHEMA``."""
+    columns = {name: [row.get(name) for row in rows] for name in MEMBER_SCHEMA.names}
+    columns["is_utf8"] = [row.get("is_utf8", True) for row in rows]
+    return pa.table(columns, schema=MEMBER_SCHEMA)
+
+
+def plain(name: str) -> tuple[str, bool]:
+    """A name with bytes that are no UTF-8 written out, and whether there were none."""
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text, text == name
+
+
+def bad_name(name: str) -> str | None:
+    """Why a member's name is not taken; None for one that is."""
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or (len(parts[0]) == 2 and parts[0][1] == ":"):
+        return "is an absolute path"
+    if ".." in parts:
+        return "climbs out of its container"
+    if "::" in name or "\0" in name:
+        return "cannot be written in a URI"
+    return None

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError
 from pager_ray.infer import Predicts
-from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint
-from pager_ray.retrying import Retry
 from pager_ray.runs import Reconciliation, write_shard
 from pager_ray.runs.claim import run_to_end
 from pager_ray.stages.claim_run import claim_run
@@ -21,6 +19,7 @@ from pager_ray.stages.infer import make_infer_fn
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.settings import projects_on_device, run_settings
+from pager_ray.stages.sources import list_sources
 from pager_ray.stages.stitch import make_stitch_fn
 
 Tell = Callable[[str], None]
@@ -52,7 +51,7 @@ def run_here(
     if projects_on_device(config):
         raise ConfigError("compute.project_on: gpu takes a job on a cluster (pager-ray run); take cpu or auto here")
     tell(StageName.LIST)
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+    listed = list_sources(config)
     claim = claim_run(config, checkpoint, listed)
 
     # 2. Row by row through the stages of the job.

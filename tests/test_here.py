@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
+from tests.read.packed import write_tar
 
 COUNT = 4
 
@@ -69,3 +72,27 @@ def test_it_ends_where_it_was_stopped(inputs: Path, tmp_path: Path) -> None:
     assert (verified.state, verified.decoded, list(verified.problems)) == ("complete", COUNT, [])
     reject = pager_ray.open_run(tmp_path / "run").rejects().to_pylist()[0]
     assert (reject["stage"], reject["error_class"]) == ("read", "not_an_image")
+
+
+def test_columns_of_a_container_come_out_again(inputs: Path, tmp_path: Path) -> None:
+    """What is kept of a tar's JSON stands beside the results, in one type each; the picture is found by its URI."""
+    pictures = [path for path in sorted((inputs / "in").glob("*.jpg")) if path.name != "letter.jpg"]
+    told = [{"town": "Bern", "metres": 540, "n": 1}, {"town": 7, "metres": 0.5, "n": 2}]
+    members = [
+        member
+        for path, columns in zip(pictures[:2], told, strict=True)
+        for member in ((path.name, path.read_bytes()), (f"{path.stem}.json", json.dumps(columns).encode()))
+    ]
+    write_tar(tmp_path / "in.tar", members)
+    more = {"input.uris": str(tmp_path / "in.tar"), "input.keep_columns": "[town, metres, n]"}
+    config = config_of(inputs, tmp_path / "run", **more)
+    run_here(config, resolve_checkpoint(config.checkpoint), Dying(config))
+    run = pager_ray.open_run(tmp_path / "run")
+    table = run.table(["id", "uri", "town", "metres", "n"]).sort_by("n")
+    assert table.select(["town", "metres", "n"]).to_pydict() == {
+        "town": ["Bern", "7"], "metres": [540.0, 0.5], "n": [1, 2]
+    }  # fmt: skip
+    assert table.column("id").to_pylist() == [path.stem for path in pictures[:2]]
+    picture = source_picture(run[table.column("id")[0].as_py()], str(tmp_path))
+    assert picture.shape == (64, 128, 3)
+    assert not verify_output(tmp_path / "run").problems

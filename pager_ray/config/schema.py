@@ -26,6 +26,17 @@ MAX_WIDTH = 32766
 
 Scene = Literal["indoor", "outdoor"]
 
+RESULT_COLUMNS = frozenset(
+    {
+        *("id", "uri", "width", "height", "coverage", "digest", "scene", "p_outdoor", "log_scale", "sky_fraction"),
+        *("depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction"),
+        *("median_confidence", "map_height", "map_width", "stage", "error_class", "message", "attempts", "sample"),
+    }
+)
+"""What the columns of results and rejects are called; a test holds them to the writer's."""
+
+MAP_COLUMNS = frozenset({"depth", "normals", "sky", "preview", "thumbnail", "faces", "panorama"})
+
 
 Alignment = Literal["metric", "scale", "scale_and_shift"]
 Family = Literal["depth", "normals", "seams"]
@@ -69,8 +80,39 @@ class InputConfig(Section):
 
     uris: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
         default_factory=list,
-        description="files, folders, globs, zips (each image in one is an input), or .parquet/.csv/.txt listings with "
-        "a `uri` column (optional `id`, `scene`), on any fsspec URL",
+        description="files, folders, globs, {000..146} and {a,b} patterns, containers (tars of WebDataset and "
+        "img2dataset, zips, Parquet files of images, hf://datasets/…), or .parquet/.csv/.txt listings with a `uri` "
+        "column (optional `id`, `scene`), on any fsspec URL",
+    )
+    format: Literal["auto", "files", "listing", "webdataset", "zip", "parquet"] = Field(
+        "auto",
+        description="what sources are taken for. auto: by name and content; of a folder the images, or where it has "
+        "none of its own, what lies in its containers. files: images alone; listing: tables of URIs; webdataset, zip, "
+        "parquet: containers of that kind alone",
+    )
+    image_column: str | None = Field(
+        None,
+        description="column of Parquet files that holds the images, or component of WebDataset samples (jpg, "
+        "left.png); by default found by type and name",
+    )
+    id_column: str | None = Field(
+        None,
+        description="column of a listing, a container or a metadata file (key of a sample's JSON) that holds each "
+        "image's id; by default ids come from names, keys and rows",
+    )
+    scene_column: str | None = Field(
+        None, description="the same for the scene, indoor or outdoor; by default a column `scene`, where it says that"
+    )
+    keep_columns: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
+        default_factory=list,
+        description="further columns of listings and containers (sequence, time, latitude, …) that come out again "
+        "beside the results; at most 4096 bytes a row",
+    )
+    max_row_group_bytes: int = Field(
+        2**31,
+        ge=1024,
+        description="a Parquet row group is read at once: the rows of one whose images take more are rejected; a "
+        "worker needs about three times as much",
     )
     max_pixels: int = Field(
         2**28,
@@ -104,6 +146,15 @@ class InputConfig(Section):
     max_bytes: int = Field(
         2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )
+
+    @field_validator("keep_columns")
+    @classmethod
+    def _kept_names_are_free(cls, value: list[str]) -> list[str]:
+        if taken := [name for name in value if name in RESULT_COLUMNS or not name or name in MAP_COLUMNS]:
+            raise ValueError(f"takes columns of other names than the results have, not {', '.join(map(repr, taken))}")
+        if len(set(value)) < len(value):
+            raise ValueError("takes each column once")
+        return value
 
 
 class OutputConfig(Section):
@@ -372,6 +423,12 @@ class RunConfig(JobConfig):
                 "input.uris",
                 "input.schemes",
                 "input.private",
+                "input.format",
+                "input.image_column",
+                "input.id_column",
+                "input.scene_column",
+                "input.max_row_group_bytes",
+                "input.keep_columns",
                 "output.uri",
                 "output.rows_per_shard",
                 "checkpoint",
@@ -380,7 +437,8 @@ class RunConfig(JobConfig):
             },
         )
         # Where the work is done decides nothing, but for faces that are rounded in one place and not in the other.
-        return keys | ({"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {})
+        keys |= {"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {}
+        return keys | ({"input.keep_columns": self.input.keep_columns} if self.input.keep_columns else {})
 
 
 class PlanConfig(RunConfig):

@@ -55,15 +55,20 @@ def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:
                     raise
 
 
+def lies_hidden(path: str, root: str) -> bool:
+    """Whether a file below a folder is one that tools leave behind."""
+    inside = f"{root.rstrip('/')}/" if root else ""
+    below = path[len(inside) :] if path.startswith(inside) else posixpath.basename(path)
+    *folders, name = below.split("/")
+    return name.startswith(".") or any(map(_is_left_behind, folders))
+
+
 def choose_images(paths: Sequence[str], root: str) -> tuple[list[str], str]:
     """The images among the files below a folder, sorted, and in words what is left out (empty for nothing)."""
-    inside = f"{root.rstrip('/')}/" if root else ""
     images, left = [], Counter[str]()
     behind = 0
     for path in paths:
-        below = path[len(inside) :] if path.startswith(inside) else posixpath.basename(path)
-        *folders, name = below.split("/")
-        if name.startswith(".") or any(map(_is_left_behind, folders)):
+        if lies_hidden(path, root):
             behind += 1
         elif is_image_name(path):
             images.append(path)

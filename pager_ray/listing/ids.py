@@ -1,13 +1,16 @@
 """The ids that inputs get: given by a listing, or derived from where a file lies.
 
 A derived id is the path inside the folder (or glob, or listing) without its extension. Where that is ambiguous the
-extension stays, and where that is ambiguous too the id is the whole path. Ids of millions of inputs are settled as
-columns; Python sees the rows that are in trouble.
+extension stays, and where that is ambiguous too the id is the whole path. A member of a container has a shorter one
+first: its sample's key, or the value of a column called ``id``, ``key``, …; its path begins with the container's name.
+
+Ids of millions of inputs are settled as columns; Python sees the rows that are in trouble.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +36,19 @@ FOUND_SCHEMA = pa.schema(
         pa.field("scene", pa.string()),
         pa.field("is_utf8", pa.bool_(), nullable=False),
         pa.field("origin", pa.string()),
+        # The id to take where it is nobody else's.
+        pa.field("key", pa.string()),
+        pa.field("error_class", pa.string()),
+        pa.field("message", pa.string()),
+        *(MANIFEST_SCHEMA.field(name) for name in ("offset", "size", "row_group", "row", "kept")),
     ]
 )
+
+
+def found_table(rows: int, **columns: Any) -> pa.Table:
+    """``FOUND_SCHEMA`` from some of its columns; the others are null."""
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(rows, field.type) for field in FOUND_SCHEMA]
+    return pa.table(arrays, schema=FOUND_SCHEMA)
 
 
 def settle_ids(found: pa.Table) -> Listing:
@@ -57,8 +71,8 @@ def settle_ids(found: pa.Table) -> Listing:
     is_taken = np.zeros(len(chosen), dtype=bool)
     is_taken[taken] = True
     chosen = _replaced(chosen, is_taken, spare_ids)
-    classes = pc.if_else(pa.array(is_taken), "duplicate_id", pa.scalar(None, pa.string()))
-    texts = _replaced(pa.chunked_array([pa.nulls(len(chosen), pa.string())]), is_taken, messages)
+    classes = pc.if_else(pa.array(is_taken), "duplicate_id", found.column("error_class"))
+    texts = _replaced(found.column("message"), is_taken, messages)
     is_bad = ~found.column("is_utf8").to_numpy()
     if is_bad.any():
         names = Texts(uri.filter(pa.array(is_bad)))
@@ -66,7 +80,8 @@ def settle_ids(found: pa.Table) -> Listing:
         classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
         texts = _replaced(texts, is_bad, bad)
     samples = pa.nulls(len(chosen), pa.string())
-    columns = [chosen, uri, found.column("scene"), classes, texts, samples, found.column("origin")]
+    same = ("origin", "offset", "size", "row_group", "row", "kept")
+    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in same)]
     return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
 
 
@@ -79,11 +94,15 @@ def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
     derived = found.filter(pc.invert(is_given))
     reserved = given.drop_null()
     chosen, waiting = None, np.ones(derived.num_rows, dtype=bool)
-    for candidates in _candidates(derived):
-        fits = waiting & _is_unique(candidates)
+    key = derived.column("key")
+    for candidates in [*([key] if key.null_count < len(key) else []), *_candidates(derived)]:
+        fits = waiting & _is_unique(candidates) & candidates.is_valid().to_numpy()
         if len(reserved):
             fits &= ~pc.is_in(candidates, value_set=reserved).to_numpy()
         chosen = candidates if chosen is None else pc.if_else(pa.array(waiting), candidates, chosen)
+        if candidates is key:
+            # Paths come after keys: one that is somebody's key stays longer.
+            reserved = pa.chunked_array([*reserved.chunks, *candidates.filter(pa.array(fits)).chunks], pa.string())
         waiting &= ~fits
         if not waiting.any():
             break
@@ -112,7 +131,7 @@ def _codes(texts: pa.ChunkedArray) -> np.ndarray:
 
 
 def _is_unique(texts: pa.ChunkedArray) -> np.ndarray:
-    codes = _codes(texts)
+    codes = _codes(pc.fill_null(texts, "") if texts.null_count else texts)
     return np.asarray(np.bincount(codes)[codes] == 1) if len(codes) else np.zeros(0, dtype=bool)
 
 

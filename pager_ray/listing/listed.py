@@ -18,8 +18,19 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("sample", pa.string()),
         # Who wrote the URI; see NETWORK.
         pa.field("origin", pa.string()),
+        # Of what lies in a tar or a zip: where its bytes (or its header in the zip) begin, and how many there are.
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        # Of a row of a Parquet file, whose size is that of its row group's pictures.
+        pa.field("row_group", pa.int32()),
+        pa.field("row", pa.int32()),
+        # Columns of its listing or container that come out again, as a JSON object.
+        pa.field("kept", pa.string()),
     ]
 )
+
+LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept")
+"""Those that manifests of earlier versions lack."""
 
 NETWORK = "network"
 """Origin of rows of a listing that came over a network: whoever wrote it may know nothing of our own files and hosts.
@@ -35,6 +46,8 @@ class Listed:
 
     ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
     what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
+    ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
+    columns that come out again.
     """
 
     uri: str
@@ -44,6 +57,11 @@ class Listed:
     message: str | None = None
     sample: str | None = None
     origin: str | None = None
+    offset: int | None = None
+    size: int | None = None
+    row_group: int | None = None
+    row: int | None = None
+    kept: str | None = None
 
 
 class Listing(Sequence[Listed]):
@@ -54,10 +72,7 @@ class Listing(Sequence[Listed]):
     """
 
     def __init__(self, table: pa.Table) -> None:
-        if "origin" not in table.column_names:
-            # As earlier versions wrote it.
-            table = table.append_column("origin", pa.nulls(table.num_rows, pa.string()))
-        self.table = table.cast(MANIFEST_SCHEMA)
+        self.table = completed(table).cast(MANIFEST_SCHEMA)
 
     @classmethod
     def of(cls, rows: Sequence[Listed] | pa.Table) -> Listing:
@@ -91,6 +106,14 @@ class Listing(Sequence[Listed]):
         for batch in self.table.to_batches(max_chunksize=_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 yield Listed(**row)
+
+
+def completed(table: pa.Table) -> pa.Table:
+    """A manifest with the columns that earlier versions did not write."""
+    for name in LATER_COLUMNS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, MANIFEST_SCHEMA.field(name).type))
+    return table.select(MANIFEST_SCHEMA.names)
 
 
 class Texts(Sequence[str]):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.bounded import as_texts, read_parquet
 from pager_ray.errors import StorageError
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts, completed
 from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
@@ -23,16 +23,25 @@ MANIFEST_NAME = "manifest.parquet"
 # Rows that are digested together; part of what the digest is of.
 _DIGESTED_ROWS = 65_536
 
+_TEXTS = [field.name for field in MANIFEST_SCHEMA if pa.types.is_string(field.type)]
+_PLACES = ["offset", "size", "row_group", "row"]
+
 
 def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
-    """SHA-256 over every row's id, URI, scene and sample, in order.
+    """SHA-256 over every row's id, URI, scene, sample and place in a container, in order.
 
     Column by column for 65,536 rows at a time: each text's length in bytes as a little-endian int32 (−1 for none), then
-    the texts themselves. Whatever characters a text has, it stays in its field.
+    the texts themselves. Whatever characters a text has, it stays in its field. Of members of containers the four
+    numbers of their places follow, as little-endian int64 (−1 for none): a container that was packed anew is another.
     """
-    table = Listing.of(listed).table.select(["id", "uri", "scene", "sample"])
+    whole = Listing.of(listed).table
+    table = whole.select(["id", "uri", "scene", "sample"])
+    places = whole.select(_PLACES)
+    has_members = any(column.null_count < len(column) for column in places.columns)
     digest = hashlib.sha256()
     for start in range(0, table.num_rows, _DIGESTED_ROWS):
+        for column in places.slice(start, _DIGESTED_ROWS).columns if has_members else []:
+            digest.update(pc.fill_null(column, -1).to_numpy().astype("<i8").tobytes())
         for column in table.slice(start, _DIGESTED_ROWS).columns:
             # Copied together: a slice's buffers may begin anywhere.
             texts = pa.concat_arrays(column.chunks).cast(pa.large_binary())
@@ -56,12 +65,21 @@ def rows_to_do(manifest: pa.Table, ids: Texts | Sequence[str], attempts: Mapping
         ids: of the rows to do.
         attempts: how often some of them were tried before.
     """
+    manifest = completed(manifest)
     wanted = ids.column if isinstance(ids, Texts) else pa.array(ids, pa.string())
     rows = manifest.filter(pc.is_in(manifest.column("id"), value_set=wanted))
     if not attempts:
         return rows.append_column("attempts", pa.nulls(rows.num_rows, pa.int32()))
     tried = pa.array([attempts.get(id) for id in Texts(rows.column("id"))], pa.int32())
     return rows.append_column("attempts", tried)
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    for field in MANIFEST_SCHEMA:
+        if field.name in table.column_names and field.name not in _TEXTS:
+            place = table.schema.get_field_index(field.name)
+            table = table.set_column(place, field, table.column(place).cast(field.type))
+    return table
 
 
 def _put(folder: Folder, name: str, table: pa.Table) -> None:
@@ -79,7 +97,7 @@ def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Ta
     data = folder.read(MANIFEST_NAME)
     try:
         table = read_parquet(pa.BufferReader(data), len(data), columns)
-        table = as_texts(table, MANIFEST_SCHEMA.names)
+        table = _typed(as_texts(table, _TEXTS))
         table.validate(full=True)
         if columns is None and "id" not in table.column_names:
             raise ValueError("it has no column id")

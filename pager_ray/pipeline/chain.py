@@ -7,23 +7,25 @@ in actors, stands in its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.cluster import Reservation, connected, reserve
-from pager_ray.pipeline.isolate import isolated
+from pager_ray.pipeline.isolate import Pieces, isolated, single_rows
 from pager_ray.pipeline.sink import ShardSink
-from pager_ray.pipeline.supervision import board_of, partitions, progress
+from pager_ray.pipeline.supervision import board_of, dataset_of, progress
 from pager_ray.runs import Reconciliation
 from pager_ray.runs.claim import Claim, run_to_end
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import TableFunction
+from pager_ray.stages.unpack import in_row_groups, pack_groups, refuse_large, task_memory, unpack_groups
 from pager_ray.tracing import entering, span
 
 # Depth, normals and sky on the faces are at least 18 MB a panorama: at Ray's default of 128 MB blocks of more than
@@ -56,6 +58,7 @@ class Stage:
         schema: of what it returns.
         memory: bytes that Ray reserves per task.
         actor: None for tasks.
+        pieces: the parts of a block that can be tried alone.
     """
 
     name: StageName
@@ -63,6 +66,7 @@ class Stage:
     schema: pa.Schema
     memory: int | None = None
     actor: ActorOptions | None = None
+    pieces: Pieces = single_rows
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,14 @@ class Chain:
         stored: columns of the shards.
         shard_rows: rows per block and shard: what a killed job repeats.
         gates: stages that take no more rows once the job is told to stop; what is past the last is finished.
+        unpack: in front of the others, for rows that lie in row groups; None where there can be none.
     """
 
     stages: Sequence[Stage]
     stored: pa.Schema
     shard_rows: int
-    gates: tuple[str, ...] = (StageName.READ, StageName.INFER)
+    gates: tuple[str, ...] = (StageName.UNPACK, StageName.READ, StageName.INFER)
+    unpack: Stage | None = None
 
 
 def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reservation], Chain]) -> Reconciliation:
@@ -107,8 +113,8 @@ def run_stages(claim: Claim, reservation: Reservation, chain: Chain) -> None:
     board = board_of(claim, chain.gates)
     with DataContext.current(job_context()), progress(claim, board, reservation):
         # The manifest's rows without those that earlier starts committed, a million at a time.
-        for rows in partitions(claim):
-            rows = rows.repartition(target_num_rows_per_block=chain.shard_rows)
+        for part in claim.parts():
+            rows = _begun(part, chain, board, reservation)
             for stage in chain.stages:
                 rows = add_stage(rows, stage, board, reservation)
             # One shard per block, committed with its ids.
@@ -118,8 +124,29 @@ def run_stages(claim: Claim, reservation: Reservation, chain: Chain) -> None:
             )
 
 
-def add_stage(rows: ray.data.Dataset, stage: Stage, board: Any, reservation: Reservation) -> ray.data.Dataset:
-    """The dataset behind one more stage."""
+def _begun(part: pa.Table, chain: Chain, board: Any, reservation: Reservation) -> ray.data.Dataset:
+    """A part's rows in blocks as large as a shard, the row groups that they lie in read."""
+    if chain.unpack is None or not pc.any(in_row_groups(part)).as_py():
+        return dataset_of(part).repartition(target_num_rows_per_block=chain.shard_rows)
+    part = refuse_large(part, reservation.node_memory)
+    unpack = replace(chain.unpack, memory=task_memory(part, reservation.node_memory))
+    units = dataset_of(pack_groups(part, chain.shard_rows)).repartition(target_num_rows_per_block=1)
+    rows = add_stage(units, unpack, board, reservation, unpack_groups)
+    return rows.repartition(target_num_rows_per_block=chain.shard_rows)
+
+
+def add_stage(
+    rows: ray.data.Dataset,
+    stage: Stage,
+    board: Any,
+    reservation: Reservation,
+    opened: TableFunction | None = None,
+) -> ray.data.Dataset:
+    """The dataset behind one more stage.
+
+    Args:
+        opened: what makes the stage's rows of those that arrive, where they are packed.
+    """
     if stage.actor is not None:
         return rows.map_batches(
             stage.function,
@@ -132,8 +159,9 @@ def add_stage(rows: ray.data.Dataset, stage: Stage, board: Any, reservation: Res
             num_gpus=reservation.actor_gpus,
         )
     memory = {} if stage.memory is None else {"memory": stage.memory}
+    function = isolated(stage.name, stage.function, stage.schema, board, stage.pieces)
     return rows.map_batches(
-        isolated(stage.name, stage.function, stage.schema, board),
+        function if opened is None else lambda table: function(opened(table)),
         batch_format="pyarrow",
         batch_size=None,
         zero_copy_batch=True,

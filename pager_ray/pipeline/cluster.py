@@ -39,6 +39,7 @@ class Reservation:
     """CPUs and GPUs that Ray reserves per read or stitch task and per model actor.
 
     ``model_threads`` bounds torch in an actor on CPUs; None leaves it alone. ``model_workers`` is the largest pool.
+    ``node_memory`` is the most that one node has for tasks; None where no node is known yet.
     """
 
     task_cpus: float
@@ -46,6 +47,7 @@ class Reservation:
     actor_gpus: float
     model_threads: int | None
     model_workers: int
+    node_memory: int | None = None
 
 
 @contextmanager
@@ -118,7 +120,8 @@ def reserve(compute: ComputeConfig) -> Reservation:
     if compute.threads_per_worker != "auto":
         threads = compute.threads_per_worker
     model_threads = None if compute.gpus_per_worker else threads
-    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, model_threads, workers)
+    memory = max((node.get("memory", 0.0) for node in nodes if node.get("CPU")), default=0.0)
+    return Reservation(task_cpus, actor_cpus, compute.gpus_per_worker, model_threads, workers, int(memory) or None)
 
 
 def actor_pool(compute: ComputeConfig) -> ActorPoolStrategy:

@@ -24,7 +24,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +84,17 @@ class Room:
                 self._change.notify_all()
 
 
-def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any) -> TableFunction:
+Pieces = Callable[[pa.Table], Sequence[pa.Table]]
+
+
+def single_rows(table: pa.Table) -> Sequence[pa.Table]:
+    """A block's rows, each a table."""
+    return [table.slice(number, 1) for number in range(table.num_rows)]
+
+
+def isolated(
+    stage: str, function: TableFunction, schema: pa.Schema, board: Any, pieces: Pieces = single_rows
+) -> TableFunction:
     """A stage's block function that survives its rows.
 
     Args:
@@ -92,10 +102,11 @@ def isolated(stage: str, function: TableFunction, schema: pa.Schema, board: Any)
         function: maps rows 1:1; must give every row the same result alone as in its block.
         schema: of what it returns.
         board: the :class:`~pager_ray.pipeline.progress.Board`.
+        pieces: the parts of a block that can be tried alone, single rows where the stage does not read several at once.
     """
 
     def call(table: pa.Table) -> pa.Table:
-        return call_isolated(stage, function, table, schema, board)
+        return call_isolated(stage, function, table, schema, board, pieces=pieces)
 
     return call
 
@@ -109,17 +120,19 @@ def call_isolated(
     *,
     room: Room | None = None,
     busy_seconds: Callable[[], float] | None = None,
+    pieces: Pieces = single_rows,
 ) -> pa.Table:
     """Call a block function once; see :func:`isolated`.
 
     Args:
         room: that this call shares with others, where one process takes several at once and holds what no second one
             can have: rows are never tried elsewhere.
+        pieces: as in :func:`isolated`.
         busy_seconds: how long the call kept the stage's device busy; by default, as long as it took.
     """
     if not table.num_rows:
         return function(table)
-    task, trial = _task(table), _Trial(stage, function, schema, board, room or Room(), elsewhere=room is None)
+    task, trial = _task(table), _Trial(stage, function, schema, board, room or Room(), room is None, pieces)
     began, cpu_began, clock = time.perf_counter(), time.process_time(), time.time()
     attempt: Attempt = ray.get(board.begin.remote(stage, task, table.num_rows))
     if attempt.fatal is not None:
@@ -197,22 +210,24 @@ class _Trial:
     board: Any
     room: Room
     elsewhere: bool
+    pieces: Pieces
 
     def one_by_one(self, task: str, table: pa.Table) -> pa.Table:
         results = []
-        for number, scalars in enumerate(iterate(table)):
+        for piece in self.pieces(table):
             with self.room.alone():
-                results.append(self._unless_deadly(task, table.slice(number, 1), scalars))
+                results.append(self._unless_deadly(task, piece))
         return pa.concat_tables(results)
 
-    def _unless_deadly(self, task: str, single: pa.Table, scalars: dict[str, pa.Scalar]) -> pa.Table:
-        id = scalars["id"].as_py()
+    def _unless_deadly(self, task: str, single: pa.Table) -> pa.Table:
+        # Of several rows the first one's stands for all.
+        id = single.column("id")[0].as_py()
         # To be known after a death, it must have been heard before.
         before: Suspicion = ray.get(self.board.try_alone.remote(self.stage, task, id))
         if before.verdict is not None:
-            return self._convicted(scalars, before.deaths, before.verdict)
+            return self._convicted(single, before.deaths, before.verdict)
         if before.deaths >= UNSEEN_DEATHS:
-            return self._convicted(scalars, before.deaths, "alone each time but the first")
+            return self._convicted(single, before.deaths, "alone each time but the first")
         try:
             result = self._alone(self._in_quarantine if before.deaths and self.elsewhere else self.function, single)
         except Convicted as convicted:
@@ -220,7 +235,7 @@ class _Trial:
             verdict = f"at last by {convicted.cause} in a process of its own"
             # Another row of the block may still end this worker.
             ray.get(self.board.convict.remote(self.stage, task, id, deaths, verdict))
-            return self._convicted(scalars, deaths, verdict)
+            return self._convicted(single, deaths, verdict)
         ray.get(self.board.survived.remote(self.stage, task, id))
         return result
 
@@ -240,17 +255,16 @@ class _Trial:
             # Nothing is lost: the row is a reject that says what was raised.
             if _ends_the_job(error):
                 raise
-            (scalars,) = iterate(single)
-            log.exception("stage %s: %s", self.stage, scalars["id"].as_py())
+            log.exception("stage %s: %s", self.stage, single.column("id")[0].as_py())
             what = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             self.board.internal_error.remote(f"{what} (stage {self.stage})")
             message = (
                 f"stage {self.stage} failed with {what}; please report it with the file, then --retry-rejects "
                 "internal_error"
             )
-            return _rejected(scalars, self.stage, InputError("internal_error", message), self.schema)
+            return _rejected(single, self.stage, InputError("internal_error", message), self.schema)
 
-    def _convicted(self, scalars: dict[str, pa.Scalar], alone: int, how: str) -> pa.Table:
+    def _convicted(self, single: pa.Table, alone: int, how: str) -> pa.Table:
         # The first death was in company.
         deaths = alone + 1
         error = InputError(
@@ -259,10 +273,11 @@ class _Trial:
             "look at the file, give workers more memory, then --retry-rejects worker_death",
             attempts=deaths,
         )
-        return _rejected(scalars, self.stage, error, self.schema)
+        return _rejected(single, self.stage, error, self.schema)
 
 
-def _rejected(scalars: dict[str, pa.Scalar], stage: str, error: InputError, schema: pa.Schema) -> pa.Table:
-    kept = [field for field in schema if field.name in scalars and not pa.types.is_large_binary(field.type)]
-    row = carry(scalars, [*IDENTITY, *kept])
-    return to_table([reject(row, stage, naming_row(row, error))], schema, 1, stage)
+def _rejected(rows: pa.Table, stage: str, error: InputError, schema: pa.Schema) -> pa.Table:
+    there = rows.column_names
+    kept = [field for field in schema if field.name in there and not pa.types.is_large_binary(field.type)]
+    carried = [carry(scalars, [*IDENTITY, *kept]) for scalars in iterate(rows)]
+    return to_table([reject(row, stage, naming_row(row, error)) for row in carried], schema, len(carried), stage)

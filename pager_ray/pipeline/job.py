@@ -6,22 +6,22 @@ import time
 from functools import partial
 
 from pager_ray.config import RunConfig
-from pager_ray.listing import list_inputs
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
 from pager_ray.report.outcomes import RunSummary
-from pager_ray.retrying import Retry
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.planned import RunPlan
 from pager_ray.stages.claim_run import claim_run, look_at_output
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
-from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA
+from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA, UNPACK_SCHEMA
 from pager_ray.stages.settings import run_settings
+from pager_ray.stages.sources import list_sources
 from pager_ray.stages.stitch import make_stitch_fn
+from pager_ray.stages.unpack import make_unpack_fn, split_groups
 from pager_ray.tracing import span
 
 log = get_logger(__name__)
@@ -55,7 +55,7 @@ def run_job(
     # 1. The inputs: every source listed, every row with an id of its own. What is mistyped here, or stands in the way
     #    at the output, is told before a weight is fetched.
     with span("list inputs"):
-        listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+        listed = list_sources(config)
         look_at_output(config)
 
     # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
@@ -109,4 +109,6 @@ def _inference(
         # 6. write, CPU, N:1: one shard per block, committed with its ids.
         stored=settings.stored,
         shard_rows=settings.shard_rows,
+        # Before 3., for images in Parquet files, CPU, 1:N: a row group → its rows, each with its file's bytes.
+        unpack=Stage(StageName.UNPACK, make_unpack_fn(settings.read), UNPACK_SCHEMA, pieces=split_groups),
     )

@@ -111,7 +111,7 @@ class Board:
         self,
         counts: Counts,
         max_rejects: int | None,
-        gates: tuple[str, ...] = (StageName.READ, StageName.INFER),
+        gates: tuple[str, ...] = (StageName.UNPACK, StageName.READ, StageName.INFER),
         output: str | None = None,
         stop_when_all_fail: bool = True,
         traced: bool = False,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray
 
 from pager_ray.errors import StorageError
@@ -101,10 +102,7 @@ def _note(claim: Claim, facts: dict[str, Any]) -> None:
         log.debug("progress could not be noted: %s", error)
 
 
-def partitions(claim: Claim) -> Iterator[ray.data.Dataset]:
-    """:meth:`~pager_ray.runs.claim.Claim.parts` for Ray Data: the driver has the rows,
-    no task waits for the store to list them.
-    """
-    for part in claim.parts():
-        starts = range(0, part.num_rows, ROWS_PER_CHUNK)
-        yield ray.data.from_arrow([part.slice(start, ROWS_PER_CHUNK) for start in starts])
+def dataset_of(rows: pa.Table) -> ray.data.Dataset:
+    """Rows of the manifest for Ray Data: the driver has them, no task waits for the store to list them."""
+    starts = range(0, rows.num_rows, ROWS_PER_CHUNK)
+    return ray.data.from_arrow([rows.slice(start, ROWS_PER_CHUNK) for start in starts])

@@ -17,7 +17,7 @@ from pager_ray.errors import ConfigError
 from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.device import device_kind
 from pager_ray.infer.predictor import FacePrediction
-from pager_ray.listing import Listing, list_inputs
+from pager_ray.listing import Listing
 from pager_ray.modalities import maps_of
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.model.checkpoint import EMBEDDED
@@ -26,9 +26,9 @@ from pager_ray.plan.estimate import estimate
 from pager_ray.plan.measure import Measured, StandIn, measure_samples, usable_rows
 from pager_ray.plan.plan import Job, Nodes, Plan
 from pager_ray.plan.profile import ModelProfile, read_profile
-from pager_ray.retrying import Retry
 from pager_ray.stages.infer import load_predictor
 from pager_ray.stages.settings import half_normals, infer_settings, largest_batch, rows_per_shard
+from pager_ray.stages.sources import list_sources
 
 log = get_logger(__name__)
 
@@ -78,7 +78,7 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
     profile = read_profile(request.profile) if request.profile is not None else None
     if on_gpu and not config.checkpoint:
         raise ConfigError(f"checkpoint: got nothing; takes {RunConfig.REQUIRED['checkpoint']}")
-    listed = list_inputs(config.input.uris, Retry(config.errors.retry_seconds), config.input.schemes)
+    listed = list_sources(config)
     checkpoint = resolve_checkpoint(config.checkpoint or EMBEDDED, revision=config.revision)
     usable = usable_rows(listed).num_rows
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.title)

@@ -93,6 +93,7 @@ class Run:
         maps: those of ``depth``, ``normals`` and ``sky`` that its predictions have.
         face_shape: (6, S, S) where faces are stored, None where ERP maps are.
         fov: field of view of its faces, in degrees.
+        kept: columns of its listing that came out again.
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
@@ -129,6 +130,8 @@ class Run:
             self.face_shape = None if stores_erp else (6, face_size, face_size)
             self.maps = maps_of(checkpoint["modalities"])
             self._state = str(manifest["state"])
+            kept = manifest["config"].get("input", {}).get("keep_columns") or []
+            self.kept = tuple(str(name) for name in kept)
         except KeyError as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
         except (TypeError, ValueError, OverflowError) as error:
@@ -161,14 +164,15 @@ class Run:
         """One row per prediction, without pixels.
 
         Args:
-            columns: a selection of the prediction columns; all when None.
+            columns: a selection of the prediction columns and the kept ones (``input.keep_columns``); all when None.
 
         Raises:
             ConfigError: a column does not exist.
         """
-        wanted = list(columns) if columns is not None else PREDICTION_COLUMNS
-        if unknown := [name for name in wanted if name not in PREDICTION_COLUMNS]:
-            raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(PREDICTION_COLUMNS)}")
+        there = [*PREDICTION_COLUMNS, *self.kept]
+        wanted = list(columns) if columns is not None else there
+        if unknown := [name for name in wanted if name not in there]:
+            raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(there)}")
         table = read_columns(self._layout.results, shards_of(self._results), wanted)
         return table.select(wanted) if table is not None else _empty(wanted)
 

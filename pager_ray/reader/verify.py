@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pager_ray.errors import RunNotFoundError, ShapeError, StorageError
 from pager_ray.geometry.faces import half_extent
 from pager_ray.listing import MANIFEST_SCHEMA, Texts, listing_digest, read_manifest
+from pager_ray.listing.listed import LATER_COLUMNS
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
 from pager_ray.runs.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, RunLayout
@@ -141,8 +142,7 @@ def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Pr
         return
     if told.get("rows") != listed.num_rows:
         yield Problem("state/manifest", f"lists {listed.num_rows} inputs, run.json says {told.get('rows')}")
-    # Outputs of earlier versions have no origin.
-    if absent := [name for name in MANIFEST_SCHEMA.names if name not in {*listed.column_names, "origin"}]:
+    if absent := [name for name in MANIFEST_SCHEMA.names if name not in {*listed.column_names, *LATER_COLUMNS}]:
         yield Problem("state/manifest", f"has no column {', '.join(absent)}")
     elif listing_digest(listed) != told.get("sha256"):
         yield Problem("state/manifest", "is not the listing that run.json has the digest of")

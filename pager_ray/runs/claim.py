@@ -96,14 +96,17 @@ class Claim:
             OutputInUseError: another job took the output over meanwhile.
         """
         rows = rows_to_do(self.inputs, self.pending, self.attempts)
-        firsts = range(0, rows.num_rows, PARTITION_ROWS)
-        for number, first in enumerate(firsts, start=1):
+        # What is read by row groups goes another way than what is read alone.
+        in_groups = pc.is_valid(rows.column("row_group"))
+        ways = [rows] if pc.all(in_groups).as_py() else [rows.filter(pc.invert(in_groups)), rows.filter(in_groups)]
+        parts = [way.slice(first, PARTITION_ROWS) for way in ways for first in range(0, way.num_rows, PARTITION_ROWS)]
+        for number, part in enumerate(parts, start=1):
             if number > 1:
                 self.lease.check()
                 self.generation = self.layout.ledger.compact(self.generation)
-            if len(firsts) > 1:
-                log.info("part %d of %d", number, len(firsts))
-            yield rows.slice(first, PARTITION_ROWS)
+            if len(parts) > 1:
+                log.info("part %d of %d", number, len(parts))
+            yield part
 
 
 def claim_output(

@@ -6,12 +6,14 @@ What a column means travels in its field's metadata: unit, ray type, frame, code
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.encode import get_codec
+from pager_ray.listing.kept import with_kept
 from pager_ray.modalities import MAPS
 from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import record_of
@@ -75,7 +77,14 @@ REJECT_COLUMNS = ["id", "uri", "stage", "error_class", "message", "attempts"]
 
 
 def predictions_schema(
-    rows: pa.Schema, arrays: tuple[str, ...], *, codec: str | None, projection: str, face_size: int, fov: float
+    rows: pa.Schema,
+    arrays: tuple[str, ...],
+    *,
+    codec: str | None,
+    projection: str,
+    face_size: int,
+    fov: float,
+    kept: Sequence[pa.Field] = (),
 ) -> pa.Schema:
     """The schema of prediction shards, with what every column means in its metadata.
 
@@ -84,8 +93,10 @@ def predictions_schema(
         arrays: those of ``depth``, ``normals`` and ``sky`` that the checkpoint gives.
         codec: the codecs' name; None keeps arrays out of the shards (they are npz files).
         projection, face_size, fov: how arrays are laid out.
+        kept: columns of the listing that come out again; see :mod:`pager_ray.listing.kept`.
     """
     fields = [rows.field(name).with_metadata(_MEANING[name]) for name in PREDICTION_COLUMNS]
+    fields += kept
     if codec is not None:
         layout = {
             "projection": projection,
@@ -118,7 +129,7 @@ def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema)
     _write_previews(layout, results)
     digest = None
     if results.num_rows:
-        content = _encode(results.select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
+        content = _encode(with_kept(results, schema).select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
         layout.results.write(f"{name}{SHARD_SUFFIX}", content)
         digest = hashlib.sha256(content).hexdigest()
     if rejects.num_rows:

@@ -9,6 +9,7 @@ class StageName(StrEnum):
     """The stations of a row, in order; a job has some of them."""
 
     LIST = "list"
+    UNPACK = "unpack"
     READ = "read"
     INFER = "infer"
     STITCH = "stitch"

@@ -18,11 +18,14 @@ from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.listing.listed import NETWORK
 from pager_ray.read import decode_panorama
-from pager_ray.read.fetch import fetch
+from pager_ray.read.containers import Place
+from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch
 from pager_ray.retrying import Retry
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
+    CONTENT,
     IDENTITY,
+    PLACE,
     READ_SCHEMA,
     Row,
     blob,
@@ -34,8 +37,6 @@ from pager_ray.stages.rows import (
     to_table,
 )
 
-_ORIGIN = pa.field("origin", pa.string())
-
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
 
@@ -45,8 +46,8 @@ class ReadSettings:
     """What the stage needs to know.
 
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
-    again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), and
-    further arguments of :func:`pager_ray.read.decode_panorama`.
+    again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), further
+    arguments of :func:`pager_ray.read.decode_panorama`, and how much of a Parquet file is read at once.
     """
 
     face_size: int
@@ -59,6 +60,7 @@ class ReadSettings:
     schemes: tuple[str, ...] = ()
     private: Literal["auto", "allow", "refuse"] = "auto"
     decode: Mapping[str, Any] = field(default_factory=dict)
+    max_row_group_bytes: int = MAX_ROW_GROUP_BYTES
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -67,7 +69,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
     def read(table: pa.Table) -> pa.Table:
         # Ray runs as many tasks as there are cores; threads inside them would only compete.
         cv2.setNumThreads(1)
-        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, _ORIGIN]) for scalars in iterate(table)]
+        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
@@ -80,6 +82,10 @@ def _fetch(row: Row, settings: ReadSettings) -> bytes | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
     if row["error_class"]:
         return None
+    content: bytes | None = row.pop("content", None)
+    if content is not None:
+        # Read with its row group.
+        return content
     try:
         return fetch_row(row, settings)
     except InputError as error:
@@ -92,15 +98,26 @@ def fetch_row(row: Row, settings: ReadSettings) -> bytes:
     Raises:
         InputError, StorageError: as :func:`pager_ray.read.fetch.fetch`.
     """
-    strangers = settings.private == "refuse" or (settings.private == "auto" and row.get("origin") == NETWORK)
+    place = Place(row.get("offset"), row.get("size"), row.get("row_group"), row.get("row"))
     return fetch(
-        row["uri"], settings.retry, max_bytes=settings.max_bytes, schemes=settings.schemes, strangers=strangers
+        row["uri"],
+        settings.retry,
+        max_bytes=settings.max_bytes,
+        schemes=settings.schemes,
+        strangers=is_strangers(row, settings),
+        place=place,
+        max_row_group_bytes=settings.max_row_group_bytes,
     )
+
+
+def is_strangers(row: Row, settings: ReadSettings) -> bool:
+    """Whether somebody wrote a row's URI who must not make us read our own files or ask our own network."""
+    return settings.private == "refuse" or (settings.private == "auto" and row.get("origin") == NETWORK)
 
 
 def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
     if content is None:
-        return row | {"stage": StageName.LIST, "attempts": 1}
+        return row | {"stage": row.get("stage") or StageName.LIST, "attempts": row.get("attempts") or 1}
     if isinstance(content, InputError):
         return reject(row, StageName.READ, content)
     try:

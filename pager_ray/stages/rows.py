@@ -32,7 +32,21 @@ IDENTITY = [
     pa.field("scene", pa.string()),
     # Where a dataset's ground truth lies, as JSON: the arrays themselves are read where they are scored.
     pa.field("sample", pa.string()),
+    # Columns of its listing that come out again, as a JSON object.
+    pa.field("kept", pa.string()),
 ]
+
+PLACE = [
+    pa.field("origin", pa.string()),
+    pa.field("offset", pa.int64()),
+    pa.field("size", pa.int64()),
+    pa.field("row_group", pa.int32()),
+    pa.field("row", pa.int32()),
+]
+"""Where a row's bytes are, as the manifest has it; :data:`pager_ray.listing.MANIFEST_SCHEMA` says what each means."""
+
+CONTENT = pa.field("content", pa.large_binary())
+"""A picture's file, where it was read with others."""
 
 STATUS = [
     pa.field("stage", pa.string()),
@@ -65,6 +79,9 @@ PIXELS = [
     pa.field("panorama", pa.large_binary()),
     pa.field("panorama_height", pa.int32()),
 ]
+
+UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, CONTENT])
+"""After *unpack*, which reads row groups: rows of the manifest with their files' bytes."""
 
 READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, *PIXELS])
 """After *read* and *project*: faces are uint8 (6, S, S, 3); or, where *infer* samples them, panorama is uint8

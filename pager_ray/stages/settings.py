@@ -13,6 +13,7 @@ from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.infer import InferenceSettings
 from pager_ray.infer.routing import needs_clip
+from pager_ray.listing.kept import kept_fields
 from pager_ray.modalities import is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
 from pager_ray.model.memory import MAX_BATCH
@@ -65,7 +66,7 @@ def run_settings(
             config, checkpoint, inputs, on_gpu=on_gpu, threads=threads, batch_size=batch_size, fitting=fitting
         ),
         stitch=_stitch_settings(config, checkpoint, half=half_normals(config.precision, on_gpu=on_gpu)),
-        stored=_stored_schema(config, checkpoint),
+        stored=_stored_schema(config, checkpoint, inputs),
         shard_rows=shard_rows,
     )
 
@@ -156,6 +157,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
         schemes=tuple(config.input.schemes),
         private=config.input.private,
         decode={"aspect_tolerance": config.input.aspect_tolerance, "gpano": config.input.gpano},
+        max_row_group_bytes=config.input.max_row_group_bytes,
     )
 
 
@@ -171,8 +173,9 @@ def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half:
     )
 
 
-def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint) -> pa.Schema:
+def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: pa.Table) -> pa.Schema:
     """The columns of a run's prediction shards."""
+    names = config.input.keep_columns
     architecture, output = checkpoint.architecture, config.output
     return predictions_schema(
         ENCODE_SCHEMA,
@@ -181,6 +184,7 @@ def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint) -> pa.Sche
         projection=output.projection,
         face_size=architecture.face_size,
         fov=architecture.cube_fov,
+        kept=kept_fields(inputs.column("kept"), names) if names else [],
     )
 
 

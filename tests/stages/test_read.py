@@ -66,6 +66,7 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "uri": str(path),
         "scene": "indoor",
         "sample": None,
+        "kept": None,
         "panorama": None,
         "panorama_height": None,
         "stage": None,

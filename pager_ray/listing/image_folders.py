@@ -1,0 +1,132 @@
+"""Image folders as the Hugging Face Hub keeps them: a table beside the pictures, a card that says which files count."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import yaml
+
+from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet, size_of
+from pager_ray.errors import ConfigError
+from pager_ray.masking import mask_uri
+from pager_ray.read.containers import IndexSettings
+from pager_ray.read.containers.columns import described
+from pager_ray.read.ranges import read_range
+
+METADATA: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+MAX_METADATA: Final = 1 << 30
+MAX_CARD: Final = 1 << 22
+
+_REPOSITORY: Final = re.compile(r"hf://datasets/[^/]+/[^/]+/?")
+_CARD: Final = "README.md"
+
+
+def columns_of_images(
+    filesystem: Any, paths: Sequence[str], images: Sequence[str], settings: IndexSettings
+) -> dict[str, pa.Array]:
+    """What the tables beside images say of each: ``given``, ``scene`` and ``kept``; nothing where there is no table.
+
+    Args:
+        filesystem: where they lie.
+        paths: of all files.
+        images: those that are inputs.
+        settings: which columns hold ids and scenes, and which are kept.
+
+    Raises:
+        ConfigError: a table cannot be read, or a value is none that its column may have.
+    """
+    tables = [path for path in paths if posixpath.basename(path) in METADATA]
+    if not tables:
+        return {}
+    rows: dict[str, dict[str, Any]] = {}
+    for path in tables:
+        for row in _rows(filesystem, path, settings):
+            name = row.get("file_name") or row.get("image")
+            if isinstance(name, str):
+                rows[posixpath.normpath(posixpath.join(posixpath.dirname(path), name))] = row
+    found = []
+    for image in images:
+        try:
+            found.append(described(rows[image], settings) if image in rows else {})
+        except ValueError as error:
+            raise ConfigError(f"{image} in the metadata beside it: {error}") from error
+    return {name: pa.array([row.get(name) for row in found], pa.string()) for name in ("given", "scene", "kept")}
+
+
+def _rows(filesystem: Any, path: str, settings: IndexSettings) -> list[dict[str, Any]]:
+    wanted = ("file_name", settings.id_column or "", settings.scene_column or "scene", *settings.keep)
+    try:
+        with filesystem.open(path, "rb") as file:
+            if size_of(file) > MAX_METADATA:
+                raise Unreasonable(f"has more than {MAX_METADATA} bytes")
+            if path.endswith(".parquet"):
+                names = pq.read_schema(file).names
+                table = read_parquet(file, size_of(file), [name for name in wanted if name in names])
+                rows: list[dict[str, Any]] = table.to_pylist()
+                return rows
+            if path.endswith(".csv"):
+                table = pyarrow.csv.read_csv(file)
+                return table.select([name for name in wanted if name in table.column_names]).to_pylist()
+            values = [parse_json(line, 1 << 20, nan=True) for line in file.read().splitlines() if line.strip()]
+    except (pa.ArrowException, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); correct it") from error
+    return [value for value in values if isinstance(value, dict)]
+
+
+def files_of_card(filesystem: Any, path: str, source: str) -> list[str] | None:
+    """The files that a dataset's card on the Hub gives its default configuration; None where it names none.
+
+    Raises:
+        ConfigError: the card has several configurations and no default, or names nothing that is there.
+    """
+    if not _REPOSITORY.fullmatch(source):
+        return None
+    try:
+        text = read_range(filesystem, f"{path}/{_CARD}", 0, MAX_CARD).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+    _, marker, rest = text.partition("---\n")
+    front, end, _ = rest.partition("\n---")
+    if not (marker and end):
+        return None
+    try:
+        card = parse_yaml(front)
+    except (yaml.YAMLError, Unreasonable):
+        return None
+    configs = card.get("configs") if isinstance(card, dict) else None
+    if not isinstance(configs, list) or not configs:
+        return None
+    named = {str(one["config_name"]): one for one in configs if isinstance(one, dict) and "config_name" in one}
+    default = next((name for name, one in named.items() if one.get("default") is True), None)
+    chosen = named.get(default or "default") or (next(iter(named.values())) if len(named) == 1 else None)
+    if chosen is None:
+        there = "; ".join(f"{name}: {', '.join(_patterns(one))}" for name, one in named.items())
+        raise ConfigError(
+            f"{mask_uri(source)} has several configurations and none is the default; give the folder or the pattern "
+            f"of one ({there[:500]})"
+        )
+    patterns = _patterns(chosen)
+    if not patterns:
+        return None
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        for name in filesystem.glob(f"{path.rstrip('/')}/{pattern}"):
+            found.update(dict.fromkeys([name] if filesystem.isfile(name) else filesystem.find(name)))
+    if not found:
+        raise ConfigError(f"{mask_uri(source)}: its card names {', '.join(patterns)[:200]}, of which nothing is there")
+    return list(found)
+
+
+def _patterns(config: dict[str, Any]) -> list[str]:
+    """The files of a configuration, as its card names them: a pattern, several, or some per split."""
+    files = config.get("data_files", config.get("data_dir"))
+    parts = files if isinstance(files, list) else [files]
+    inner = [part.get("path") if isinstance(part, dict) else part for part in parts]
+    flat = [one for part in inner for one in (part if isinstance(part, list) else [part])]
+    return [one for one in flat if isinstance(one, str) and ".." not in one.split("/")]

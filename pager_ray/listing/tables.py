@@ -1,0 +1,240 @@
+"""Listings: tables of URIs, with an id and a scene per row where they have them."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pager_ray.bounded import Unreasonable, read_parquet, size_of
+from pager_ray.errors import ConfigError
+from pager_ray.listing.ids import MAY_BE_SECRET, found_table
+from pager_ray.listing.listed import NETWORK, Texts
+from pager_ray.listing.naming import namer
+from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.read.containers import IndexSettings
+from pager_ray.read.containers.columns import kept_values
+from pager_ray.schemes import is_remote
+from pager_ray.storage import error_reason
+
+LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
+SCENES = ("indoor", "outdoor")
+MAX_ID_LENGTH = 1024
+MAX_URI_LENGTH = 8192
+MAX_LISTING_BYTES = 1 << 31
+
+
+def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> pa.Table:
+    """The rows of a listing as inputs, ``FOUND_SCHEMA``.
+
+    Args:
+        filesystem, path: where it is.
+        key: the source's key in the configuration, for messages.
+        source: as it was given.
+        settings: which columns hold ids and scenes, and which are kept.
+
+    Raises:
+        ConfigError: it cannot be understood.
+    """
+    (uri, given, scene), kept = _listing_columns(filesystem, path, key, source, settings)
+    scheme, separator, place = namer(source)(path).rpartition("://")
+    _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
+    given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
+    is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))
+    inside = _normal_paths(uri, is_absolute)
+    folder = posixpath.normpath(posixpath.dirname(place)) if posixpath.dirname(place) else ""
+    prefix = scheme + separator + (folder if not folder or folder.endswith("/") else f"{folder}/")
+    full = pc.if_else(is_absolute, uri, pc.binary_join_element_wise(prefix, inside, ""))
+    # Only these still have to be joined with the folder's own name: ".", ".." and what begins with it.
+    climbs = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(inside, r"^\.(\.(/|$)|$)"))
+    if pc.any(climbs).as_py():
+        joined = [
+            scheme + separator + posixpath.normpath(posixpath.join(folder, inner)) if climbs_out else whole
+            for inner, climbs_out, whole in zip(Texts(inside), climbs.to_pylist(), Texts(full), strict=True)
+        ]
+        full = pa.chunked_array([pa.array(joined, pa.string())])
+    relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
+    relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
+    return found_table(
+        len(uri),
+        uri=full,
+        given=given,
+        relative=relative,
+        scene=scene,
+        is_utf8=pa.array(np.ones(len(uri), dtype=bool)),
+        origin=pa.repeat(pa.scalar(NETWORK if is_remote(source) else None, pa.string()), len(uri)),
+        kept=kept,
+    )
+
+
+def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The relative paths of a listing without ``.``, ``..`` and doubled slashes."""
+    odd = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(uri, r"(^|/)\.{1,2}(/|$)|//|/$"))
+    if not pc.any(odd).as_py():
+        return uri
+    paths = [
+        posixpath.normpath(path) if is_odd else path for path, is_odd in zip(Texts(uri), odd.to_pylist(), strict=True)
+    ]
+    return pa.chunked_array([pa.array(paths, pa.string())])
+
+
+def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedArray, where: str) -> None:
+    """Refuse a listing for its first row that cannot be understood.
+
+    Columns are looked at as a whole; what Python alone can judge is asked of the few rows that may be odd.
+    """
+    has_no_uri = pc.fill_null(pc.equal(uri, ""), True)
+    has_no_scene = pc.invert(pc.is_in(scene, value_set=pa.array([None, "", *SCENES])))
+    may_be_secret = pc.fill_null(pc.match_substring_regex(uri, MAY_BE_SECRET), False)
+    may_be_odd = pc.or_(pc.invert(pc.string_is_ascii(given)), pc.invert(pc.utf8_is_printable(given)))
+    is_odd = pc.fill_null(pc.or_(may_be_odd, pc.greater(pc.utf8_length(given), MAX_ID_LENGTH)), False)
+    wrong = [
+        _first(has_no_uri, lambda _: True, uri),
+        _first(has_no_scene, lambda _: True, scene),
+        _first(may_be_secret, carries_secret, uri),
+        _first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
+        _first(pc.greater(pc.binary_length(uri), MAX_URI_LENGTH), lambda _: True, uri),
+    ]
+    places = [(found[0], check) for check, found in enumerate(wrong) if found is not None]
+    if not places:
+        return
+    row, check = min(places)
+    _, value = wrong[check]  # type: ignore[misc]
+    row_name = f"{where} row {row + 1}"
+    raise ConfigError(
+        (
+            f"{row_name} has no uri; give every row one",
+            f"{row_name}: scene is {value!r}; takes indoor, outdoor or nothing",
+            f"{row_name}: the URI carries credentials; give them through the environment or a profile, where no "
+            "manifest can store them",
+            f"{row_name}: id takes up to {MAX_ID_LENGTH} printable characters, got {str(value)[:40]!r}",
+            f"{row_name}: the URI has more than {MAX_URI_LENGTH} bytes: {str(value)[:40]!r}…; no store has such names",
+        )[check]
+    )
+
+
+def _first(
+    may_be: pa.ChunkedArray, is_wrong: Callable[[str], bool], column: pa.ChunkedArray
+) -> tuple[int, str | None] | None:
+    """Place and value of the first row that is wrong among those that may be; None where none is."""
+    for place in np.flatnonzero(may_be.to_numpy()).tolist():
+        value = column[place].as_py()
+        if is_wrong(value):
+            return place, value
+    return None
+
+
+def plain_name(header: str) -> str:
+    """A column's name as it is compared: spreadsheets leave blanks around names and capitals in them."""
+    return header.strip().casefold()
+
+
+def _names(header: Sequence[str], settings: IndexSettings) -> tuple[str, str, str]:
+    """What the columns of URIs, ids and scenes are called here."""
+    names = [plain_name(name) for name in header]
+    chosen = (settings.id_column, settings.scene_column)
+    id, scene = (
+        plain_name(asked) if asked is not None and plain_name(asked) in names else usual
+        for asked, usual in zip(chosen, ("id", "scene"), strict=True)
+    )
+    return "uri", id, scene
+
+
+def _ours(header: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Those of a listing's columns that are read, named as they are there."""
+    return [name for name in header if plain_name(name) in columns]
+
+
+def _all_of(file: Any) -> bytes:
+    """The content of a file whose size nobody may have told.
+
+    Raises:
+        Unreasonable: it is larger than any listing.
+    """
+    content = bytearray()
+    while part := file.read(1 << 20):
+        content += part
+        if len(content) > MAX_LISTING_BYTES:
+            raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
+    return bytes(content)
+
+
+def _listing_columns(
+    filesystem: Any, path: str, key: str, source: str, settings: IndexSettings
+) -> tuple[list[pa.ChunkedArray], pa.Array]:
+    """The uri, id and scene columns of a listing, as text, and what is kept of the others."""
+    keep = {plain_name(name): name for name in settings.keep}
+
+    def unreadable(error: Exception) -> ConfigError:
+        return ConfigError(
+            f"{key}: {mask_uri(source)} cannot be read as a listing ({error_reason(error)}); takes .parquet or .csv "
+            "with a `uri` column of texts, or .txt with a URI per line"
+        )
+
+    try:
+        with filesystem.open(path, "rb") as file:
+            if path.lower().endswith(".txt"):
+                lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
+                table = pa.table({"uri": [line for line in lines if line and not line.startswith("#")]})
+                names = table.column_names
+            elif path.lower().endswith(".csv"):
+                # A name may be NA or null; only an empty cell says nothing.
+                header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
+                file.seek(0)
+                texts = _ours(header, _names(header, settings))
+                options = pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
+                )
+                table = pyarrow.csv.read_csv(file, convert_options=options)
+                names = [plain_name(name) for name in table.column_names]
+                table = table.rename_columns(names)
+            else:
+                header = pq.ParquetFile(file).schema_arrow.names
+                names = [plain_name(name) for name in header]
+                table = read_parquet(file, size_of(file), _ours(header, (*_names(header, settings), *keep)))
+                table = table.rename_columns([plain_name(name) for name in table.column_names])
+        if "uri" not in names:
+            raise ConfigError(
+                f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
+            )
+        columns_of = _names(names, settings)
+        if doubled := [name for name in (*columns_of, *keep) if names.count(name) > 1]:
+            raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column; keep one")
+        if table.num_rows == 0:
+            raise ConfigError(f"{key}: {mask_uri(source)} lists nothing; give it a row per image")
+        columns = [
+            table.column(name).cast(pa.string())
+            if name in names
+            else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+            for name in columns_of
+        ]
+        others = table.select([name for name in keep if name in names]).rename_columns(
+            [keep[name] for name in keep if name in names]
+        )
+        for column in (*columns, *others.columns):
+            # Parquet files may hold bytes that are no UTF-8 in columns of text.
+            column.validate(full=True)
+        return columns, _kept(others, settings.keep, f"{key}: {mask_uri(source)}")
+    except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
+        raise unreadable(error) from error
+    except OSError as error:
+        # Arrow tells of a damaged file with a bare OSError; a file system's own has a number or a class.
+        if type(error) is OSError and error.errno is None:
+            raise unreadable(error) from error
+        raise
+
+
+def _kept(table: pa.Table, keep: tuple[str, ...], where: str) -> pa.Array:
+    if not keep:
+        return pa.nulls(table.num_rows, pa.string())
+    try:
+        return pa.array([kept_values(row, keep) for row in table.to_pylist()], pa.string())
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}; choose others with input.keep_columns") from error

@@ -1,0 +1,33 @@
+"""The inputs of a job, listed as its configuration says."""
+
+from __future__ import annotations
+
+from pager_ray.config.schema import RunConfig
+from pager_ray.listing import Listing, list_inputs
+from pager_ray.listing.containers import Indexer, SourceOptions, index_here
+from pager_ray.read.containers import IndexSettings
+from pager_ray.retrying import Retry
+
+
+def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
+    """List every input that ``input.uris`` names; see :func:`pager_ray.listing.list_inputs`.
+
+    Args:
+        config: of the job.
+        index: who lists containers.
+
+    Raises:
+        ConfigError: a source does not exist, holds nothing, or cannot be understood.
+        StorageError: a store cannot be used.
+    """
+    asked = config.input
+    settings = IndexSettings(
+        image_column=asked.image_column,
+        id_column=asked.id_column,
+        scene_column=asked.scene_column,
+        keep=tuple(asked.keep_columns),
+        max_bytes=asked.max_bytes,
+        max_row_group_bytes=asked.max_row_group_bytes,
+    )
+    options = SourceOptions(asked.format, settings, index)
+    return list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options)

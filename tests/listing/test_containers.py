@@ -1,0 +1,166 @@
+"""Containers among sources: every member an input with an id of its own, by the rules that the documentation states."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pager_ray.errors import ConfigError
+from pager_ray.listing import list_inputs
+from pager_ray.listing.braces import expand_braces
+from pager_ray.listing.containers import SourceOptions
+from pager_ray.read.containers import IndexSettings
+from pager_ray.read.fetch import fetch
+from pager_ray.retrying import Retry
+from tests.datasets.fake_hub import FakeHub, serving
+from tests.datasets.test_hub import use_endpoint
+from tests.read.packed import pack, write_hub, write_tar
+
+
+def ids(*sources: object, **settings: object) -> list[str]:
+    options = SourceOptions(settings=IndexSettings(**settings))  # type: ignore[arg-type]
+    return [row.id for row in list_inputs([*map(str, sources)], Retry(0), options=options)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        ("x-{000..003}.tar", ["x-000.tar", "x-001.tar", "x-002.tar", "x-003.tar"]),
+        ("{9..11}", ["9", "10", "11"]),
+        ("{00..4..2}{a,b}", ["00a", "00b", "02a", "02b", "04a", "04b"]),
+        ("{2..0}", ["2", "1", "0"]),
+        ("{plain}", ["{plain}"]),
+    ],
+)
+def test_braces_are_expanded_as_shells_do(pattern: str, texts: list[str]) -> None:
+    """Ranges keep their width, lists their order, and other braces stay."""
+    assert expand_braces(pattern) == texts
+
+
+def test_too_many_names_are_refused() -> None:
+    """Before they take memory."""
+    with pytest.raises(ConfigError, match="more than 1,000,000 names"):
+        expand_braces("{0..9999999999}")
+
+
+def test_keys_are_ids_where_they_are_unique(tmp_path: Path) -> None:
+    """A sample's key; where two shards have the same one, both take the shard's name before it."""
+    write_tar(tmp_path / "a.tar", [("one.jpg", b"1"), ("in/two.jpg", b"2")])
+    write_tar(tmp_path / "b.tar", [("one.png", b"3")])
+    assert ids(tmp_path) == ["a/one", "in/two", "b/one"]
+    assert ids(tmp_path / "{a,b}.tar") == ["a/one", "in/two", "b/one"]
+    assert ids(tmp_path / "a.tar") == ["one", "in/two"]
+
+
+def test_columns_give_ids_and_scenes(tmp_path: Path) -> None:
+    """A column that is asked for, one that is found where it is unique, or file and row."""
+    rows = {"a": b"1", "b": b"2", "c": b"3"}
+    write_hub(tmp_path / "x" / "train.parquet", rows, name=["n0", "n1", "n2"], id=["i0", "i0", "i2"])
+    assert ids(tmp_path / "x", id_column="name") == ["n0", "n1", "n2"]
+    assert ids(tmp_path / "x") == ["train/0", "train/1", "i2"]
+    assert ids(tmp_path / "x" / "train.parquet") == ["train/0", "train/1", "i2"]
+    with pytest.raises(ConfigError, match=r"has no column nosuch; it has image, name, id"):
+        ids(tmp_path / "x", id_column="nosuch")
+
+
+def test_a_folder_of_images_keeps_to_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What lies in containers beside images is most likely the same: left out and told, unless it is asked for."""
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("a.jpg", b"1")
+    with caplog.at_level(logging.INFO):
+        assert ids(tmp_path) == ["a"]
+    assert "left out: 1 .zip" in caplog.text
+    forced = list_inputs([str(tmp_path)], Retry(0), options=SourceOptions("zip"))
+    assert [row.id for row in forced] == ["all/a"]
+
+
+def test_the_form_is_told_by_content(tmp_path: Path) -> None:
+    """A container by another name is one all the same."""
+    pack("tar", tmp_path / "t", {"a": b"1"}, shards=1)
+    (tmp_path / "t" / "shard-0000.tar").rename(tmp_path / "archive")
+    assert ids(tmp_path / "archive") == ["a"]
+
+
+def test_one_bad_container_is_one_reject(tmp_path: Path) -> None:
+    """Its neighbours are listed; where there is none, the source is the mistake, in one line."""
+    write_tar(tmp_path / "a.tar", [("one.jpg", b"1")])
+    (tmp_path / "b.tar").write_bytes(b"\x1f\x8b compressed")
+    rows = list(list_inputs([str(tmp_path / "{a,b,c}.tar")], Retry(0)))
+    assert [(row.id, row.error_class) for row in rows] == [
+        ("one", None), ("b", "unsupported_format"), ("c", "missing")
+    ]  # fmt: skip
+    with pytest.raises(
+        ConfigError, match=r"^input\.uris\[0\]: .*b\.tar is compressed with gzip: .* give the plain tar$"
+    ):
+        ids(tmp_path / "b.tar")
+
+
+def test_listings_are_still_listings(tmp_path: Path) -> None:
+    """A Parquet file with a column of URIs is one, whatever else it has; columns to keep come along."""
+    table = {"uri": ["a.jpg", "b.jpg"], "image": [b"1", b"2"], "sequence": [7, 8], "name": ["x", "y"]}
+    pq.write_table(pa.table(table), tmp_path / "list.parquet")
+    options = SourceOptions(settings=IndexSettings(keep=("sequence",), id_column="name"))
+    rows = list(list_inputs([str(tmp_path / "list.parquet")], Retry(0), options=options))
+    assert [(row.id, json.loads(row.kept or "")) for row in rows] == [("x", {"sequence": 7}), ("y", {"sequence": 8})]
+    forced = list_inputs([str(tmp_path / "list.parquet")], Retry(0), options=SourceOptions("parquet"))
+    assert [fetch(row.uri, Retry(0)) for row in forced] == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_table_beside_images_has_their_columns(name: str, tmp_path: Path) -> None:
+    """Its file names are relative to itself; images that it does not name are inputs all the same."""
+    (tmp_path / "train").mkdir()
+    for letter in "abc":
+        (tmp_path / "train" / f"{letter}.jpg").write_bytes(b"1")
+    rows = [{"file_name": "a.jpg", "scene": "indoor", "n": 1}, {"file_name": "b.jpg", "scene": "outdoor", "n": 2}]
+    path = tmp_path / "train" / name
+    if name.endswith("jsonl"):
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif name.endswith("csv"):
+        path.write_text("file_name,scene,n\na.jpg,indoor,1\nb.jpg,outdoor,2\n")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    listed = list_inputs([str(tmp_path)], Retry(0), options=SourceOptions(settings=IndexSettings(keep=("n",))))
+    assert [(row.id, row.scene, row.kept) for row in listed] == [
+        ("train/a", "indoor", '{"n":1}'), ("train/b", "outdoor", '{"n":2}'), ("train/c", None, None)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    from huggingface_hub import HfFileSystem, constants
+
+    with serving() as fake:
+        use_endpoint(monkeypatch, fake.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+        HfFileSystem.clear_instance_cache()
+        yield fake
+    HfFileSystem.clear_instance_cache()
+
+
+def test_a_dataset_of_the_hub_is_read(hub: FakeHub, tmp_path: Path) -> None:
+    """The default configuration of its card; several without one are named; a folder of it is taken as it is."""
+    files = {}
+    for name in ("big", "small"):
+        data = write_hub(tmp_path / f"{name}.parquet", {"a": name.encode(), "b": b"2"}).read_bytes()
+        files[f"{name}/train-00000-of-00001.parquet"] = data
+    small = "- config_name: {}\n  data_files:\n  - split: train\n    path: small/train-*\n"
+    card = f"---\nconfigs:\n{small}- config_name: big\n  data_files: big/*\n---\n"
+    hub.commit("me/panoramas", {**files, "README.md": card.format("default").encode()})
+    rows = list(list_inputs(["hf://datasets/me/panoramas"], Retry(0)))
+    assert [row.id for row in rows] == ["small/train-00000-of-00001/0", "small/train-00000-of-00001/1"]
+    assert rows[0].uri == "parquet://image/0::hf://datasets/me/panoramas/small/train-00000-of-00001.parquet"
+    assert fetch(rows[0].uri, Retry(0)) == b"small"
+    assert len(ids("hf://datasets/me/panoramas@main/big")) == 2
+    hub.commit("me/panoramas", {**files, "README.md": card.format("tiny").encode()})
+    with pytest.raises(ConfigError, match=r"several configurations .* \(tiny: small/train-\*; big: big/\*\)"):
+        ids("hf://datasets/me/panoramas")

@@ -1,0 +1,47 @@
+"""Pictures in containers: the same predictions as from files, to the byte."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import pager_ray
+from pager_ray.config import load_config
+from pager_ray.pipeline.job import run_job
+from pager_ray.reader.verify import verify_output
+from pager_ray.samples import write_samples
+from tests.read.packed import FORMS, pack
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Small panoramas by id."""
+    listing = Path(write_samples(tmp_path_factory.mktemp("panoramas"), ROWS, height=64, ground_truth=False))
+    return {path.stem: path.read_bytes() for path in sorted(listing.parent.glob("*.jpg"))}
+
+
+def test_every_form_gives_the_same_predictions(pictures: dict[str, bytes], tiny_unified: Path, tmp_path: Path) -> None:
+    """Files, tars, zips, Parquet files and those of the Hub: one prediction each, equal to the byte."""
+    for form in FORMS:
+        pack(form, tmp_path / form, pictures, suffix="jpg")
+    settings = [f"input.uris={tmp_path / form}" for form in FORMS]
+    settings += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "compute.gpus_per_worker=0"]
+    settings += ["scene_mode=indoor", "output.size=32x64", "output.rows_per_shard=12"]
+    assert run_job(load_config(None, settings)).exit_code == 0
+    verified = verify_output(tmp_path / "run")
+    assert not verified.problems, verified.lines()
+    run = pager_ray.open_run(tmp_path / "run")
+    assert len(run) == len(FORMS) * ROWS
+    by_picture = defaultdict(list)
+    for file in run.files():
+        for row in pq.read_table(file, columns=["digest", "depth", "normals", "sky"]).to_pylist():
+            by_picture[row["digest"]].append(tuple(row.values()))
+    assert len(by_picture) == ROWS
+    assert all(len(maps) == len(FORMS) and len(set(maps)) == 1 for maps in by_picture.values())

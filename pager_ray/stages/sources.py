@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pager_ray.config.schema import RunConfig
+from pager_ray.errors import ConfigError
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.listing.containers import Indexer, SourceOptions, index_here
 from pager_ray.read.containers import IndexSettings
 from pager_ray.retrying import Retry
+from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
+from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
+
+_TAKEN = frozenset({*PREDICTION_COLUMNS, *REJECT_COLUMNS, *READ_SCHEMA.names, *ENCODE_SCHEMA.names})
 
 
 def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
@@ -21,6 +26,10 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
         StorageError: a store cannot be used.
     """
     asked = config.input
+    if taken := [name for name in asked.keep_columns if name in _TAKEN]:
+        raise ConfigError(
+            f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
+        )
     settings = IndexSettings(
         image_column=asked.image_column,
         id_column=asked.id_column,

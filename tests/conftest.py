@@ -36,6 +36,10 @@ SLOW_SECONDS = 3600
 # Nothing in the tests may reach a network: the Hub's client answers from its cache or fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Nor may they join a cluster that somebody else, or a test beside them, has on this machine.
+os.environ["RAY_ADDRESS"] = "local"
+# As many tests run side by side as there are cores: threads of one would only wait for those of another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def needs(path: Path) -> set[str]:
@@ -120,14 +124,20 @@ def ray_cluster():
     ray.shutdown()
 
 
+def has_ray() -> bool:
+    """Whether this process is connected to a Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
+
+
 @pytest.fixture(autouse=True)
 def says_what_it_needs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that starts a Ray lies in a folder that says so."""
+    """A test that starts a Ray lies in a folder that says so; one that is there for others stays."""
+    before = has_ray()
     yield
     # After patches are undone: some tests pretend that there is one.
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized() and request.node.get_closest_marker("ray") is None:
-        ray.shutdown()
+    if has_ray() and not before and request.node.get_closest_marker("ray") is None:
+        sys.modules["ray"].shutdown()
         pytest.fail(f"starts Ray: belongs in a folder called one of {', '.join(NEEDS)}")
 
 

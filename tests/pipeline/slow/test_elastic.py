@@ -99,7 +99,7 @@ def test_the_model_runs_on_gpu_nodes_and_nodes_may_go(tiny_unified: Path, sample
     (cpus,) = (id for id, node in before.items() if node["resources_total"].get("CPU"))
     assert run["counts"]["predictions"] == count
     stages = run["starts"][0]["stages"]["stages"]
-    assert set(stages["infer"]["nodes"]) == {gpus, *joined}
+    assert set(stages["infer"]["nodes"]) == {gpus, *joined}, stages
     assert set(stages["stitch"]["nodes"]) == {cpus, *joined}
     # Whether it was done with reading before the node went is nobody's business.
     assert cpus in stages["read"]["nodes"]

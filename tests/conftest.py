@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.harness.fixtures"]
@@ -32,6 +33,10 @@ NEEDS = {
 
 SLOW_SECONDS = 3600
 """For a test with a Ray, on a machine that is busy with other things; far more than it takes."""
+
+# A busy machine makes no example wrong.
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 # Nothing in the tests may reach a network: the Hub's client answers from its cache or fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -131,7 +131,7 @@ def shown_of(secret: str, text: str, ordinary: str) -> list[str]:
     return sorted(part for part in parts if part in text and part not in ordinary)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(URLS)
 def test_no_secret_of_a_uri_is_shown(case: tuple[str, str]) -> None:
     """Logins with any sign in them, tokens, and queries with and without names; each is refused as an input, too."""
@@ -141,7 +141,7 @@ def test_no_secret_of_a_uri_is_shown(case: tuple[str, str]) -> None:
     assert mask_uri(mask_uri(uri)) == mask_uri(uri)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(URLS, NAMED), INSIDE)
 def test_no_secret_inside_a_text_is_shown(case: tuple[str, str], around: str) -> None:
     """Wherever a message of a client, a header or a connection string has it."""
@@ -150,7 +150,7 @@ def test_no_secret_inside_a_text_is_shown(case: tuple[str, str], around: str) ->
     assert shown_of(secret, mask_text(text), text.replace(secret, "")) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(OBJECTS, st.booleans())
 def test_no_secret_of_an_object_is_shown(case: tuple[dict[str, str], str], nested: bool) -> None:
     """As JSON, as JSON inside JSON, and as Python shows it."""

@@ -92,7 +92,7 @@ def test_keys_inside_a_value_are_refused():
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda text: text.strip())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_text_is_taken_as_it_is_typed(text: str) -> None:
     """Whatever stands behind the = of a key that takes text is its value: blanks, #, *, quotes, yes, null and all."""

@@ -44,7 +44,7 @@ def test_angle_bound_over_the_sphere(quantiser: Quantiser) -> None:
 
 
 @pytest.mark.parametrize("quantiser", QUANTISERS, ids=NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     raw=arrays(np.float32, (16, 3), elements=st.floats(-1, 1, width=32)),
     length=st.floats(2.0**-6, 1e6),

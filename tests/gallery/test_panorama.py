@@ -39,7 +39,7 @@ def prediction(uri: str = "/nowhere.jpg", log_scale: float | None = 0.0, **maps:
     return Prediction(id="a", uri=uri, height=height, width=width, fov=90.0, loaders=loaders, log_scale=log_scale)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 3000), st.integers(1, 6000))
 def test_a_grid_holds_pixels_of_the_map(height: int, width: int) -> None:
     """Samples are pixels of the map, at most 512 rows of 1024, and no side is left without one."""

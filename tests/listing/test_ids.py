@@ -45,7 +45,7 @@ def by_the_rule(rows):
     return ids
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(rows=st.lists(st.tuples(NAMES, st.none() | st.text("ab~2", min_size=1, max_size=4)), min_size=1, max_size=12))
 def test_ids_are_settled_by_the_rule(rows):
     """Columns settle ids as the rule does row by row, whatever collides with what."""

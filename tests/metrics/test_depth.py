@@ -60,7 +60,7 @@ def depth_metrics() -> tuple[str, ...]:
     return "abs_relative_difference", "squared_relative_difference", "rmse_linear", "delta1_acc"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 90),

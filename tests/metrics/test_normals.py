@@ -42,7 +42,7 @@ def test_golden() -> None:
         assert np.mean([scores[column] for scores in found]) == pytest.approx(value, rel=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 70),

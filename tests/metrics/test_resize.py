@@ -15,7 +15,7 @@ from pager_ray.metrics import resize_bilinear
 SIDE = st.integers(1, 80)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sizes=st.tuples(SIDE, SIDE, SIDE, SIDE), channels=st.sampled_from([None, 3]), seed=st.integers(0, 2**32))
 def test_matches_torch(sizes: tuple[int, int, int, int], channels: int | None, seed: int) -> None:
     """Growing or shrinking, along either side, results equal torch's interpolate without aligned corners."""

@@ -88,7 +88,7 @@ def test_pairs() -> None:
     assert not any(array.flags.writeable for array in (pairs.first, pairs.second, pairs.starts))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 60),
     width=st.integers(1, 120),

@@ -216,7 +216,7 @@ def crops(draw: Any) -> tuple[int, int, int, int, int]:
     return left, top, width, height, full_height
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(crops())
 def test_crops_lie_where_they_say(crop: tuple[int, int, int, int, int]) -> None:
     """An unscaled crop of a 2:1 panorama lies on whole pixels, exactly as told."""
@@ -228,7 +228,7 @@ def test_crops_lie_where_they_say(crop: tuple[int, int, int, int, int]) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(crops(), st.integers(2, 8))
 def test_evenly_scaled_crops_keep_their_place(crop: tuple[int, int, int, int, int], factor: int) -> None:
     """A file that was shrunk after stitching covers the same share of the sphere at its own resolution."""

@@ -68,7 +68,7 @@ def test_orientation_is_found_wherever_pillow_puts_it() -> None:
     assert orientation_of({}) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(list(HEADS)), st.binary(max_size=80), st.integers(0, 200))
 def test_any_bytes_end_quietly(signature: bytes, rest: bytes, cut: int) -> None:
     """Whatever follows a signature, entries end with the block and orientation is a number from 1 to 8."""

@@ -437,7 +437,7 @@ def test_scores_are_no_run(small: SmallRun) -> None:
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(shards=st.lists(st.integers(0, 4), max_size=30), order=st.randoms(use_true_random=False))
 def test_every_prediction_has_its_place(shards: list[int], order: random.Random) -> None:
     """An id leads to its shard and to its row there, however shards lie between each other in the ledger."""

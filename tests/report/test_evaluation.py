@@ -27,7 +27,7 @@ EXPECTED = json.dumps(make_report(state_of(ROWS), facts(excluded=3)), allow_nan=
 
 
 @given(st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_any_partition_in_any_order_gives_the_same_bytes(data: st.DataObject) -> None:
     """Rows shuffled, cut into any number of tables (empty ones too), summed apart and merged in any order."""
     shuffled = data.draw(st.permutations(ROWS))

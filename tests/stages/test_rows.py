@@ -36,7 +36,7 @@ def cell(array: np.ndarray | None) -> pa.Scalar:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(shape=st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple), seed=st.integers(0, 99))
 def test_arrays_come_back(dtype: type, shape: tuple[int, ...], seed: int) -> None:
     """An array's bytes in a cell are the same array again, whatever its shape and dtype."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -29,6 +29,9 @@ log = get_logger(__name__)
 Format = Literal["auto", "files", "listing", "webdataset", "zip", "parquet"]
 
 FORM_OF: Final[dict[str, Form]] = {"webdataset": "tar", "zip": "zip", "parquet": "parquet"}
+
+FEW: Final = 64
+"""Containers that are listed anew by every start, by threads of its own."""
 
 INDEX_THREADS: Final = 16
 """Containers that are listed at a time in one process; nearly all of it is waiting for the store."""
@@ -71,13 +74,11 @@ class SourceOptions:
         format: ``auto`` tells it from names and content; see the documentation of ``input.format``.
         settings: how containers are.
         index: who lists them.
-        known: members of containers that an earlier start has listed, by URI; used where the stamp is the same.
     """
 
     format: Format = "auto"
     settings: IndexSettings = field(default_factory=IndexSettings)
     index: Indexer = index_here
-    known: Mapping[str, Members] = field(default_factory=dict)
 
 
 def find_containers(paths: Sequence[str], name: Callable[[str], str], format: Format) -> list[tuple[str, Container]]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from functools import partial
 
 from pager_ray.config import RunConfig
+from pager_ray.listing.remembered import Remembering, write_index
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
+from pager_ray.pipeline.indexing import index_on_cluster
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.planned import RunPlan
-from pager_ray.stages.claim_run import claim_run, look_at_output
+from pager_ray.stages.claim_run import claim_run, known_containers, look_at_output
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA, UNPACK_SCHEMA
 from pager_ray.stages.settings import run_settings
-from pager_ray.stages.sources import list_sources
+from pager_ray.stages.sources import index_settings, list_sources
 from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.stages.unpack import make_unpack_fn, split_groups
 from pager_ray.tracing import span
@@ -50,12 +53,26 @@ def run_job(
         ErrorBudgetExceeded: too many rejects; the run can be resumed with a larger budget.
         PagerError: the job failed; the run can be resumed.
     """
+    with ExitStack() as kept:
+        return _run_job(config, kept, overwrite, retry_rejects, plan, model_stage)
+
+
+def _run_job(
+    config: RunConfig,
+    kept: ExitStack,
+    overwrite: bool,
+    retry_rejects: str | None,
+    plan: RunPlan | None,
+    model_stage: type[InferActor],
+) -> RunSummary:
     began = time.monotonic()
 
     # 1. The inputs: every source listed, every row with an id of its own. What is mistyped here, or stands in the way
     #    at the output, is told before a weight is fetched.
     with span("list inputs"):
-        listed = list_sources(config)
+        known = {} if overwrite else known_containers(config)
+        index = Remembering(index_on_cluster(config.compute.address, kept), known)
+        listed = list_sources(config, index)
         look_at_output(config)
 
     # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
@@ -66,6 +83,8 @@ def run_job(
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
     with span("claim the output"):
         claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
+        if not known:
+            write_index(claim.layout.manifest, index.found, index_settings(config))
     claim.began = began
 
     # 4. The pipeline, on a cluster; the run file says how it ended, whatever ends it.

@@ -10,6 +10,7 @@ import re
 
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.listing.manifest import MANIFEST_NAME, read_manifest
+from pager_ray.listing.remembered import INDEX_NAME
 from pager_ray.modalities import MAPS
 from pager_ray.owned import foreign_entries
 from pager_ray.plain import get_logger
@@ -97,7 +98,7 @@ class RunLayout:
         self._clear_more()
         # Not the lease: it is held by the job that clears.
         self.ledger.clear()
-        self.manifest.delete_where(lambda name: name == MANIFEST_NAME or is_temporary(name))
+        self.manifest.delete_where(lambda name: name in (MANIFEST_NAME, INDEX_NAME) or is_temporary(name))
         self.progress.delete([PROGRESS_FILE])
         gallery = self.root / GALLERY_FOLDER
         if gallery.exists(GALLERY_MARKER):

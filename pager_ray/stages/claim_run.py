@@ -5,12 +5,15 @@ from __future__ import annotations
 from pager_ray.config import RunConfig
 from pager_ray.config.shown import shown_config
 from pager_ray.listing import Listing
+from pager_ray.listing.remembered import read_index
 from pager_ray.model import ResolvedCheckpoint
+from pager_ray.read.containers import Members
 from pager_ray.retrying import Retry
 from pager_ray.runs import RunLayout
 from pager_ray.runs.claim import Claim, claim_output
 from pager_ray.runs.runfile import standing_run
 from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint
+from pager_ray.stages.sources import index_settings
 from pager_ray.storage import Folder
 
 
@@ -44,6 +47,11 @@ def look_at_output(config: RunConfig) -> None:
     """
     # Settings are compared when the checkpoint, which is one of them, is known.
     standing_run(_layout(config), {}, overwrite=True)
+
+
+def known_containers(config: RunConfig) -> dict[str, Members]:
+    """What an earlier start of the same run found in its containers, by URI; nothing where there was none."""
+    return read_index(_layout(config).manifest, index_settings(config))
 
 
 def _layout(config: RunConfig) -> RunLayout:

@@ -14,6 +14,19 @@ from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
 _TAKEN = frozenset({*PREDICTION_COLUMNS, *REJECT_COLUMNS, *READ_SCHEMA.names, *ENCODE_SCHEMA.names})
 
 
+def index_settings(config: RunConfig) -> IndexSettings:
+    """How a job's containers are understood."""
+    asked = config.input
+    return IndexSettings(
+        image_column=asked.image_column,
+        id_column=asked.id_column,
+        scene_column=asked.scene_column,
+        keep=tuple(asked.keep_columns),
+        max_bytes=asked.max_bytes,
+        max_row_group_bytes=asked.max_row_group_bytes,
+    )
+
+
 def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
     """List every input that ``input.uris`` names; see :func:`pager_ray.listing.list_inputs`.
 
@@ -30,13 +43,5 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
         raise ConfigError(
             f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
         )
-    settings = IndexSettings(
-        image_column=asked.image_column,
-        id_column=asked.id_column,
-        scene_column=asked.scene_column,
-        keep=tuple(asked.keep_columns),
-        max_bytes=asked.max_bytes,
-        max_row_group_bytes=asked.max_row_group_bytes,
-    )
-    options = SourceOptions(asked.format, settings, index)
+    options = SourceOptions(asked.format, index_settings(config), index)
     return list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options)

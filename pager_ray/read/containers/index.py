@@ -31,12 +31,14 @@ class Container:
         form: what it is read as; None tells it by its first bytes.
         dali: URI of an index beside a tar, where there is one.
         table: URI of img2dataset's Parquet file beside a tar, where there may be one.
+        stamp: of the container when it was listed before; the same one is not read again.
     """
 
     uri: str
     form: Form | None = None
     dali: str | None = None
     table: str | None = None
+    stamp: str | None = None
 
 
 def form_by_name(name: str) -> Form | None:
@@ -75,6 +77,8 @@ def index_container(container: Container, settings: IndexSettings) -> Members:
     filesystem, path = open_place(container.uri, "input", settings.schemes)
     facts, _ = settings.retry.call(lambda: look_at(filesystem, path), "looking at a container")
     stamp = f"{facts.size} {facts.stamp}"
+    if stamp == container.stamp:
+        return Members(members_of([]), stamp=stamp, is_same=True)
     file = Ranged(filesystem, path, facts.size, settings.retry)
     form = container.form or form_by_content(file.at(0, 512))
     if form == "tar":

@@ -85,6 +85,7 @@ class Members:
         problem: why nothing, or nothing more, could be read of it; None where all was.
         form: what the container is.
         stamp: size and etag of it, to know it again.
+        is_same: it was not read, as its stamp is the one that it is known by.
     """
 
     table: pa.Table
@@ -93,6 +94,7 @@ class Members:
     problem_class: str = CORRUPT
     form: Form | None = None
     stamp: str = ""
+    is_same: bool = False
 
 
 def members_of(rows: list[dict[str, Any]]) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,10 +11,13 @@ import pytest
 
 import pager_ray
 from pager_ray.config import load_config
+from pager_ray.listing import list_inputs
+from pager_ray.listing.containers import FEW, SourceOptions
+from pager_ray.pipeline.indexing import index_on_cluster
 from pager_ray.pipeline.job import run_job
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
-from tests.read.packed import FORMS, pack
+from tests.read.packed import FORMS, pack, write_tar
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -45,3 +49,16 @@ def test_every_form_gives_the_same_predictions(pictures: dict[str, bytes], tiny_
             by_picture[row["digest"]].append(tuple(row.values()))
     assert len(by_picture) == ROWS
     assert all(len(maps) == len(FORMS) and len(set(maps)) == 1 for maps in by_picture.values())
+
+
+def test_many_containers_are_listed_on_the_cluster(tmp_path: Path) -> None:
+    """The same listing as by threads, in the same order, with its rejects."""
+    for number in range(FEW + 3):
+        write_tar(tmp_path / f"{number:03}.tar", [(f"{number}.jpg", bytes([number])), (f"{number}.b.png", b"2")])
+    (tmp_path / "004.tar").write_bytes(b"no tar" * 100)
+    by_threads = list_inputs([str(tmp_path)])
+    with ExitStack() as kept:
+        options = SourceOptions(index=index_on_cluster(None, kept))
+        on_cluster = list_inputs([str(tmp_path)], options=options)
+    assert on_cluster.table == by_threads.table
+    assert [row.error_class for row in on_cluster if row.error_class] == ["corrupt_container"]

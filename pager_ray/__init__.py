@@ -14,7 +14,9 @@ from pager_ray.version import __version__
 
 if TYPE_CHECKING:
     from pager_ray import geometry
+    from pager_ray.blocks import PanoramaPredictor
     from pager_ray.model import load_model
+    from pager_ray.pipeline.panoramas import read_panoramas
     from pager_ray.reader import Prediction, Run, open_run
     from pager_ray.reader.rows import row_decoder
     from pager_ray.reader.torch_dataset import torch_dataset
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PagerError",
+    "PanoramaPredictor",
     "Prediction",
     "Run",
     "__version__",
@@ -29,6 +32,7 @@ __all__ = [
     "load_model",
     "open_run",
     "predict",
+    "read_panoramas",
     "row_decoder",
     "torch_dataset",
 ]
@@ -36,6 +40,8 @@ __all__ = [
 _HOMES = {
     "load_model": "pager_ray.model",
     "predict": "pager_ray.single",
+    "read_panoramas": "pager_ray.pipeline.panoramas",
+    "PanoramaPredictor": "pager_ray.blocks",
     "open_run": "pager_ray.reader",
     "Run": "pager_ray.reader",
     "Prediction": "pager_ray.reader",

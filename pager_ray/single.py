@@ -126,10 +126,7 @@ def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple
     elif isinstance(image, PIL.Image.Image):
         content, shown = _as_file(_plain(image)), ""
     else:
-        array = np.asarray(image)
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-            raise ShapeError(f"image: got {array.dtype} {array.shape}, takes uint8 (H, W, 3)")
-        content, shown = _as_file(PIL.Image.fromarray(np.ascontiguousarray(array))), ""
+        content, shown = file_of(np.asarray(image)), ""
     try:
         return shown, decode_panorama(content)
     except InputError as error:
@@ -151,6 +148,17 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     upright.info.clear()
     return upright
+
+
+def file_of(array: np.ndarray) -> bytes:
+    """An uncompressed file of an RGB array.
+
+    Raises:
+        ShapeError: it is not uint8 (H, W, 3).
+    """
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ShapeError(f"image: got {array.dtype} {array.shape}, takes uint8 (H, W, 3)")
+    return _as_file(PIL.Image.fromarray(np.ascontiguousarray(array)))
 
 
 def _as_file(image: PIL.Image.Image) -> bytes:

@@ -38,6 +38,8 @@ def test_every_public_name_exists() -> None:
     names = {"PagerError", "Prediction", "Run", "geometry", "load_model", "open_run", "predict"} | {
         "row_decoder",
         "torch_dataset",
+        "PanoramaPredictor",
+        "read_panoramas",
     }
     assert names < set(pager_ray.__all__) == set(dir(pager_ray))
     for name in pager_ray.__all__:

@@ -40,12 +40,13 @@ def index_on_cluster(address: str | None, kept: ExitStack) -> Indexer:
             return
         kept.enter_context(connected(address))
         log.info("%s containers are listed on the cluster", f"{len(containers):,}")
-        yield from _index(containers, settings)
+        yield from index_by_tasks(containers, settings)
 
     return index
 
 
-def _index(containers: Sequence[Container], settings: IndexSettings) -> Iterator[Members]:
+def index_by_tasks(containers: Sequence[Container], settings: IndexSettings) -> Iterator[Members]:
+    """List containers by tasks of the connected cluster, in order."""
     begun: deque[tuple[Sequence[Container], ray.ObjectRef]] = deque()
     for first in range(0, len(containers), CONTAINERS_PER_TASK):
         part = containers[first : first + CONTAINERS_PER_TASK]

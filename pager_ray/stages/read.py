@@ -72,7 +72,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
         received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
-            rows = [_project(row, content, settings) for row, content in zip(received, fetched, strict=True)]
+            rows = [project_row(row, content, settings) for row, content in zip(received, fetched, strict=True)]
         return to_table(rows, READ_SCHEMA, table.num_rows, StageName.READ)
 
     return read
@@ -115,7 +115,14 @@ def is_strangers(row: Row, settings: ReadSettings) -> bool:
     return settings.private == "refuse" or (settings.private == "auto" and row.get("origin") == NETWORK)
 
 
-def _project(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
+def project_row(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
+    """A row of ``READ_SCHEMA``: decoded and projected, or a reject.
+
+    Args:
+        row: identity and status.
+        content: the file's bytes, why there are none, or None for a row that is a reject already.
+        settings: of the stage.
+    """
     if content is None:
         return row | {"stage": row.get("stage") or StageName.LIST, "attempts": row.get("attempts") or 1}
     if isinstance(content, InputError):

@@ -61,11 +61,11 @@ def run_settings(
     shard_rows = rows_per_shard(config.output.rows_per_shard, inputs.num_rows)
     batch_size = largest_batch(config.compute, shard_rows)
     return RunSettings(
-        read=_read_settings(config, checkpoint),
+        read=read_settings(config, checkpoint),
         infer=infer_settings(
             config, checkpoint, inputs, on_gpu=on_gpu, threads=threads, batch_size=batch_size, fitting=fitting
         ),
-        stitch=_stitch_settings(config, checkpoint, half=half_normals(config.precision, on_gpu=on_gpu)),
+        stitch=stitch_settings(config, checkpoint, half=half_normals(config.precision, on_gpu=on_gpu)),
         stored=_stored_schema(config, checkpoint, inputs),
         shard_rows=shard_rows,
     )
@@ -144,7 +144,7 @@ def largest_batch(compute: ComputeConfig, shard_rows: int) -> int:
     return compute.batch_size
 
 
-def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
+def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSettings:
     """What stage *read* needs to know."""
     return ReadSettings(
         face_size=checkpoint.architecture.face_size,
@@ -161,7 +161,7 @@ def _read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSet
     )
 
 
-def _stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half: bool) -> StitchSettings:
+def stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half: bool) -> StitchSettings:
     """How stage *stitch* turns faces into stored maps; see :func:`half_normals`."""
     return StitchSettings(
         output=config.output,

@@ -5,7 +5,7 @@ They share a task, because a stitched 2048×4096 panorama is 160 MB of float32 a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,23 +80,36 @@ def make_stitch_fn(settings: StitchSettings) -> Callable[[pa.Table], pa.Table]:
     return stitch
 
 
-def _store(row: Row, scalars: dict[str, pa.Scalar], settings: StitchSettings) -> Row:
-    size, output = settings.face_size, settings.output
+def stitched_maps(
+    row: Row, scalars: Mapping[str, pa.Scalar], settings: StitchSettings
+) -> tuple[dict[str, np.ndarray], tuple[int, int]]:
+    """A row's maps, float32, stitched or as faces where those are asked for, and the size of the ERP."""
+    faces = _faces(scalars, settings)
+    height, width = settings.output.erp_size(row["height"], row["width"])
+    stored = faces if settings.output.projection == "cubemap" else _stitch(faces, height, width, settings.fov)
+    maps = {"depth": stored.depth, "normals": stored.normals, "sky": stored.sky}
+    return {name: array for name, array in maps.items() if array is not None}, (height, width)
+
+
+def _faces(scalars: Mapping[str, pa.Scalar], settings: StitchSettings) -> _Faces:
+    size = settings.face_size
     normals_type = np.float16 if settings.half_normals else np.float32
     normals = view(scalars["normals"], normals_type, (6, size, size, 3))
-    faces = _Faces(
+    return _Faces(
         depth=view(scalars["depth"], np.float32, (6, size, size)),
         normals=normals.astype(np.float32, copy=False) if normals is not None else None,
         sky=view(scalars["sky"], np.float32, (6, size, size)),
     )
-    height, width = output.erp_size(row["height"], row["width"])
-    stored = faces if output.projection == "cubemap" else _stitch(faces, height, width, settings.fov)
-    maps = {"depth": stored.depth, "normals": stored.normals, "sky": stored.sky}
+
+
+def _store(row: Row, scalars: Mapping[str, pa.Scalar], settings: StitchSettings) -> Row:
+    maps, (height, width) = stitched_maps(row, scalars, settings)
+    output = settings.output
     encode = encode_npz if output.format == "npz" else _codec_bytes(output.codec)
-    result: Row = {name: encode(name, array) for name, array in maps.items() if array is not None}
+    result: Row = {name: encode(name, array) for name, array in maps.items()}
     result |= {"map_height": height, "map_width": width}
     if scalars["thumbnail"].is_valid:
-        result["preview"] = _preview(row, scalars["thumbnail"], faces, settings)
+        result["preview"] = _preview(row, scalars["thumbnail"], _faces(scalars, settings), settings)
     return result
 
 

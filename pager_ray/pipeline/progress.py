@@ -363,7 +363,8 @@ def start_board(
     traced: bool = False,
 ) -> Any:
     """A board on the driver's own node, which no autoscaler takes away under it; see :class:`Board`."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    # Softly, Ray takes any node for an actor without CPUs.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
     return remote.remote(counts, max_rejects, gates, output, stop_when_all_fail, traced)
 

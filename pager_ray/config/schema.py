@@ -132,6 +132,11 @@ class InputConfig(Section):
         "unless they cannot be of a picture that is 2:1 by itself (stale, doubled, empty); ignore: 2:1 alone counts; "
         "require: pictures without them are rejected",
     )
+    exposure: Annotated[float, Field(ge=-64, le=64)] | Literal["auto"] = Field(
+        "auto",
+        description="how bright Radiance (.hdr) and OpenEXR files are taken. auto: the mean of their light becomes "
+        "middle grey; a number: so many stops (factors of 2) above what is stored. Then they are tone-mapped, and sRGB",
+    )
     max_bytes: int = Field(
         2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )

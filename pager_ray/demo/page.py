@@ -25,11 +25,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pager_ray.demo.studio import COLORS, MAX_BYTES, MODES, STEPS, Result, Studio
 from pager_ray.errors import PagerError
 from pager_ray.plain import html_text, markdown_text
+from pager_ray.read import IMAGE_SUFFIXES
 from pager_ray.runs.layout import GALLERY_FOLDER
 
 TITLE: Final = "pager_ray: a panorama's geometry"
 VIEWS: Final = "views"
-IMAGE_SUFFIXES: Final = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"]
 WAITING: Final = 20
 """Panoramas that may wait for the model; more are told to come back."""
 
@@ -62,7 +62,7 @@ def build_page(studio: Studio) -> gr.Blocks:
         key = gr.State("")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                picture = gr.File(label="Panorama", file_types=IMAGE_SUFFIXES, elem_id="picture", height=150)
+                picture = gr.File(label="Panorama", file_types=sorted(IMAGE_SUFFIXES), elem_id="picture", height=150)
                 mode = gr.Radio(
                     list(MODES),
                     value="auto",

@@ -12,6 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError
 from pager_ray.read import is_image_name
+from pager_ray.read.formats import extra_for
 
 LEFT_BEHIND = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
 """Folders of file servers, archivers and systems, compared without case; so is every folder whose name begins with a
@@ -19,9 +20,7 @@ dot. The pictures in them are thumbnails and deleted ones."""
 
 _SHOWN_SUFFIXES = 5
 
-_CONVERTIBLE = frozenset(
-    {".heic", ".heif", ".jxl", ".jp2", ".exr", ".hdr", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp", ".mp4"}
-)
+_CONVERTIBLE = frozenset({".jp2", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp", ".mp4"})
 """Suffixes of pictures and videos that people have panoramas in, and that are not read."""
 
 
@@ -84,7 +83,10 @@ def choose_images(paths: Sequence[str], root: str) -> tuple[list[str], str]:
 
 def what_helps(paths: Sequence[str]) -> str | None:
     """What to do with a folder of pictures of which none is read; None where there are none."""
-    suffixes = {posixpath.splitext(path)[1].lower() for path in paths} & _CONVERTIBLE
+    found = {posixpath.splitext(path)[1].lower() for path in paths}
+    if missing := sorted(suffix for suffix in found if extra_for(suffix)):
+        return f"{', '.join(missing)} files are read by an extra: {extra_for(missing[0])} here and on every node"
+    suffixes = found & _CONVERTIBLE
     if not suffixes:
         return None
     return f"{', '.join(sorted(suffixes))} files are not read: convert them to JPEG or PNG"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from pager_ray.read.boxes import SELDOM, boxes
+
 _SEQUENCE_HEADER: Final = 1
-_SELDOM: Final = 64
-"""Boxes, items and units that are looked at, one inside or behind another; a picture has a handful of each."""
 
 
 def coded_pixels(data: bytes) -> int:
@@ -20,26 +20,11 @@ def coded_pixels(data: bytes) -> int:
     return max((_pixels_of_units(data[start : start + 4096]) for start in _starts(data)), default=0)
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and where the content begins and ends, of the boxes in a stretch of the file."""
-    for _ in range(_SELDOM):
-        if end - start < 8:
-            return
-        size, kind, head = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
-        stop = end if size == 0 else min(start + size, end)
-        if stop < start + head:
-            return
-        yield kind, start + head, stop
-        start = stop
-
-
 def _starts(data: bytes) -> Iterator[int]:
     """Where the coded bytes of items and of tracks' first samples begin."""
-    for kind, start, end in _boxes(data, 0, len(data)):
+    for kind, start, end in boxes(data, 0, len(data)):
         if kind == b"meta":
-            inner = list(_boxes(data, start + 4, end))
+            inner = list(boxes(data, start + 4, end))
             inside = next((begin for name, begin, _ in inner if name == b"idat"), 0)
             for name, begin, stop in inner:
                 if name == b"iloc":
@@ -59,12 +44,12 @@ def _item_starts(box: bytes, inside: int) -> Iterator[int]:
         return int.from_bytes(box[at - size : at], "big")
 
     wide = 4 if version == 2 else 2
-    for _ in range(min(number(wide), _SELDOM)):
+    for _ in range(min(number(wide), SELDOM)):
         number(wide)
         method = number(2) & 15 if version else 0
         number(2)
         base = number(base_size)
-        for extent in range(min(number(2), _SELDOM)):
+        for extent in range(min(number(2), SELDOM)):
             number(index_size)
             start = base + number(offset_size)
             number(length_size)
@@ -73,7 +58,7 @@ def _item_starts(box: bytes, inside: int) -> Iterator[int]:
 
 
 def _chunk_starts(data: bytes, start: int, end: int, depth: int) -> Iterator[int]:
-    for kind, begin, stop in _boxes(data, start, end):
+    for kind, begin, stop in boxes(data, start, end):
         if kind in (b"trak", b"mdia", b"minf", b"stbl") and depth < 8:
             yield from _chunk_starts(data, begin, stop, depth + 1)
         elif kind in (b"stco", b"co64"):
@@ -84,7 +69,7 @@ def _chunk_starts(data: bytes, start: int, end: int, depth: int) -> Iterator[int
 def _pixels_of_units(data: bytes) -> int:
     """Pixels that the sequence header among the first units tells; 0 without one."""
     at = 0
-    for _ in range(_SELDOM):
+    for _ in range(SELDOM):
         if at >= len(data):
             return 0
         head = data[at]

@@ -1,11 +1,14 @@
 """Which image files are read at all: by name for listings, by their first bytes for decoding.
 
-The list is explicit. Decoders that run programs (EPS, PDF), follow references (SVG) or are rare enough to be little
-tested are an attack surface in a job that opens millions of strangers' files, and no panorama needs them.
+The list is explicit, and heavy decoders are an extra (``pip install 'pager_ray[formats]'``). Decoders that run programs
+(EPS, PDF), follow references (SVG) or are rare enough to be little tested are an attack surface in a job that opens
+millions of strangers' files, and no panorama needs them.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -13,8 +16,27 @@ from PIL import AvifImagePlugin, BmpImagePlugin, JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 from pager_ray.errors import InputError
+from pager_ray.read.boxes import media_format
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"})
+_SUFFIXES = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    ".png": "PNG",
+    ".webp": "WebP",
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    ".bmp": "BMP",
+    **dict.fromkeys((".avif", ".avifs"), "AVIF"),
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    ".jxl": "JPEG XL",
+    ".hdr": "Radiance HDR",
+    ".exr": "OpenEXR",
+}
+IMAGE_SUFFIXES = frozenset(_SUFFIXES)
+"""Those of all formats that are read, some of them by an extra alone."""
+
+EXTRA = "formats"
+_DECODERS = {"HEIC": "pillow_heif", "JPEG XL": "pillow_jxl", "OpenEXR": "OpenEXR"}
+"""Modules of the extra, by the format that they read."""
+_ALWAYS = ("Radiance HDR",)
 
 # The plugins' classes are constructed directly. Image.open would add its own pixel limit, as a process-wide global
 # and as warnings that cannot be silenced for one thread only.
@@ -41,25 +63,44 @@ _SIGNATURES = (
     (b"8BPS", "Photoshop"),
     (b"\x76\x2f\x31\x01", "OpenEXR"),
     (b"#?RADIANCE", "Radiance HDR"),
+    (b"#?RGBE", "Radiance HDR"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\xff\x0a", "JPEG XL"),
 )
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF"}
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def _is_read(name: str) -> bool:
+    """Whether this installation decodes a format."""
+    if name in _DECODERS:
+        return _is_installed(_DECODERS[name])
+    return name in _ALWAYS or (name in _READERS and (name != "AVIF" or AvifImagePlugin.SUPPORTED))
 
 
 def is_image_name(uri: str) -> bool:
-    """Tell whether a path or URL names a file to read; hidden files (``.…``, macOS's ``._photo.jpg``) are not."""
+    """Tell whether a path or URL names a file that is read here; hidden files (``.…``, macOS's ``._x.jpg``) are not."""
     scheme, separator, _ = uri.partition("://")
     # Only there does "?" start a query; in a file or an object's name it is a letter like any other.
     path = PurePosixPath(urlsplit(uri).path if separator and scheme.lower() in {"http", "https"} else uri)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    name = _SUFFIXES.get(path.suffix.lower())
+    return name is not None and _is_read(name) and not path.name.startswith(".")
+
+
+def extra_for(suffix: str) -> str | None:
+    """What reads files of a suffix that are not read here, as a person installs it; None where nothing does."""
+    name = _SUFFIXES.get(suffix.lower())
+    return f"pip install 'pager_ray[{EXTRA}]'" if name in _DECODERS and not _is_read(name) else None
 
 
 def supported_formats() -> list[str]:
     """List the formats that this installation decodes."""
-    return [name for name in _READERS if name != "AVIF" or AvifImagePlugin.SUPPORTED]
+    return [name for name in (*_READERS, *_ALWAYS, *_DECODERS) if _is_read(name)]
 
 
 def _name_format(data: bytes) -> str | None:
@@ -69,15 +110,17 @@ def _name_format(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "ISO media")
+        return media_format(data)
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<svg", b"<?xml")) and b"<svg" in head:
         return "SVG"
     return None
 
 
-def detect_format(data: bytes) -> tuple[str, type[ImageFile]]:
+def detect_format(data: bytes) -> tuple[str, type[ImageFile] | None]:
     """Recognise a file by its first bytes, whatever it is called; gives the format's name and Pillow's class for it.
+
+    There is no such class for formats that Pillow does not read.
 
     Raises:
         InputError: ``empty_file``, ``not_an_image`` or ``unsupported_format``.
@@ -89,6 +132,25 @@ def detect_format(data: bytes) -> tuple[str, type[ImageFile]]:
     if name is None:
         start = data[:16].decode("ascii", "backslashreplace")
         raise InputError("not_an_image", f"{len(data)} bytes that start with {start!r} are no image; give {accepted}")
+    if name in _DECODERS and not _is_read(name):
+        raise InputError(
+            "unsupported_format",
+            f"{name} files are read by an extra: pip install 'pager_ray[{EXTRA}]' on every node, then --retry-rejects "
+            f"unsupported_format; or convert to one of {accepted}",
+        )
     if name not in supported_formats():
         raise InputError("unsupported_format", f"{name} files are not read; convert to one of {accepted}")
-    return name, _READERS[name]
+    if name == "HEIC":
+        return name, _heif_reader()
+    return name, _READERS.get(name)
+
+
+@cache
+def _heif_reader() -> type[ImageFile]:
+    from pillow_heif import options
+    from pillow_heif.as_plugin import HeifImageFile
+
+    # Tasks are as many as there are cores; and of all pictures in a file the first is read.
+    options.DECODE_THREADS = 1
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    return HeifImageFile

@@ -11,6 +11,7 @@ import numpy as np
 from pager_ray.errors import InputError
 from pager_ray.read.emptiness import emptiness_of
 from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, settle
+from pager_ray.read.highrange import Exposure
 from pager_ray.read.pixels import decode, open_image
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def decode_panorama(
     max_width: int = 4096,
     aspect_tolerance: float = ASPECT_TOLERANCE,
     gpano: GpanoMode = "auto",
+    exposure: Exposure = "auto",
 ) -> DecodedPanorama:
     """Decode, check and place one panorama, in sRGB.
 
@@ -68,6 +70,7 @@ def decode_panorama(
         max_width: largest width of the returned ERP, even; at least 64.
         aspect_tolerance: how much more a picture may be stretched along one side than along the other.
         gpano: as for :func:`pager_ray.read.gpano.settle`.
+        exposure: of Radiance and OpenEXR files, ``auto`` or stops; see :mod:`pager_ray.read.highrange`.
 
     Raises:
         InputError: with ``error_class`` ``empty_file``, ``not_an_image``, ``unsupported_format``, ``corrupt_image``,
@@ -84,7 +87,7 @@ def decode_panorama(
     scale = height / placement.erp_height
     left, right = _pixel_span(placement.left * scale, placement.width * scale, 2 * height)
     top, bottom = _pixel_span(placement.top * scale, placement.height * scale, height)
-    pixels = decode(header, right - left, bottom - top)
+    pixels = decode(header, right - left, bottom - top, exposure)
     is_whole = placement.coverage == 1
     empty = emptiness_of(pixels.rgb, pixels.hidden, is_whole=is_whole)
     image = _resize(pixels.rgb, right - left, bottom - top)

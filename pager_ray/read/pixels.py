@@ -11,14 +11,7 @@ states them twice, and what a decoder allocates is bounded by ``max_pixels`` bef
 from __future__ import annotations
 
 import io
-import re
-import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -30,30 +23,20 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pager_ray.errors import InputError
-from pager_ray.read import jpeg
+from pager_ray.read import highrange, jpeg, jxl
 from pager_ray.read.avif import coded_pixels
-from pager_ray.read.colour import MAX_PROFILE_BYTES, PROFILE_CONVERTED, Conversion, conversion_for
+from pager_ray.read.boxes import under_its_brand
+from pager_ray.read.colour import PROFILE_CONVERTED, Conversion, conversion_for
+from pager_ray.read.damage import DECODER_ERRORS, corrupt
 from pager_ray.read.exif import orientation_of
 from pager_ray.read.formats import detect_format
+from pager_ray.read.png import png_parts
+from pager_ray.read.quiet import quiet
 from pager_ray.read.tiff import check_kind, check_tiles, has_usual_codec, set_planes, value_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-# What Pillow's readers are known to raise on damaged files.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
 # libjpeg's words for damage that leaves the picture whole: bytes between two segments, as some cameras write them, and
 # a broken colour profile, which is left out of account.
 _HARMLESS = ("extraneous bytes before marker", "bad ICC marker")
@@ -61,13 +44,9 @@ _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
 # Entries of TIFF files of old cameras that point behind the end.
 _LENIENT_BYTES = 1 << 16
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Pixels that are converted at a time: a whole picture would be held three times.
 _BAND_PIXELS = 1 << 22
 _MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
-
-MAX_PARTS = 4096
-"""Chunks beside the pixels of a PNG."""
 
 NO_END_MARKER = "no_end_marker"
 """Remark: a JPEG whose picture is whole and whose end marker is missing."""
@@ -82,7 +61,7 @@ class ImageHeader:
         height: pixels, as displayed.
         xmp: the XMP packet, if there is one.
         profile: the ICC colour profile, if there is one; empty where what there is makes none.
-        image: Pillow's view of the file; of a JPEG without most of its metadata.
+        opened: Pillow's view of the file, of a JPEG without most of its metadata; or the head of another format.
     """
 
     data: bytes
@@ -92,7 +71,18 @@ class ImageHeader:
     xmp: bytes | None
     profile: bytes | None
     orientation: int
-    image: ImageFile
+    opened: ImageFile | highrange.LightHead | jxl.JxlHead
+
+    @property
+    def image(self) -> ImageFile:
+        """Pillow's view of a file.
+
+        Raises:
+            InputError: ``unsupported_format``: Pillow does not read it.
+        """
+        if not isinstance(self.opened, ImageFile):
+            raise InputError("unsupported_format", f"{self.format} files are read as panoramas alone")
+        return self.opened
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,53 +102,6 @@ class Pixels:
     remarks: tuple[str, ...] = ()
 
 
-def _corrupt(name: str, error: Exception | str) -> InputError:
-    # Decoders repeat bytes of the file; a message is one line of text whatever they are.
-    reason = "".join(character if character.isprintable() else "?" for character in " ".join(str(error).split())[:200])
-    return InputError("corrupt_image", f"{name} file is damaged or incomplete: {reason}")
-
-
-class _Quiet:
-    """Keeps Pillow's warnings about a file out of the log while decoders run, in whatever thread, and its own limit.
-
-    That limit is below ours for TIFF, where it is asked when pixels are decoded; ours is checked before.
-
-    A file can cause one per metadata entry, each with a text of its own, and Python remembers all of them for ever.
-    ``warnings.catch_warnings`` is no help: it is not safe between threads, and makes every other warning that is shown
-    once be shown again.
-    """
-
-    _RULE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._limit: int | None = None
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Silence for the time of a ``with`` block."""
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            # Looked for each time: others replace the list of filters as a whole.
-            if self._RULE not in warnings.filters:
-                warnings.filters.insert(0, self._RULE)  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._limit
-                if not self._users and self._RULE in warnings.filters:
-                    warnings.filters.remove(self._RULE)  # type: ignore[attr-defined]
-
-
-_quiet = _Quiet()
-
-
 def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     """Read format, size and metadata, and check limits, before any pixel is decoded.
 
@@ -167,30 +110,29 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     """
     name, reader = detect_format(data)
     if name == "TIFF" and value_bytes(data) > 2 * len(data) + _LENIENT_BYTES:
-        raise _corrupt(name, "its entries are larger than the file")
-    parts, profile = {"JPEG": _jpeg_parts, "PNG": _png_parts}.get(name, _whole)(data)
-    with _quiet():
+        raise corrupt(name, "its entries are larger than the file")
+    if reader is None:
+        return _open_other(name, data, max_pixels)
+    parts, profile = {"JPEG": _jpeg_parts, "PNG": png_parts}.get(name, _whole)(data)
+    if name in ("AVIF", "HEIC"):
+        parts = under_its_brand(data, name)
+    with quiet():
         try:
             image = reader(io.BytesIO(parts))
         except Image.DecompressionBombError as error:
             raise InputError("too_large", f"{name} file: {error}") from error
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             if name == "TIFF":
                 check_kind(data)
-            raise _corrupt(name, error) from error
+            raise corrupt(name, error) from error
         width, height = image.size
-        if width * height > max_pixels:
-            raise InputError(
-                "too_large", f"{width}×{height} are {width * height} pixels, at most {max_pixels} are read"
-            )
+        _check_size(name, width, height, max_pixels)
         coded = coded_pixels(data) if name == "AVIF" else 0
         if coded > max_pixels:
             raise InputError(
                 "too_large",
                 f"AVIF file that says {width}×{height} and holds {coded} pixels, at most {max_pixels} are read",
             )
-        if width < 1 or height < 1:
-            raise InputError("corrupt_image", f"{name} file of {width}×{height} pixels")
         if isinstance(image, TiffImageFile):
             check_tiles(image, max_pixels)
             set_planes(image)
@@ -206,6 +148,31 @@ def open_image(data: bytes, max_pixels: int) -> ImageHeader:
     return ImageHeader(data, name, width, height, xmp if isinstance(xmp, bytes) else None, profile, orientation, image)
 
 
+def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise InputError("too_large", f"{width}×{height} are {width * height} pixels, at most {max_pixels} are read")
+    if width < 1 or height < 1:
+        raise InputError("corrupt_image", f"{name} file of {width}×{height} pixels")
+
+
+def _open_other(name: str, data: bytes, max_pixels: int) -> ImageHeader:
+    """The header of a file that Pillow does not read."""
+    head: highrange.LightHead | jxl.JxlHead
+    try:
+        if name == "JPEG XL":
+            head = jxl.read_head(data)
+        elif name == "OpenEXR":
+            head = highrange.read_exr_head(data, max_pixels)
+        else:
+            head = highrange.read_radiance_head(data)
+    except InputError:
+        raise
+    except DECODER_ERRORS as error:
+        raise corrupt(name, error) from error
+    _check_size(name, head.width, head.height, max_pixels)
+    return ImageHeader(data, name, head.width, head.height, head.xmp, None, 1, head)
+
+
 def _whole(data: bytes) -> tuple[bytes, bytes | None]:
     return data, None
 
@@ -216,53 +183,8 @@ def _jpeg_parts(data: bytes) -> tuple[bytes, bytes | None]:
         jpeg.check_scans(data)
         parts = jpeg.split(data)
     except jpeg.Broken as error:
-        raise _corrupt("JPEG", str(error)) from error
+        raise corrupt("JPEG", str(error)) from error
     return parts.head, parts.profile
-
-
-def _png_parts(data: bytes) -> tuple[bytes, bytes | None]:
-    """A PNG of the chunks that make its picture, its EXIF and its XMP, metadata before the pixels; and its profile.
-
-    Every CRC up to the end is checked here: the decoder alone stops at the last row. Frames of an animation are left
-    out; its default image is what stays.
-    """
-    before: list[memoryview] = []
-    profile: bytes | None = None
-    pixels: list[memoryview] = []
-    at, kind = len(_PNG_SIGNATURE), b""
-    view = memoryview(data)
-    while kind != b"IEND":
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        chunk = view[at : at + 12 + length]
-        if len(chunk) < 12 + length:
-            raise _corrupt("PNG", "its end is missing")
-        if not kind.isalpha() or (kind == b"IHDR") != (not before):
-            raise _corrupt("PNG", f"chunk {kind!r} at byte {at}")
-        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            raise _corrupt("PNG", f"wrong checksum of chunk {kind.decode()} at byte {at}")
-        if kind == b"IDAT":
-            pixels.append(chunk)
-        elif kind == b"iCCP" and profile is None:
-            profile = _inflated(bytes(chunk[8:-4]))
-        elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf") or (
-            kind in (b"iTXt", b"tEXt", b"zTXt")
-            and bytes(chunk[8:30]).startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"))
-        ):
-            before.append(chunk)
-            if len(before) > MAX_PARTS:
-                raise _corrupt("PNG", f"more than {MAX_PARTS} chunks beside its pixels")
-        at += 12 + length
-    return b"".join([_PNG_SIGNATURE, *before, *pixels, chunk]), profile
-
-
-def _inflated(chunk: bytes) -> bytes:
-    """The profile in a chunk, after its name and a byte for the method; nothing where it is none, or too large."""
-    try:
-        inflater = zlib.decompressobj()
-        profile = inflater.decompress(chunk[chunk.index(b"\0") + 2 :], MAX_PROFILE_BYTES)
-    except (ValueError, zlib.error):
-        return b""
-    return profile if inflater.eof else b""
 
 
 def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -270,17 +192,24 @@ def decode_pixels(header: ImageHeader, width: int, height: int) -> UInt8[np.ndar
     return decode(header, width, height).rgb
 
 
-def decode(header: ImageHeader, width: int, height: int) -> Pixels:
+def decode(header: ImageHeader, width: int, height: int, exposure: highrange.Exposure = "auto") -> Pixels:
     """Decode to RGB, upright, at the image's own size or a smaller one that is at least ``width`` × ``height``.
+
+    Args:
+        exposure: of light without a limit; see :mod:`pager_ray.read.highrange`.
 
     Raises:
         InputError: ``corrupt_image``, ``unsupported_format`` or ``too_large``.
     """
     if header.orientation in _TURNED:
         width, height = height, width
-    conversion, remark = conversion_for(header.profile, header.image.mode)
-    with _quiet():
+    conversion: Conversion | None = None
+    remark: str | None = None
+    with quiet():
         try:
+            if not isinstance(header.opened, ImageFile):
+                return _decode_other(header, header.opened, width, height, exposure)
+            conversion, remark = conversion_for(header.profile, header.image.mode)
             if header.format == "JPEG":
                 pixels = _decode_jpeg(header, conversion, width, height)
             else:
@@ -291,27 +220,60 @@ def decode(header: ImageHeader, width: int, height: int) -> Pixels:
             raise InputError(
                 "too_large", f"{header.width}×{header.height} pixels do not fit into this machine's memory"
             ) from error
-        except _DECODER_ERRORS as error:
+        except DECODER_ERRORS as error:
             if header.format == "TIFF" and not has_usual_codec(header.data):
                 check_kind(header.data)
-            raise _corrupt(header.format, error) from error
-    remarks = pixels.remarks
-    if remark or conversion:
-        remarks += (remark or PROFILE_CONVERTED,)
-    return Pixels(
+            raise corrupt(header.format, error) from error
+    upright = Pixels(
         np.ascontiguousarray(_upright(pixels.rgb, header.orientation)),
         None if pixels.hidden is None else _upright(pixels.hidden, header.orientation),
-        # Inks are light by now.
-        conversion if conversion is not None and conversion.space != "CMYK" else None,
-        remarks,
+        remarks=pixels.remarks,
     )
+    return _coloured(upright, conversion, remark)
+
+
+def _coloured(pixels: Pixels, conversion: Conversion | None, remark: str | None) -> Pixels:
+    """Pixels with what is still to be done about their colours, which is nothing where they were inks."""
+    remarks = pixels.remarks + ((remark or PROFILE_CONVERTED,) if remark or conversion else ())
+    return replace(
+        pixels,
+        conversion=conversion if conversion is not None and conversion.space != "CMYK" else None,
+        remarks=remarks,
+    )
+
+
+def _decode_other(
+    header: ImageHeader,
+    head: highrange.LightHead | jxl.JxlHead,
+    width: int,
+    height: int,
+    exposure: highrange.Exposure,
+) -> Pixels:
+    """Decode a file that Pillow does not read."""
+    if isinstance(head, jxl.JxlHead):
+        image, profile = jxl.load(header.data, header.width * header.height)
+        if isinstance(image, bytes):
+            inner = open_image(image, header.width * header.height)
+            if (inner.width, inner.height) != (header.width, header.height):
+                raise corrupt(header.format, f"header says {header.width}×{header.height} pixels, the JPEG in it has "
+                               f"{inner.width}×{inner.height}")  # fmt: skip
+            return decode(inner, width, height)
+        conversion, remark = conversion_for(profile, image.mode)
+        return _coloured(_to_rgb(image, conversion), conversion, remark)
+    hidden: np.ndarray | None = None
+    if header.format == "OpenEXR":
+        light, empty = highrange.load_exr(head)
+        hidden = empty.astype(np.uint8) if empty is not None and empty.any() else None
+    else:
+        light = highrange.load_radiance(head)
+    return Pixels(highrange.expose(light, exposure), hidden, remarks=(highrange.TONE_MAPPED,))
 
 
 def _decode_with_pillow(image: ImageFile, conversion: Conversion | None) -> Pixels:
     size = image.size
     image.load()
     if image.size != size:
-        raise _corrupt(
+        raise corrupt(
             str(image.format), f"header says {size[0]}×{size[1]} pixels, the picture has {image.width}×{image.height}"
         )
     return _to_rgb(image, conversion)
@@ -402,7 +364,7 @@ def _decode_whole_jpeg(
     return cv2.merge([cv2.multiply(ink, black, scale=1 / 255) for ink in (cyan, magenta, yellow)])
 
 
-def _to_rgb(image: ImageFile, conversion: Conversion | None) -> Pixels:
+def _to_rgb(image: Image.Image, conversion: Conversion | None) -> Pixels:
     """Convert a loaded image, a band of rows at a time."""
     if not image.mode.startswith("I;16") and image.mode not in _MODES:
         raise InputError(

@@ -160,7 +160,19 @@ def software_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             return None
 
-    packages = ("ray", "torch", "numpy", "pyarrow", "opencv-python-headless", "pillow", "simplejpeg", "blosc2")
+    packages = (
+        "ray",
+        "torch",
+        "numpy",
+        "pyarrow",
+        "opencv-python-headless",
+        "pillow",
+        "simplejpeg",
+        "blosc2",
+        "pillow-heif",
+        "pillow-jxl-plugin",
+        "OpenEXR",
+    )
     return {
         "pager_ray": __version__,
         "git": _git_revision(),

@@ -7,15 +7,19 @@ take turns, so that few cases already meet each kind of malice.
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import random
 import struct
+import tempfile
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
@@ -152,10 +156,46 @@ def bases() -> tuple[Base, ...]:
         "bmp-rgb": ("BMP", _encode(rgb, "BMP")),
         "bmp-palette": ("BMP", _encode(image.quantize(16), "BMP")),
     }
+    found["hdr"] = ("Radiance HDR", cv2.imencode(".hdr", _light(other)[..., ::-1])[1].tobytes())
+    if "HEIC" in supported_formats():
+        found["heic"] = ("HEIC", _heic(image))
+    if "JPEG XL" in supported_formats():
+        found["jxl"] = ("JPEG XL", _jxl(image, lossless=False))
+        found["jxl-alpha"] = ("JPEG XL", _jxl(Image.fromarray(alpha), lossless=True))
+    if "OpenEXR" in supported_formats():
+        found["exr"] = ("OpenEXR", _exr(_light(rgb)))
     if "AVIF" in supported_formats():
         found["avif"] = ("AVIF", _encode(rgb, "AVIF", max_threads=1))
         found["avif-gpano"] = ("AVIF", with_xmp(crop, "AVIF", packet, max_threads=1))
     return tuple(Base(name, format, data) for name, (format, data) in found.items())
+
+
+def _light(rgb: np.ndarray) -> np.ndarray:
+    """A picture as light that a camera could not hold."""
+    return (rgb / np.float32(255)) ** 2.2 * 20
+
+
+def _heic(image: Image.Image) -> bytes:
+    import pillow_heif
+
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=60)
+    return file.getvalue()
+
+
+def _jxl(image: Image.Image, **options: Any) -> bytes:
+    # Its import is what makes Pillow know the format.
+    assert importlib.import_module("pillow_jxl")
+    return _encode(image, "JXL", **options)
+
+
+def _exr(light: np.ndarray) -> bytes:
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with tempfile.TemporaryDirectory() as folder:
+        OpenEXR.File(header, {"RGB": light.astype(np.float16)}).write(f"{folder}/a.exr")
+        return Path(f"{folder}/a.exr").read_bytes()
 
 
 def png_chunk(kind: bytes, payload: bytes) -> bytes:
@@ -608,7 +648,20 @@ def bombs(limit: int) -> dict[str, Callable[[], bytes]]:
         found["AVIF far larger than the limit, saying 128x64"] = lambda: _resized_avif(
             _flat_avif(8_192, 4_096), 128, 64
         )
+    if "HEIC" in supported_formats():
+        found["HEIC larger than it says"] = lambda: _resized_avif(_heic(Image.new("RGB", (4_096, 2_048))), 128, 64)
+    if "JPEG XL" in supported_formats():
+        found["JPEG XL of one colour"] = lambda: _jxl(Image.new("RGB", (2 * side, side)), lossless=True, effort=1)
+    if "OpenEXR" in supported_formats():
+        found["EXR of one colour"] = lambda: _exr(np.ones((side, 2 * side, 3), np.float32))
+        found["EXR larger than the limit"] = lambda: _exr(np.ones((4 * side, 8 * side, 3), np.float32))
+    found["Radiance file larger than the limit"] = lambda: _radiance(8 * side, 4 * side)
+    found["Radiance file that ends"] = lambda: _radiance(2 * side, side)
     return found
+
+
+def _radiance(width: int, height: int) -> bytes:
+    return b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n" % (height, width) + bytes(1000)
 
 
 def _resized_avif(data: bytes, width: int, height: int) -> bytes:

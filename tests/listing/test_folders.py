@@ -63,14 +63,25 @@ def test_a_folder_that_is_itself_hidden_is_listed(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_named_by_suffix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Numbers by suffix say at a glance whether something is missing."""
-    touch(tmp_path, "a.jpg", *(f"{number}.txt" for number in range(12)), "x.heic", "y.HEIC", "README")
+    touch(tmp_path, "a.jpg", *(f"{number}.txt" for number in range(12)), "x.psd", "y.PSD", "README")
     with caplog.at_level(logging.INFO):
         assert ids(tmp_path) == ["a"]
-    assert "left out: 12 .txt, 2 .heic, 1 without a suffix" in caplog.text
+    assert "left out: 12 .txt, 2 .psd, 1 without a suffix" in caplog.text
 
 
 def test_a_folder_of_pictures_that_are_not_read_says_what_helps(tmp_path: Path) -> None:
-    """Only .heic and .exr: an error with the suffixes, their numbers and the conversion."""
-    touch(tmp_path, "a.heic", "b.exr", "c.exr")
-    with pytest.raises(ConfigError, match=r"no image \(2 \.exr, 1 \.heic\); \.exr, \.heic files are not read: convert"):
+    """Only .psd and .dng: an error with the suffixes, their numbers and the conversion."""
+    touch(tmp_path, "a.psd", "b.dng", "c.dng")
+    with pytest.raises(ConfigError, match=r"no image \(2 \.dng, 1 \.psd\); \.dng, \.psd files are not read: convert"):
+        list_inputs([str(tmp_path)])
+
+
+def test_a_folder_that_an_extra_reads_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only .heic and .exr, and no decoder for them: an error that says what to install and where."""
+    touch(tmp_path, "a.heic", "b.exr", "c.txt")
+    assert ids(tmp_path) == ["a", "b"]
+    monkeypatch.setattr("pager_ray.read.formats._is_installed", lambda module: False)
+    with pytest.raises(
+        ConfigError, match=r"no image .*\.exr, \.heic files are read by an extra: pip install 'pager_ray"
+    ):
         list_inputs([str(tmp_path)])

@@ -12,7 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from pager_ray.read.formats import supported_formats
 
-FORMATS = supported_formats()
+FORMATS = [name for name in supported_formats() if name in ("JPEG", "PNG", "WebP", "TIFF", "BMP", "AVIF")]
+"""Those that Pillow writes, too."""
 LOSSLESS: dict[str, dict[str, Any]] = {"PNG": {}, "WebP": {"lossless": True}, "TIFF": {}, "BMP": {}}
 
 

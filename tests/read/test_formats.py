@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pager_ray.errors import InputError
-from pager_ray.read.formats import IMAGE_SUFFIXES, detect_format, is_image_name, supported_formats
+from pager_ray.read import formats
+from pager_ray.read.formats import IMAGE_SUFFIXES, detect_format, extra_for, is_image_name, supported_formats
 from tests.read.images import FORMATS, encode, picture
 
 
@@ -19,6 +20,11 @@ from tests.read.images import FORMATS, encode, picture
         "https://h/a.webp?sig=1.txt#x",
         "a.b.tif",
         "x.avif",
+        "a.HEIC",
+        "a.hif",
+        "a.jxl",
+        "studio.hdr",
+        "studio.exr",
     ],
 )
 def test_image_names(name: str) -> None:
@@ -72,9 +78,9 @@ def test_formats_are_recognised_by_content(name: str) -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0", "unsupported_format", "EPS"),
         (b"GIF89a", "unsupported_format", "GIF"),
         (b"8BPS\0\1", "unsupported_format", "Photoshop"),
-        (b"\0\0\0\x18ftypheic\0\0", "unsupported_format", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "unsupported_format", "HEIF"),
+        (b"\0\0\0\x14ftypmp42\0\0\0\0isom", "unsupported_format", "ISO"),
         (b"\0\0\0\x18ftypisom\0\0", "unsupported_format", "ISO"),
-        (b"\x76\x2f\x31\x01\2\0\0\0", "unsupported_format", "OpenEXR"),
     ],
 )
 def test_everything_else_is_refused_by_name(data: bytes, error_class: str, word: str) -> None:
@@ -83,3 +89,28 @@ def test_everything_else_is_refused_by_name(data: bytes, error_class: str, word:
         detect_format(data)
     assert caught.value.error_class == error_class
     assert error_class == "empty_file" or all(name in str(caught.value) for name in supported_formats())
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "suffix"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC", ".heic"),
+        (b"\x76\x2f\x31\x01\2\0\0\0", "OpenEXR", ".exr"),
+        (b"\xff\x0a\0\0", "JPEG XL", ".jxl"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", ".jxl"),
+    ],
+)
+def test_a_missing_extra_is_named(data: bytes, name: str, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its decoder is not installed a format is unsupported, in one line that says what to install where."""
+    assert detect_format(data)[0] == name
+    assert is_image_name(f"a{suffix}")
+    assert extra_for(suffix) is None
+    monkeypatch.setattr(formats, "_is_installed", lambda module: False)
+    with pytest.raises(
+        InputError, match=rf"{name} files are read by an extra: pip install 'pager_ray\[formats\]'"
+    ) as caught:
+        detect_format(data)
+    assert caught.value.error_class == "unsupported_format"
+    assert not is_image_name(f"a{suffix}")
+    assert extra_for(suffix) == "pip install 'pager_ray[formats]'"
+    assert extra_for(".jpg") is extra_for(".txt") is None

@@ -1,7 +1,7 @@
 """From ``input.uris`` to the manifest: one row per input, with a unique id."""
 
 from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts
-from pager_ray.listing.manifest import listing_digest, read_manifest, rows_to_do, write_manifest
+from pager_ray.listing.manifest import is_same_listing, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.listing.sources import list_inputs
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Listed",
     "Listing",
     "Texts",
+    "is_same_listing",
     "list_inputs",
     "listing_digest",
     "read_manifest",

@@ -85,6 +85,24 @@ def settle_ids(found: pa.Table) -> Listing:
     return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
 
 
+def once(found: pa.Table) -> pa.Table:
+    """The inputs without those that repeat an earlier one: the same URI under the same id and scene.
+
+    Args:
+        found: ``FOUND_SCHEMA``.
+    """
+    uris = _codes(found.column("uri"))
+    if len(uris) == 0 or int(uris.max()) + 1 == len(uris):
+        return found
+    keys = uris.astype(np.int64)
+    for name in ("given", "scene", "is_utf8"):
+        codes = _codes(pc.fill_null(found.column(name).cast(pa.string()), "\0"))
+        # Numbered anew each time: the product of all would be too large for a number.
+        _, keys = np.unique(keys * (int(codes.max()) + 1) + codes, return_inverse=True)
+    _, first = np.unique(keys, return_index=True)
+    return found if len(first) == len(keys) else found.take(pa.array(np.sort(first)))
+
+
 def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
     """The given ids, and for other inputs the shortest candidate that is nobody else's."""
     given = found.column("given")

@@ -51,6 +51,26 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
     return digest.hexdigest()
 
 
+def is_same_listing(one: Sequence[Listed] | pa.Table, other: Sequence[Listed] | pa.Table) -> bool:
+    """Whether two listings name the same inputs, in whatever order.
+
+    Which of several rows came first decides which one of them has an id that all of them want, and no more.
+    """
+    tables = [Listing.of(listed).table for listed in (one, other)]
+    if len({table.num_rows for table in tables}) > 1:
+        return False
+    return len({listing_digest(_in_order(table)) for table in tables}) == 1
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The rows in an order of their own, under the ids that they wanted."""
+    copies = pc.fill_null(pc.equal(table.column("error_class"), "duplicate_id"), False)
+    wanted = pc.replace_substring_regex(table.column("id"), r"~\d+$", "")
+    ids = pc.if_else(copies, wanted, table.column("id"))
+    table = table.set_column(table.schema.get_field_index("id"), MANIFEST_SCHEMA.field("id"), ids)
+    return table.sort_by([("uri", "ascending"), ("id", "ascending"), ("scene", "ascending")])
+
+
 def write_manifest(folder: Folder, listed: Sequence[Listed]) -> None:
     """Put the listing as one Parquet file, whole or not at all."""
     folder.make()

@@ -20,7 +20,7 @@ from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
 from pager_ray.listing.containers import FORM_OF, SourceOptions, find_containers, list_members
 from pager_ray.listing.folders import choose_images, find_files, lies_hidden, what_helps
-from pager_ray.listing.ids import FOUND_SCHEMA, found_table, settle_ids
+from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import Listing, Texts
 from pager_ray.listing.naming import namer
@@ -53,9 +53,9 @@ def list_inputs(
 ) -> Listing:
     """List every input that the sources name, each with a unique id.
 
-    Files that folders or globs name twice are listed once. A listing's row whose id is taken becomes a reject under
-    an id of its own (``room~2``), and so does a file whose name is not UTF-8, with the bad bytes written out
-    (``\\udcff``): every row is accounted for.
+    What is named twice, by folders, globs or rows of listings, is listed once. A listing's row whose id is taken by
+    another becomes a reject under an id of its own (``room~2``), and so does a file whose name is not UTF-8, with the
+    bad bytes written out (``\\udcff``): every row is accounted for.
 
     Args:
         uris: the sources.
@@ -79,7 +79,11 @@ def list_inputs(
             )
         (table, is_listing), _ = retry.call(partial(_expand, source, key, options), f"listing {mask_uri(source)}")
         found.append(table if is_listing or not found else _without(table, found))
-    return settle_ids(pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table())
+    named = pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table()
+    inputs = once(named)
+    if repeated := len(named) - len(inputs):
+        log.info("%s rows repeat an earlier one; each input is processed once", f"{repeated:,}")
+    return settle_ids(inputs)
 
 
 def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:

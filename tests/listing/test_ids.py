@@ -50,6 +50,11 @@ def by_the_rule(rows):
 def test_ids_are_settled_by_the_rule(rows):
     """Columns settle ids as the rule does row by row, whatever collides with what."""
     rows = [row for row in rows if not posixpath.normpath(row[0]).startswith("..")]
+    # One that says again what an earlier one says is no other input.
+    first: dict[tuple[str, str | None], tuple[str, str | None]] = {}
+    for path, given in rows:
+        first.setdefault((posixpath.normpath(path), given), (path, given))
+    rows = list(first.values())
     hypothesis.assume(rows)
     memory = fsspec.filesystem("memory")
     table = pa.table({"uri": [path for path, _ in rows], "id": pa.array([given for _, given in rows], pa.string())})

@@ -15,6 +15,7 @@ from pager_ray.listing import (
     MANIFEST_SCHEMA,
     Listed,
     Listing,
+    is_same_listing,
     list_inputs,
     listing_digest,
     read_manifest,
@@ -119,6 +120,28 @@ def test_listing_twice_gives_one_digest(tmp_path: Path) -> None:
     assert listing_digest(list_inputs([str(tmp_path / "in")])) == first
     (tmp_path / "in" / "e.jpg").touch()
     assert listing_digest(list_inputs([str(tmp_path / "in")])) != first
+
+
+def test_rows_in_another_order_are_the_same_listing(tmp_path: Path) -> None:
+    """Rows may come in any order, also those that want one id; another row, scene, id or place is another listing."""
+    (tmp_path / "list.csv").write_text("id,uri\nroom,b.jpg\nroom,a.jpg\nx~2,c.jpg\n,d.jpg\nroom,e.jpg\n,d.jpg\n")
+    (tmp_path / "other").mkdir()
+    turned = "id,uri\n,d.jpg\nroom,e.jpg\nx~2,c.jpg\nroom,a.jpg\nroom,b.jpg\n".replace(",", f",{tmp_path}/")
+    (tmp_path / "other" / "list.csv").write_text(turned.replace(f"{tmp_path}/uri", "uri"))
+    listing, other = (list_inputs([str(path)]) for path in (tmp_path / "list.csv", tmp_path / "other" / "list.csv"))
+    assert listing_digest(listing) != listing_digest(other)
+    assert is_same_listing(listing, other)
+    assert is_same_listing(ROWS, ROWS[::-1])
+    for changed in (
+        ROWS[:-1],
+        [*ROWS, ROWS[0]],
+        [replace(ROWS[0], scene="outdoor"), *ROWS[1:]],
+        [replace(ROWS[0], id="z"), *ROWS[1:]],
+        [replace(ROWS[0], uri="z"), *ROWS[1:]],
+        [replace(ROWS[0], offset=7, size=3), *ROWS[1:]],
+        [ROWS[0], ROWS[0], *ROWS[2:]],
+    ):
+        assert not is_same_listing(ROWS, changed)
 
 
 def test_a_missing_manifest_is_named(folder: Folder) -> None:

@@ -169,13 +169,20 @@ def test_hidden_files_and_other_files_are_left_out(tmp_path):
 
 
 def test_a_row_listed_twice_is_done_once(tmp_path):
-    """A listing that names a file twice gives one input and one reject that says who has the id."""
-    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\na.jpg\n")
-    rows = list_inputs([str(tmp_path / "list.txt")])
-    assert [row.error_class for row in rows] == [None, None, "duplicate_id"]
-    assert len({row.id for row in rows}) == 3
-    assert rows[2].uri == rows[0].uri
-    assert f"{tmp_path}/a.jpg" in rows[2].message
+    """A row that says again what an earlier one says is no other input, in one listing or in several."""
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\na.jpg\n./a.jpg\n")
+    (tmp_path / "more.csv").write_text("uri,id,scene\nb.jpg,,\nc.jpg,x,indoor\nc.jpg,x,indoor\nc.jpg,y,indoor\n")
+    rows = list_inputs([str(tmp_path / "list.txt"), str(tmp_path / "more.csv")])
+    assert [(row.id, row.error_class) for row in rows] == [("a", None), ("b", None), ("x", None), ("y", None)]
+    assert list(list_inputs([str(tmp_path / "list.txt")])) == list(rows[:2])
+
+
+def test_a_row_that_says_something_else_of_the_same_file_is_told(tmp_path):
+    """Two scenes for one id are a mistake that somebody has to know of: one input and one reject."""
+    (tmp_path / "list.csv").write_text("uri,scene\na.jpg,indoor\na.jpg,outdoor\n")
+    rows = list_inputs([str(tmp_path / "list.csv")])
+    assert [row.error_class for row in rows] == [None, "duplicate_id"]
+    assert f"{tmp_path}/a.jpg" in rows[1].message
 
 
 def test_given_ids_win_over_derived_ones(tmp_path):

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from pager_ray.config.schema import ErrorsConfig
-from pager_ray.errors import CheckpointError, ConfigError, ErrorBudgetExceeded, OutputInUseError, PagerError, own_cause
+from pager_ray.errors import (
+    CheckpointError,
+    ConfigError,
+    ErrorBudgetExceeded,
+    OutputInUseError,
+    PagerError,
+    RunMismatchError,
+    own_cause,
+)
 from pager_ray.listing import Listed
 from pager_ray.runs import Reconciliation, RunLayout, predictions_schema, write_shard
 from pager_ray.runs import claim as claim_module
@@ -166,6 +174,30 @@ def test_a_class_without_rejects_is_told(output: Folder) -> None:
     again = claim(output, retry_rejects="missing")
     assert again.pending == ["b", "c"]
     finish(again, lambda: commit(again, "t", "b", c="missing"))
+
+
+def test_rows_in_another_order_are_resumed(output: Folder) -> None:
+    """The same inputs, listed in another order, are the same run; other inputs are refused and change nothing."""
+
+    def again(*names: str) -> Claim:
+        listed = [Listed(f"/in/{name}.jpg", name) for name in names]
+        return claim_output(
+            RunLayout(output), listed, config={}, identity={}, sections={}, errors=ErrorsConfig(), overwrite=False
+        )
+
+    job = claim(output)
+    commit(job, "1", good="ac")
+    job.lease.give_back()
+    told = read_run_file(output)
+    for others in ("abc", "abcde", "abce"):
+        with pytest.raises(RunMismatchError, match=r"listing\.sha256"):
+            again(*others)
+    assert read_run_file(output) == told
+    job = again(*"dcba")
+    assert list(job.pending) == ["b", "d"]
+    commit(job, "2", good="db")
+    assert finish(job, lambda: None).is_whole
+    assert outcome(output) == ("complete", "complete")
 
 
 def test_an_interrupt_is_no_other_error() -> None:

@@ -52,8 +52,8 @@ def test_ids_are_settled_by_the_rule(rows):
     rows = [row for row in rows if not posixpath.normpath(row[0]).startswith("..")]
     # One that says again what an earlier one says is no other input.
     first: dict[tuple[str, str | None], tuple[str, str | None]] = {}
-    for path, given in rows:
-        first.setdefault((posixpath.normpath(path), given), (path, given))
+    for row in rows:
+        first.setdefault((posixpath.normpath(row[0]), row[1]), row)
     rows = list(first.values())
     hypothesis.assume(rows)
     memory = fsspec.filesystem("memory")

@@ -73,18 +73,6 @@ def many(listing: Path, folder: Path, times: int) -> Path:
     return path
 
 
-def test_a_submitted_job_succeeds(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
-    """A complete run is a job that has succeeded, with the summary in its log and every row on the output."""
-    output = tmp_path / "run"
-    name = submit(head, "infer.py", *arguments(tiny_unified, output, f"input.uris={samples}", "scene_mode=indoor"))
-    job = ended(head, name)
-    assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), job["message"]
-    logs = head.logs(name)
-    assert "8 of 8 panoramas predicted" in logs
-    assert f'pager_ray.open_run("{output}")' in logs
-    assert len(pager_ray.open_run(output)) == 8
-
-
 def test_the_exit_code_arrives(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
     """Rejects are exit code 3 and wrong usage is 2, in the job's own record; the log ends with where to look."""
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
@@ -99,8 +87,8 @@ def test_the_exit_code_arrives(head: RayHead, tiny_unified: Path, samples: Path,
 
 
 def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
-    """`ray job stop` commits what is in flight and leaves a run that says so; a second submission does the rest, and
-    no row is done twice."""
+    """`ray job stop` commits what is in flight and leaves a run that says so; a second submission does the rest, no
+    row is done twice, and a complete run is a job that has succeeded, with the summary in its log."""
     output = tmp_path / "run"
     listing, rows = many(samples, tmp_path, 5), 5 * 8
     overrides = arguments(tiny_unified, output, f"input.uris={listing}", "output.rows_per_shard=2")
@@ -126,7 +114,11 @@ def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Pa
     assert stages["write"]["rows"] == stages["infer"]["rows"] == done
     name = submit(head, "infer.py", *overrides)
     job = ended(head, name)
-    assert job["status"] == "SUCCEEDED", job["message"]
+    assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), job["message"]
+    logs = head.logs(name)
+    assert f"{rows} of {rows} panoramas predicted" in logs
+    assert f'pager_ray.open_run("{output}")' in logs
+    assert len(pager_ray.open_run(output)) == rows
     finished = manifest(output)
     assert finished["counts"]["predictions"] == rows
     assert finished["starts"][1]["stages"]["stages"]["infer"]["rows"] == rows - done

@@ -47,6 +47,9 @@ def connect(address: str | None) -> None:
     """
     given = address or os.environ.get("RAY_ADDRESS") or LOCAL
     where = "compute.address" if address else "RAY_ADDRESS"
+    if given == LOCAL and address is None and _owner_of_session() not in (None, os.getuid()):
+        # Ray would join whatever runs on this machine.
+        address = LOCAL
     if given == LOCAL:
         _check_this_machine()
     elif given == AUTO:
@@ -97,19 +100,25 @@ def _check_writable(folder: Path, what: str, remedy: str) -> None:
 
 def _check_session_is_ours(where: str) -> None:
     """Refuse to join another user's private Ray, which is what ``auto`` finds on a machine of many users."""
-    session = Path(ray._common.utils.get_ray_address_file(None))
-    try:
-        owner = session.stat().st_uid
-    except FileNotFoundError as error:
+    owner = _owner_of_session()
+    if owner is None:
         raise ConfigError(
             f"{where}: got auto, but no Ray runs on this machine; start one with `ray start --head`, give its "
             "host:port, or local"
-        ) from error
+        )
     if owner != os.getuid():
         raise ConfigError(
             f"{where}: got auto, but the Ray on this machine is another user's (uid {owner}); give host:port of the "
             "cluster that is meant, or local for one of your own"
         )
+
+
+def _owner_of_session() -> int | None:
+    """User of the Ray that runs on this machine for all to join; None where there is none."""
+    try:
+        return Path(ray._common.utils.get_ray_address_file(None)).stat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def _check_address(address: str, where: str) -> None:

@@ -108,6 +108,21 @@ def test_auto_joins_nobody_elses_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "is another user's" in refused("auto", ConfigError)
 
 
+def test_without_an_address_nobody_elses_ray_is_joined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: list[str | None]
+) -> None:
+    """One's own Ray on this machine is taken, as Ray does; another user's is left alone, and one is started."""
+    session = tmp_path / "ray_current_cluster"
+    monkeypatch.setattr(ray._common.utils, "get_ray_address_file", lambda _: str(session))
+    connect(None)
+    session.write_text("127.0.0.1:6379")
+    connect(None)
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    connect(None)
+    assert started == [None, None, "local"]
+
+
 def test_a_temporary_folder_that_sockets_cannot_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The system's limit on names of sockets is told with the variable that helps."""
     monkeypatch.delenv("RAY_TMPDIR", raising=False)

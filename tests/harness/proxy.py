@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class FaultProxy:
     Attributes:
         url: the proxy's own URL.
         counts: ``requests``, and under each fault's name how many requests met it.
+        sent: bytes of answers' bodies that were passed on whole, by the request's path.
     """
 
     def __init__(self, target: str, faults: Faults | None = None, seed: int = 0, port: int = 0) -> None:
@@ -103,6 +105,7 @@ class FaultProxy:
         self.seed = seed
         self.url = ""
         self.counts = dict.fromkeys(("requests", *KINDS), 0)
+        self.sent: Counter[str] = Counter()
         self._port = port
         self._chance = random.Random(seed)
 
@@ -162,7 +165,10 @@ class FaultProxy:
                 allow_redirects=False,
             ) as answer:
                 if kind is None:
-                    return await _pass_on(request, answer)
+                    response = await _pass_on(request, answer)
+                    if request.method == "GET":
+                        self.sent[request.path] += response.body_length
+                    return response
                 body = await answer.read()
                 if kind == "reset":
                     self.counts["reset"] += 1

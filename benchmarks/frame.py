@@ -29,6 +29,7 @@ ANSWER = "benchmarks answer: "
 NAMES = (
     "array_codecs",
     "checkpoint_memory",
+    "containers",
     "cpu_stages",
     "embedded",
     "export_formats",

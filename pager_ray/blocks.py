@@ -38,6 +38,7 @@ from pager_ray.modalities import maps_of
 from pager_ray.model import resolve_checkpoint
 from pager_ray.model.checkpoint import EMBEDDED
 from pager_ray.model.memory import MAX_BATCH
+from pager_ray.schemes import short_name
 from pager_ray.single import file_of
 from pager_ray.stages.infer import infer_rows, load_predictor
 from pager_ray.stages.names import StageName
@@ -174,7 +175,7 @@ class PanoramaPredictor:
         given = {name: _plain(values[number]) for name, values in columns.items() if name in _KNOWN}
         uri = given.get("uri") or given.get("path") or ""
         row: Row = {
-            "id": str(given.get("id") or (PurePosixPath(uri).stem if uri else number)),
+            "id": str(given.get("id") or (PurePosixPath(short_name(uri)).stem if uri else number)),
             "uri": uri,
             "scene": given.get("scene") or None,
         }

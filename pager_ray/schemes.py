@@ -108,6 +108,16 @@ def split_member(uri: str) -> tuple[str, str, str] | None:
     return kind, name, container
 
 
+def short_name(uri: str) -> str:
+    """A picture's name without the place: the last part of a path, a member's, or file and row (``x.parquet/12``)."""
+    member = split_member(uri)
+    if member is None:
+        return uri.rpartition("/")[2]
+    kind, name, container = member
+    last = name.rpartition("/")[2]
+    return f"{container.rpartition('/')[2]}/{last}" if kind == "parquet" else last
+
+
 def is_remote(uri: str) -> bool:
     """Whether what a URI names comes over a network, the innermost part of a chain deciding."""
     return parts_of(uri)[-1][0] not in LOCAL

@@ -23,6 +23,7 @@ from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
 from pager_ray.read import DecodedPanorama, decode_panorama
 from pager_ray.read.fetch import fetch
+from pager_ray.schemes import short_name
 from pager_ray.shapes import UInt8
 from pager_ray.tracing import recorder, span, traced
 
@@ -87,7 +88,7 @@ def _predict(
             result = predictor(faces[None], [scene])[0]
     maps = {"depth": result.depth, "normals": result.normals, "sky": result.sky}
     return Prediction(
-        id=PurePosixPath(uri).stem if uri else "",
+        id=PurePosixPath(short_name(uri)).stem if uri else "",
         uri=uri,
         height=panorama.source_height,
         width=panorama.source_width,

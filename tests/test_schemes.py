@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pager_ray.errors import InputError
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
-from pager_ray.schemes import VARIABLE, Role, SchemeError, check, is_public, is_remote, lies_below, parts_of
+from pager_ray.schemes import VARIABLE, Role, SchemeError, check, is_public, is_remote, lies_below, parts_of, short_name
 
 ROLES = get_args(Role)
 AT_ONCE = Retry(0)
@@ -222,3 +222,17 @@ def test_where_a_listing_comes_from(uri: str, remote: bool) -> None:
 def test_below_a_prefix(uri: str, prefix: str, below: bool) -> None:
     """As it is written, without climbing, caches or other hosts; a member where its container is."""
     assert lies_below(uri, prefix) is below
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://bucket/a/b.jpg", "b.jpg"),
+        ("/data/b.jpg", "b.jpg"),
+        ("tar://in/b.jpg::s3://bucket/x.tar", "b.jpg"),
+        ("parquet://image/12::s3://bucket/x.parquet", "x.parquet/12"),
+    ],
+)
+def test_short_names_hold_no_place(uri: str, name: str) -> None:
+    """What is shown of a picture where its place is nobody's business."""
+    assert short_name(uri) == name

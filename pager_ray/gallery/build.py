@@ -31,6 +31,7 @@ from pager_ray.gallery.site import Site, base64_of, detail_path
 from pager_ray.plain import get_logger, plain_text
 from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import GALLERY_FOLDER
+from pager_ray.schemes import short_name
 from pager_ray.storage import Folder, safe_name
 
 log = get_logger(__name__)
@@ -210,7 +211,7 @@ def _make(row: int, id: str, values: dict[str, float | None]) -> Detail:
 
 def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, linked: bool, places: bool) -> None:
     """The list's data; ``linked``: rows without a page show the run's preview, which lies beside the gallery."""
-    uris = rows.uris if places else [uri.rpartition("/")[2] for uri in rows.uris]
+    uris = rows.uris if places else [short_name(uri) for uri in rows.uris]
     for number, start in enumerate(range(0, len(rows.ids), CHUNK)):
         here = range(start, min(start + CHUNK, len(rows.ids)))
         details = [made.get(row) for row in here]

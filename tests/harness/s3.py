@@ -7,12 +7,14 @@ that survive a SIGKILL of every process.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -336,3 +338,18 @@ def _free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise RuntimeError(f"fewer than {count} ports from {_PORTS.start} to {_PORTS.stop} are free")
+
+
+def main() -> None:
+    """Serve until SIGTERM: the first line of the output is the environment in which clients reach a bucket, as JSON."""
+    folder, bucket = sys.argv[1:]
+    with S3Server(Path(folder)) as server:
+        server.make_bucket(bucket)
+        sys.stdout.write(f"{json.dumps(server.environment())}\n")
+        sys.stdout.flush()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

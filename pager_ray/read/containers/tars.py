@@ -37,6 +37,8 @@ _ORDER: Final = ("jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "jp
 # What a hop fetches is so small a share of the body that it skipped, and at least a header with its extensions.
 _SHARE: Final = 48
 _SMALLEST: Final = 4096
+# What the standard library raises at headers that are none.
+_DAMAGE: Final = (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError)
 # Extended headers hold names and times; one that says it is larger is none.
 _LONGEST_HEADER: Final = 1 << 22
 
@@ -92,7 +94,7 @@ def index_tar(
             sample = split_name(component.name)[0]
             if component.suffix == "json" and component.size <= MAX_JSON:
                 columns[sample] = columns.get(sample, {}) | _columns(file, component, settings)
-    except (tarfile.TarError, ValueError) as error:
+    except _DAMAGE as error:
         last = f" behind {components[-1].name}" if components else ""
         found.problem = f"cannot be read as a tar{last} ({' '.join(str(error).split())}); fetch it again"
     for sample, parts in _samples(components):
@@ -115,7 +117,7 @@ def tar_places(file: Ranged) -> dict[str, tuple[int, int]]:
             places[component.name] = component.offset, component.size
             if len(places) > MAX_MEMBERS:
                 break
-    except (tarfile.TarError, ValueError) as error:
+    except _DAMAGE as error:
         if not places:
             raise InputError(CORRUPT, f"its tar cannot be read ({' '.join(str(error).split())})") from error
     return places
@@ -145,7 +147,12 @@ def _hop(file: Ranged, left_out: Counter[str]) -> Iterator[_Component]:
     file.seek(0)
     # It is told that the file is a tar: opening it in any other way would try decompressors.
     archive = tarfile.TarFile(fileobj=file, mode="r", errors="surrogateescape")
+    at = -1
     while (member := archive.next()) is not None:
+        if archive.offset <= at or member.size < 0:
+            # A size below nothing would lead back, again and again.
+            raise tarfile.ReadError(f"the header at byte {member.offset} leads back")
+        at = archive.offset
         # Otherwise it remembers all of them.
         archive.members.clear()  # type: ignore[attr-defined]
         file.window = min(WINDOW, max(_SMALLEST, member.size // _SHARE))
@@ -239,7 +246,7 @@ def _pictures(
             row |= {"error_class": "bad_columns", "message": str(error)}
         if (wrong := bad_name(part.name)) is not None:
             row |= {"error_class": "bad_name", "message": f"the name {wrong}; write the tar anew"}
-        elif part.offset + part.size > tar_size:
+        elif part.size < 0 or part.offset + part.size > tar_size:
             row |= {"error_class": CORRUPT, "message": "the tar ends in the middle of it; fetch the tar again"}
         elif part.size > settings.max_bytes:
             row |= {

@@ -105,8 +105,8 @@ def _trouble(entry: zipfile.ZipInfo, zip_size: int, settings: IndexSettings) -> 
             "error_class": "too_large",
             "message": f"has {entry.file_size} bytes, input.max_bytes takes {settings.max_bytes}",
         }
-    if entry.header_offset + entry.compress_size > zip_size:
-        return {"error_class": CORRUPT, "message": "the zip ends in the middle of it; fetch the zip again"}
+    if entry.header_offset < 0 or entry.header_offset + entry.compress_size > zip_size:
+        return {"error_class": CORRUPT, "message": "lies beyond the zip's end; fetch the zip again"}
     return {}
 
 

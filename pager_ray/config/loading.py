@@ -17,6 +17,7 @@ from pager_ray.config.schema import EvaluateConfig, PlanConfig, RunConfig, Score
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.submitted import NOT_SHIPPED, is_submitted
 
 MAX_CONFIG_BYTES = 1 << 18
 """A configuration is a page of text; a larger file is a mistake (a listing, an image) and is not parsed."""
@@ -43,7 +44,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
             or :class:`~pager_ray.config.training.TrainConfig`.
 
     Raises:
-        ConfigError: one line that names the key, what it got and what it takes.
+        ConfigError: one line that names the key, what it got and what it takes; in a submitted job, where the output is
+            a path relative to its folder, too.
     """
     values = _read_yaml(Path(path)) if path is not None else {}
     kinds, given = dict(_text_keys(model, "")), set[str]()
@@ -60,6 +62,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
         raise ConfigError(
             f"output.uri: {mask_uri(config.output.uri)} carries credentials in its URL; give them through the "
             "environment or a profile"
+        )
+    if is_submitted() and "://" not in config.output.uri and not Path(config.output.uri).expanduser().is_absolute():
+        raise ConfigError(
+            f"output.uri: got {config.output.uri}, inside the copy of the working folder that Ray makes for a "
+            "submitted job and deletes after it; takes a URL, or an absolute path of storage that all nodes share"
         )
     return config
 
@@ -91,7 +98,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; --config takes a short YAML file")
         values = parse_yaml(path.read_text(encoding="utf-8"), MAX_CONFIG_BYTES)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); --config takes a YAML file") from error
+        takes = "--config takes a YAML file"
+        if isinstance(error, FileNotFoundError) and is_submitted():
+            takes += f"; {NOT_SHIPPED}"
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}); {takes}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: is not YAML ({' '.join(str(error).split())}); takes a mapping of keys such as `input:`"

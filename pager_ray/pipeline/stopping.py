@@ -20,6 +20,7 @@ import ray
 
 from pager_ray.errors import Terminated
 from pager_ray.plain import get_logger
+from pager_ray.submitted import is_submitted
 
 log = get_logger(__name__)
 
@@ -28,7 +29,6 @@ POLL_SECONDS = 0.25
 # Ray's job supervisor kills a job this long after it has told it to stop, where the cluster says nothing else.
 RAY_JOB_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 RAY_JOB_WAIT_SECONDS = 3.0
-RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 # What recording the end in the run file takes.
 RECORD_SECONDS = 1.0
@@ -36,7 +36,7 @@ RECORD_SECONDS = 1.0
 
 def patience(wanted: float) -> float:
     """Seconds that there are to finish: as wanted, and within a submitted job no more than Ray leaves it."""
-    if RAY_JOB not in os.environ:
+    if not is_submitted():
         return wanted
     try:
         allowed = float(os.environ.get(RAY_JOB_WAIT, RAY_JOB_WAIT_SECONDS))

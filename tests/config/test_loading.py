@@ -11,6 +11,7 @@ from pager_ray.config.schema import MAX_WIDTH, PlanConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.geometry.sampling import MAX_SIDE
+from pager_ray.submitted import RAY_JOB
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ENOUGH = ["input.uris=in", "output.uri=out", "checkpoint=embedded"]
@@ -152,6 +153,27 @@ def test_bad_files_are_refused(tmp_path, content, expected):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"run\.yaml: {expected}"):
         load_config(path, ENOUGH)
+
+
+@pytest.mark.parametrize("uri", ["run", "./run", "../run", "runs/a #2"])
+def test_a_submitted_job_has_no_output_in_its_own_folder(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray deletes the copy that a submitted job works in: a path relative to it is refused there, and there alone."""
+    arguments = ["input.uris=in", f"output.uri={uri}", "checkpoint=embedded"]
+    assert load_config(None, arguments).output.uri == uri
+    monkeypatch.setenv(RAY_JOB, "{}")
+    with pytest.raises(
+        ConfigError, match=r"^output\.uri: got .*, inside the copy of the working folder .*; takes a URL"
+    ):
+        load_config(None, arguments)
+    for shared in ("s3://bucket/run", "/mnt/run", "file:///mnt/run", "~/run"):
+        assert load_config(None, ["input.uris=in", f"output.uri={shared}", "checkpoint=embedded"]).output.uri == shared
+
+
+def test_a_submitted_job_says_what_ray_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A configuration that is not there may be one that git ignores, which Ray does not ship."""
+    monkeypatch.setenv(RAY_JOB, "{}")
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read .*ships neither what \.gitignore names"):
+        load_config(tmp_path / "absent.yaml")
 
 
 def test_missing_file_is_named(tmp_path):

@@ -14,6 +14,7 @@ from pager_ray.errors import Terminated
 from pager_ray.pipeline import stopping
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.stages.work import Work
+from pager_ray.submitted import RAY_JOB
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
 __all__ = ["answers_at_once"]
@@ -127,9 +128,9 @@ def test_submitted_jobs_take_no_longer_than_ray_leaves_them(
 ) -> None:
     """Ray kills a submitted job some seconds after telling it to stop: a second of them is for the run file."""
     monkeypatch.delenv(stopping.RAY_JOB_WAIT, raising=False)
-    monkeypatch.delenv(stopping.RAY_JOB, raising=False)
+    monkeypatch.delenv(RAY_JOB, raising=False)
     if job:
-        monkeypatch.setenv(stopping.RAY_JOB, "{}")
+        monkeypatch.setenv(RAY_JOB, "{}")
     if allowed is not None:
         monkeypatch.setenv(stopping.RAY_JOB_WAIT, allowed)
     assert patience(90) == seconds

@@ -267,10 +267,10 @@ def _discover(
     """The images among files; where there are none, what lies in the containers among them."""
     images, left_out = choose_images(paths, root)
     if options.format in FORM_OF or (not images and options.format == "auto"):
-        containers = find_containers(
-            [path for path in paths if not lies_hidden(path, root)], namer(source), options.format
-        )
+        seen = [path for path in paths if not lies_hidden(path, root)]
+        containers = find_containers(seen, namer(source), options.format)
         if containers:
+            _tell_others(seen, containers, root, source)
             relative = [(_relative(path, root), container) for path, container in containers]
             return list_members(relative, key, source, options)
     if not images or options.format in FORM_OF:
@@ -280,6 +280,16 @@ def _discover(
         log.info("%s: left out: %s", mask_uri(source), left_out)
     told = columns_of_images(filesystem, paths, images, options.settings)
     return _files([*map(namer(source), images)], [_relative(path, root) for path in images], **told)
+
+
+def _tell_others(paths: Sequence[str], containers: Sequence[tuple[str, Container]], root: str, source: str) -> None:
+    """Say what of a folder lies beside its containers and is none, nor belongs to one."""
+    theirs = {path for path, _ in containers}
+    theirs |= {f"{path.rpartition('.')[0]}{suffix}" for path in theirs for suffix in (".parquet", ".idx")}
+    images, left_out = choose_images([path for path in paths if path not in theirs], root)
+    if images or left_out:
+        what = ", ".join(filter(None, (f"{len(images):,} images" if images else "", left_out)))
+        log.info("%s: left out beside the containers: %s", mask_uri(source), what)
 
 
 def _relative(path: str, root: str) -> str:

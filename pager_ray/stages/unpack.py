@@ -101,7 +101,8 @@ def task_memory(rows: pa.Table, most: int | None) -> int:
     """What a task of the stage reserves: enough for the largest row group of these rows."""
     largest = pc.max(rows.filter(in_row_groups(rows)).column("size")).as_py() or 0
     wanted = TASK_MEMORY + MEMORY_FACTOR * largest
-    return wanted if most is None else min(wanted, most)
+    # Of a whole node a task would wait until nothing else runs there.
+    return wanted if most is None else min(wanted, most // 2)
 
 
 def make_unpack_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -134,7 +135,11 @@ def _unpacked(rows: pa.Table, settings: ReadSettings) -> pa.Table:
             raise InputError(CHANGED, "its row group has fewer rows than when it was listed")
     except InputError as error:
         return _as_unpacked(rows, pa.nulls(rows.num_rows, CONTENT.type), [error] * rows.num_rows)
-    content = cells.cast(CONTENT.type).take(pa.array(places))
+    cells = cells.cast(CONTENT.type)
+    first_row, last_row = int(places[0]), int(places[-1])
+    # A whole group, or what is left of one, is not copied.
+    is_run = last_row - first_row == len(places) - 1 and bool(np.all(np.diff(places) == 1))
+    content = cells.slice(first_row, len(places)) if is_run else cells.take(pa.array(places))
     sizes = pc.fill_null(pc.binary_length(content), -1).to_pylist()
     return _as_unpacked(rows, content, [_trouble(size, settings.max_bytes) for size in sizes])
 

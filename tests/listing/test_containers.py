@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import logging
+import re
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,3 +168,52 @@ def test_a_dataset_of_the_hub_is_read(hub: FakeHub, tmp_path: Path) -> None:
     hub.commit("me/panoramas", {**files, "README.md": card.format("tiny").encode()})
     with pytest.raises(ConfigError, match=r"several configurations .* \(tiny: small/train-\*; big: big/\*\)"):
         ids("hf://datasets/me/panoramas")
+
+
+def test_what_lies_beside_containers_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Statistics and texts are counted; a tar's own table and index are not."""
+    pack("tar", tmp_path, {"a": b"1"}, shards=1)
+    for name in ("shard-0000.parquet", "shard-0000.idx", "shard-0000_stats.json", "README.md"):
+        (tmp_path / name).write_bytes(b"PAR1" + bytes(60) + b"PAR1" if name.endswith("parquet") else b"v1.2 0\n")
+    with caplog.at_level(logging.INFO):
+        assert ids(tmp_path) == ["a"]
+    assert "left out beside the containers: 1 .json, 1 .md" in caplog.text
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_web_server_must_serve_parts(ranges: bool, tmp_path: Path) -> None:
+    """Members are read by parts over HTTP; from a server that sends whole files they are rejects that say so."""
+    pack("tar", tmp_path, {"a": b"1" * 70_000, "b": b"2" * 70_000}, shards=1)
+    content = (tmp_path / "shard-0000.tar").read_bytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if ranges else None
+            first, last = (int(match[1]), min(int(match[2]), len(content) - 1)) if match else (0, len(content) - 1)
+            self.send_response(206 if match else 200)
+            self.send_header("Content-Length", str(last - first + 1))
+            if match:
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.end_headers()
+            if self.command == "GET":
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(content[first : last + 1])
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/x.tar"
+        try:
+            if ranges:
+                rows = list(list_inputs([url], Retry(0)))
+                assert [row.id for row in rows] == ["a", "b"]
+                assert [fetch(row.uri, Retry(0))[:1] for row in rows] == [b"1", b"2"]
+            else:
+                with pytest.raises(ConfigError, match="sends whole files where a part is asked for"):
+                    list_inputs([url], Retry(0))
+        finally:
+            server.shutdown()

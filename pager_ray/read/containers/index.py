@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
@@ -122,6 +123,8 @@ class Directories:
     MOST: Final = 8
 
     def __init__(self) -> None:
+        # Of several threads that ask for members of one archive the first lists it.
+        self._lock = threading.Lock()
         self._known: dict[tuple[str, str], tuple[str, dict[str, tuple[int, int]]]] = {}
 
     def find(self, kind: str, uri: str, name: str, filesystem: Any, path: str) -> tuple[int, int]:
@@ -132,6 +135,10 @@ class Directories:
             FileNotFoundError: there is no such member.
             OSError and what the file system's client raises.
         """
+        with self._lock:
+            return self._find(kind, uri, name, filesystem, path)
+
+    def _find(self, kind: str, uri: str, name: str, filesystem: Any, path: str) -> tuple[int, int]:
         facts = look_at(filesystem, path)
         stamp = f"{facts.size} {facts.stamp}"
         known = self._known.get((kind, uri))

@@ -104,7 +104,7 @@ def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
         table = parquet.read(columns=read) if read else None
         sizes = _group_sizes(parquet.metadata, leaf_of(schema.field(column)) or column)
     except (pa.ArrowException, ValueError, Unreasonable, OSError) as error:
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+        if _is_the_stores(error):
             raise
         text = " ".join(str(error).split())
         is_clear = isinstance(error, ValueError) and text.startswith(("has ", "its ", "says "))
@@ -130,9 +130,16 @@ def read_rows(file: Ranged, settings: IndexSettings, needed: tuple[str, ...]) ->
             return []
         asked = (*needed, settings.id_column, settings.scene_column or "scene", *settings.keep)
         rows: list[dict[str, Any]] = parquet.read(columns=[name for name in asked if name in there]).to_pylist()
-    except (pa.ArrowException, Unreasonable):
+    except (pa.ArrowException, Unreasonable, OSError) as error:
+        if _is_the_stores(error):
+            raise
         return []
     return rows
+
+
+def _is_the_stores(error: Exception) -> bool:
+    """Whether a file could not be read; Arrow tells of some damage with an OSError that has no number."""
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
 
 
 def _group_sizes(metadata: pq.FileMetaData, leaf: str) -> list[tuple[int, int]]:
@@ -195,7 +202,7 @@ def read_row_group(filesystem: Any, path: str, column: str, group: int, most: in
                 raise InputError(GROUP_TOO_LARGE, f"its row group holds more than {most} bytes of pictures")
             cells = parquet.read_row_group(group, columns=[leaf], use_threads=False).column(column)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+        if _is_the_stores(error):
             raise
         text = " ".join(str(error).split())
         raise InputError(CORRUPT, f"row group {group} cannot be read ({text}); fetch the file again") from error

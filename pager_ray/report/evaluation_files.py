@@ -19,6 +19,7 @@ from pager_ray.report.evaluation import (
     make_report,
     summarise_tables,
 )
+from pager_ray.report.evaluation_page import page
 from pager_ray.report.evaluation_text import markdown, released_summaries
 from pager_ray.report.figures import depth_by_range_figure, distribution_figure, pick_examples
 from pager_ray.runs.layout import SHARD_SUFFIX, EvaluationLayout
@@ -80,6 +81,7 @@ def report_evaluation(
                 summaries.write(path, text.encode())
             else:
                 log.warning("%s/%s is there already and stays; %s/%s has this one", summaries, path, layout.root, path)
+    layout.metrics.write("report.html", page(report, pictures).encode())
     layout.metrics.write("report.md", markdown(report, list(pictures)).encode())
     layout.metrics.write_json(REPORT, report)
     return report

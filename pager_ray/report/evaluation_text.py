@@ -24,24 +24,44 @@ def markdown(report: Mapping[str, Any], pictures: Sequence[str]) -> str:
         report: content of ``report.json``.
         pictures: names of files in ``pictures/``, in the order to show them.
     """
-    dataset, counts = report["dataset"], report["counts"]
-    title = f"{dataset['name']}: {_checkpoint(report)}"
-    lines = [f"# {markdown_text(title)}", ""]
-    lines += ["## Protocol", "", *_protocol(report), ""]
-    lines += ["## Metrics", "", *_main_table(report), ""]
-    lines.append(
-        f"Means over {counts['scored']:,} of {counts['samples']:,} panoramas. 95 % interval: percentile bootstrap over "
-        f"panoramas ({report['bootstrap']['replicates']} replicates, seed {report['bootstrap']['seed']}). Solid angle: "
-        "pixels weighted by the solid angle they cover. Resampling floor: the ground truth itself, sent through the "
-        "cubemap and back without alignment: what a perfect prediction would score."
-    )
-    lines += ["", "## Not in the means", "", *_excluded(report), ""]
-    lines += _slices(report)
+    lines = [f"# {markdown_text(title_of(report))}", ""]
+    lines += [*protocol_section(report), *metrics_section(report), *others_section(report)]
     if pictures:
         lines += ["## Pictures", ""]
         for name in pictures:
             lines += [f"![{markdown_text(name)}](pictures/{quote(name)})", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def title_of(report: Mapping[str, Any]) -> str:
+    """What was evaluated on what, as plain text."""
+    return f"{report['dataset']['name']}: {_checkpoint(report)}"
+
+
+def protocol_section(report: Mapping[str, Any]) -> list[str]:
+    """Lines of markdown: protocol and knobs."""
+    return ["## Protocol", "", *_protocol(report), ""]
+
+
+def metrics_section(report: Mapping[str, Any]) -> list[str]:
+    """Lines of markdown: the one table, and what its columns are."""
+    counts = report["counts"]
+    return [
+        "## Metrics",
+        "",
+        *_main_table(report),
+        "",
+        f"Means over {counts['scored']:,} of {counts['samples']:,} panoramas. 95 % interval: percentile bootstrap over "
+        f"panoramas ({report['bootstrap']['replicates']} replicates, seed {report['bootstrap']['seed']}). Solid angle: "
+        "pixels weighted by the solid angle they cover. Resampling floor: the ground truth itself, sent through the "
+        "cubemap and back without alignment: what a perfect prediction would score.",
+        "",
+    ]
+
+
+def others_section(report: Mapping[str, Any]) -> list[str]:
+    """Lines of markdown: what is missing from the means, and slices."""
+    return ["## Not in the means", "", *_excluded(report), "", *_slices(report)]
 
 
 def _checkpoint(report: Mapping[str, Any]) -> str:

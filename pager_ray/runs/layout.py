@@ -26,7 +26,7 @@ GALLERY_FOLDER, GALLERY_PAGE, GALLERY_MARKER = "gallery", "index.html", "gallery
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
 SHARD_NAME = re.compile(r"[0-9a-f]{12}-[0-9]{8}-[0-9a-f]{6}")
-REPORT_FILES = ("report.md", "report.json")
+REPORT_FILES = ("report.html", "report.md", "report.json")
 # What the report calls its pictures: figures, and examples by place, kind and id.
 PICTURE_NAME = re.compile(r"(distributions|depth_by_range)\.png|[0-9]+_(worst|median|best)_.+\.jpg", re.DOTALL)
 

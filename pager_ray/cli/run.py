@@ -15,6 +15,7 @@ from pager_ray.cli.options import (
     what_again,
 )
 from pager_ray.config import load_config
+from pager_ray.errors import ConfigError
 from pager_ray.tracing import span, traced
 
 
@@ -22,6 +23,12 @@ from pager_ray.tracing import span, traced
 @config_option
 @click.option("--overwrite", is_flag=True, help="Delete a run that stands at output.uri and start anew.")
 @retry_rejects_option
+@click.option(
+    "--append", is_flag=True, help="Take what input.uris has by now into the run that stands, and do what is new."
+)
+@click.option(
+    "--redo-changed", is_flag=True, help="With --append: do again what was replaced since; else it is an error."
+)
 @click.option("--plan", "plan_path", metavar="FILE", help="What `plan --json` wrote, to tell beside what the run took.")
 @trace_option
 @overrides_argument
@@ -29,12 +36,18 @@ def run(
     config_path: str | None,
     overwrite: bool,
     retry_rejects: str | None,
+    append: bool,
+    redo_changed: bool,
     plan_path: str | None,
     trace_path: str | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Predict every panorama of input.uris into output.uri; the same command again resumes."""
     again, overrides = what_again(retry_rejects, overwrite, overrides)
+    if append and overwrite:
+        raise ConfigError("--append: adds to a run, and --overwrite deletes it; give one of them")
+    if redo_changed and not append:
+        raise ConfigError("--redo-changed: goes with --append, which finds what changed; give both")
     config = load_config(config_path, overrides)
     from pager_ray.plan.outcome import read_plan
 
@@ -44,5 +57,7 @@ def run(
         # Ray and torch take seconds to import: wrong usage is answered before.
         with span("load Ray and torch"):
             from pager_ray.pipeline.job import run_job
+            from pager_ray.runs.growing import Growing
 
-        return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned))
+        growing = Growing(redo_changed) if append else None
+        return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned, growing=growing))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError
+from pager_ray.listing.growth import stamp_of
 from pager_ray.read import is_image_name
 from pager_ray.read.formats import extra_for
 
@@ -20,20 +22,41 @@ dot. The pictures in them are thumbnails and deleted ones."""
 
 _SHOWN_SUFFIXES = 5
 
+Facts = Mapping[str, Mapping[str, Any]]
+"""What a file system says of files, by path."""
+
 _CONVERTIBLE = frozenset({".jp2", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp", ".mp4"})
 """Suffixes of pictures and videos that people have panoramas in, and that are not read."""
 
 
-def find_files(filesystem: Any, folder: str) -> list[str]:
+def find_files(filesystem: Any, folder: str) -> tuple[list[str], Facts]:
     """Paths of all files in a folder and those below, through links where the file system has them.
+
+    Beside them what the file system says of each by itself; of local ones nothing, as each would have to be asked for.
 
     Raises:
         ConfigError: a linked folder leads back to one that it lies in.
         PermissionError: a folder may not be listed.
     """
     if isinstance(filesystem, LocalFileSystem):
-        return list(_walk(folder, {}))
-    return filesystem.find(folder)
+        return list(_walk(folder, {})), {}
+    facts = filesystem.find(folder, detail=True)
+    return list(facts), facts
+
+
+def stamps_of(filesystem: Any, paths: Sequence[str], facts: Facts) -> pa.Array:
+    """Whether files are still those that they are, as numbers; null for those of which nothing is known."""
+    if isinstance(filesystem, LocalFileSystem):
+        return pa.array([_local_stamp(path) for path in paths], pa.int64())
+    return pa.array([stamp_of(facts[path]) if path in facts else None for path in paths], pa.int64())
+
+
+def _local_stamp(path: str) -> int | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return stamp_of({"size": status.st_size, "mtime": status.st_mtime_ns})
 
 
 def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:

@@ -40,7 +40,7 @@ FOUND_SCHEMA = pa.schema(
         pa.field("key", pa.string()),
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
-        *(MANIFEST_SCHEMA.field(name) for name in ("offset", "size", "row_group", "row", "kept")),
+        *(MANIFEST_SCHEMA.field(name) for name in ("offset", "size", "row_group", "row", "kept", "stamp")),
     ]
 )
 
@@ -80,7 +80,7 @@ def settle_ids(found: pa.Table) -> Listing:
         classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
         texts = _replaced(texts, is_bad, bad)
     samples = pa.nulls(len(chosen), pa.string())
-    same = ("origin", "offset", "size", "row_group", "row", "kept")
+    same = ("origin", "offset", "size", "row_group", "row", "kept", "stamp")
     columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in same)]
     return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
 

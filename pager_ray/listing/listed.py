@@ -26,10 +26,12 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("row", pa.int32()),
         # Columns of its listing or container that come out again, as a JSON object.
         pa.field("kept", pa.string()),
+        # A file's size and etag (or time) as one number; see growth.stamp_of. No part of what a listing is.
+        pa.field("stamp", pa.int64()),
     ]
 )
 
-LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept")
+LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp")
 """Those that manifests of earlier versions lack."""
 
 NETWORK = "network"
@@ -47,7 +49,7 @@ class Listed:
     ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
     what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
-    columns that come out again.
+    columns that come out again; ``stamp`` tells whether the file is still the one that was listed.
     """
 
     uri: str
@@ -62,6 +64,7 @@ class Listed:
     row_group: int | None = None
     row: int | None = None
     kept: str | None = None
+    stamp: int | None = None
 
 
 class Listing(Sequence[Listed]):

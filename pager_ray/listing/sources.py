@@ -19,7 +19,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
 from pager_ray.listing.containers import FORM_OF, SourceOptions, find_containers, list_members
-from pager_ray.listing.folders import choose_images, find_files, lies_hidden, what_helps
+from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hidden, stamps_of, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import Listing, Texts
@@ -144,10 +144,12 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
         return _braced(source, filesystem, key, options), False
     if _is_glob(filesystem, path):
         prefix = posixpath.dirname(path[: min(path.find(c) for c in "*?[" if c in path)])
-        return _discover(filesystem, filesystem.glob(path), prefix, key, source, options), False
+        matches = filesystem.glob(path, detail=True)
+        return _discover(filesystem, list(matches), matches, prefix, key, source, options), False
     if filesystem.isdir(path):
-        paths = files_of_card(filesystem, path, source) or find_files(filesystem, path)
-        return _discover(filesystem, paths, path, key, source, options), False
+        of_card = files_of_card(filesystem, path, source)
+        paths, facts = (of_card, {}) if of_card else find_files(filesystem, path)
+        return _discover(filesystem, paths, facts, path, key, source, options), False
     if "::" not in source and (found := _container(source, filesystem, path, key, options)) is not None:
         return found, False
     if options.format in ("auto", "listing") and path.lower().endswith(LISTING_SUFFIXES):
@@ -262,7 +264,13 @@ def _is_glob(filesystem: Any, path: str) -> bool:
 
 
 def _discover(
-    filesystem: Any, paths: Sequence[str], root: str, key: str, source: str, options: SourceOptions
+    filesystem: Any,
+    paths: Sequence[str],
+    facts: Facts,
+    root: str,
+    key: str,
+    source: str,
+    options: SourceOptions,
 ) -> pa.Table:
     """The images among files; where there are none, what lies in the containers among them."""
     images, left_out = choose_images(paths, root)
@@ -279,6 +287,7 @@ def _discover(
     if left_out:
         log.info("%s: left out: %s", mask_uri(source), left_out)
     told = columns_of_images(filesystem, paths, images, options.settings)
+    told["stamp"] = stamps_of(filesystem, images, facts)
     return _files([*map(namer(source), images)], [_relative(path, root) for path in images], **told)
 
 

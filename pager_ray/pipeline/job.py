@@ -16,6 +16,7 @@ from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs.claim import Claim
+from pager_ray.runs.growing import Growing
 from pager_ray.runs.planned import RunPlan
 from pager_ray.stages.claim_run import claim_run, known_containers, look_at_output
 from pager_ray.stages.names import StageName
@@ -36,6 +37,7 @@ def run_job(
     overwrite: bool = False,
     retry_rejects: str | None = None,
     plan: RunPlan | None = None,
+    growing: Growing | None = None,
     model_stage: type[InferActor] = InferActor,
 ) -> RunSummary:
     """Run, or resume, one inference job to its end.
@@ -44,6 +46,8 @@ def run_job(
         config: from :func:`pager_ray.config.load_config`.
         overwrite: delete a run of other settings that stands at the same output.
         retry_rejects: a class of rejects to do again, or ``all``.
+        growing: take what the sources have by now into the run that stands; see
+            :class:`pager_ray.runs.growing.Growing`.
         plan: what was planned; the run file and the summary set it beside what the job took.
         model_stage: what stands in for the model, where the job around it is measured.
 
@@ -54,7 +58,7 @@ def run_job(
         PagerError: the job failed; the run can be resumed.
     """
     with ExitStack() as kept:
-        return _run_job(config, kept, overwrite, retry_rejects, plan, model_stage)
+        return _run_job(config, kept, overwrite, retry_rejects, plan, growing, model_stage)
 
 
 def _run_job(
@@ -63,6 +67,7 @@ def _run_job(
     overwrite: bool,
     retry_rejects: str | None,
     plan: RunPlan | None,
+    growing: Growing | None,
     model_stage: type[InferActor],
 ) -> RunSummary:
     began = time.monotonic()
@@ -82,8 +87,8 @@ def _run_job(
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
     with span("claim the output"):
-        claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects)
-        if not known:
+        claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects, growing=growing)
+        if not known or growing is not None:
             write_index(claim.layout.manifest, index.found, index_settings(config))
     claim.began = began
 

@@ -67,6 +67,10 @@ async def _read_web(filesystem: Any, url: str, start: int, end: int) -> bytes:
     return bytes(content[: end - start])
 
 
+STATE_KEYS = ("ETag", "etag", "blob_id", "mtime", "LastModified", "updated")
+"""What stores call that which changes when a file is replaced, most telling first."""
+
+
 @dataclass(frozen=True)
 class FileFacts:
     """What a store says of a file: its size, and what changes when it is replaced (an etag, or the time of writing)."""
@@ -88,9 +92,7 @@ def look_at(filesystem: Any, path: str) -> FileFacts:
     size = facts.get("size")
     if size is None:
         raise InputError("no_ranges", f"nobody says how large it is; {_NO_RANGES}")
-    stamp = next(
-        (facts[key] for key in ("ETag", "etag", "blob_id", "mtime", "LastModified", "updated") if facts.get(key)), ""
-    )
+    stamp = next((facts[key] for key in STATE_KEYS if facts.get(key)), "")
     return FileFacts(int(size), str(stamp))
 
 

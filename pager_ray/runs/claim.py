@@ -24,17 +24,9 @@ from pager_ray.errors import (
     Terminated,
     own_cause,
 )
-from pager_ray.listing import (
-    Listed,
-    Listing,
-    Texts,
-    is_same_listing,
-    listing_digest,
-    read_manifest,
-    rows_to_do,
-    write_manifest,
-)
+from pager_ray.listing import Listed, Listing, Texts, read_manifest, rows_to_do, write_manifest
 from pager_ray.plain import get_logger, plain_text
+from pager_ray.runs.growing import Growing, growth_of, listing_sha256, note_growth, settle_manifest
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.runs.ledger import shards_of
@@ -46,7 +38,6 @@ from pager_ray.runs.runfile import (
     begin_start,
     end_start,
     new_run_file,
-    read_run_file,
     standing_run,
 )
 
@@ -129,6 +120,7 @@ def claim_output(
     errors: ErrorsConfig,
     overwrite: bool,
     retry_rejects: str | None = None,
+    growing: Growing | None = None,
 ) -> Claim:
     """Make an output this job's own, or find the same job's again, and clean up after starts that died.
 
@@ -139,34 +131,26 @@ def claim_output(
         sections: further sections of the run file, such as ``checkpoint``.
         overwrite: delete a job that stands there.
         retry_rejects: do the rejects of this class again, or those of all classes where it is ``all``.
+        growing: the listing may be another one than that of the run that stands; see :class:`Growing`.
 
     Raises:
-        ConfigError: there is no reject of the class that is to be done again.
+        ConfigError: there is no reject of the class that is to be done again; or inputs were replaced since they were
+            listed, and are not to be done again.
         RunMismatchError: another job stands there, or files that belong to none.
         OutputInUseError: another job is writing there.
         StorageError: the output cannot be read or written.
     """
-    identity = dict(identity) | {"listing.sha256": _listing_sha256(layout, listed, overwrite=overwrite)}
+    sha256 = listing_sha256(layout, listed, overwrite=overwrite, any_other=growing is not None)
+    identity = dict(identity) | {"listing.sha256": sha256}
     # Looked at before anything is written, the lease included: what is refused stays as it was.
     standing_run(layout, identity, overwrite=overwrite)
     lease = Lease(layout.lease).take(wait=True)
     try:
-        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects)
+        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects, growing)
     except BaseException:
         # Whatever it is, it goes on to the caller; the output is free again at once.
         lease.give_back()
         raise
-
-
-def _listing_sha256(layout: RunLayout, listed: Sequence[Listed], *, overwrite: bool) -> str:
-    """The digest of a listing: that of the run that stands, where it is the same one with its rows in another order."""
-    digest = listing_digest(listed)
-    manifest = None if overwrite else read_run_file(layout.root)
-    stands = (manifest or {}).get("identity", {}).get("listing.sha256")
-    # Rows are compared where digests differ alone: millions of them are sorted for it.
-    if isinstance(stands, str) and stands != digest and is_same_listing(read_manifest(layout.manifest), listed):
-        return stands
-    return digest
 
 
 def _claim(
@@ -179,6 +163,7 @@ def _claim(
     errors: ErrorsConfig,
     overwrite: bool,
     retry_rejects: str | None,
+    growing: Growing | None,
 ) -> Claim:
     # Read again: another job may have come and gone before the lease was ours.
     manifest = standing_run(layout, identity, overwrite=overwrite)
@@ -198,10 +183,16 @@ def _claim(
     if retry_rejects is not None:
         # Before anything is written: what is refused stays as it was.
         _check_has_rejects(layout, read_manifest(layout.manifest), retry_rejects)
+    growth = None
+    if not is_new:
+        growth = growth_of(layout, listed, growing)
     begin_start(manifest)
+    replaced = note_growth(manifest, growth)
     layout.root.write_json(RUN_FILE, manifest)
     # From here on nothing counts that a worker of an earlier start may still be writing.
-    generation = layout.ledger.begin(lease.generation)
+    generation = layout.ledger.begin(lease.generation, replaced)
+    if not is_new:
+        settle_manifest(layout, manifest, growth)
     standing = layout.ledger.read()
     if dropped := layout.drop_uncommitted(shards_of(standing)):
         log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)

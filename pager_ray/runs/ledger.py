@@ -66,13 +66,15 @@ class Ledger:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
 
-    def begin(self, generation: int) -> int:
+    def begin(self, generation: int, redo: pa.ChunkedArray | None = None) -> int:
         """Let a generation begin: what stands now is fixed, and records of earlier ones no longer count.
 
         For the holder of the lease.
 
         Args:
             generation: the lease's.
+            redo: ids of inputs whose outcomes stand no longer, nor do those of the shards that they are in: a shard's
+                rows are known by their order.
 
         Returns:
             The generation that began: a later one, where the ledger is ahead of a lease that somebody deleted.
@@ -80,6 +82,9 @@ class Ledger:
         while True:
             (before, _), standing = self._look()
             number = max(generation, before + 1)
+            if redo is not None and len(redo):
+                gone = standing.column("shard").filter(pc.is_in(standing.column("id"), value_set=redo))
+                standing = standing.filter(pc.invert(pc.is_in(standing.column("shard"), value_set=gone)))
             # Where somebody else had the number first, what stands is looked at again.
             if self._put_snapshot(number, standing):
                 break

@@ -11,6 +11,7 @@ from pager_ray.read.containers import Members
 from pager_ray.retrying import Retry
 from pager_ray.runs import RunLayout
 from pager_ray.runs.claim import Claim, claim_output
+from pager_ray.runs.growing import Growing
 from pager_ray.runs.runfile import standing_run
 from pager_ray.stages.settings import checkpoint_identity, describe_checkpoint
 from pager_ray.stages.sources import index_settings
@@ -24,6 +25,7 @@ def claim_run(
     *,
     overwrite: bool = False,
     retry_rejects: str | None = None,
+    growing: Growing | None = None,
 ) -> Claim:
     """Make the output that a configuration names its own; see :func:`~pager_ray.runs.claim.claim_output`."""
     return claim_output(
@@ -35,6 +37,7 @@ def claim_run(
         errors=config.errors,
         overwrite=overwrite,
         retry_rejects=retry_rejects,
+        growing=growing,
     )
 
 

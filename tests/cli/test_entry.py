@@ -214,6 +214,11 @@ def test_help_lists_every_key(command: str, config: Any, capsys: pytest.CaptureF
             ["run", *ENOUGH, "--overwrite", "--retry-rejects"],
             "pager-ray: --retry-rejects: does a run's rejects again, and --overwrite deletes them; give one of them",
         ),
+        (
+            ["run", *ENOUGH, "--append", "--overwrite"],
+            "pager-ray: --append: adds to a run, and --overwrite deletes it; give one of them",
+        ),
+        (["run", *ENOUGH, "--redo-changed"], "pager-ray: --redo-changed: goes with --append, which finds what changed"),
         (["verify", "out", "--sample", "0.25"], "pager-ray: --sample: got '0.25'; takes a share such as 1%"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from pager_ray.listing import list_inputs
 from pager_ray.pipeline.job import run_job
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
+from pager_ray.runs.growing import Growing
 from pager_ray.runs.lease import Lease
 from pager_ray.storage import Folder
 
@@ -141,6 +143,37 @@ def test_the_same_command_again_does_nothing(tmp_path, samples, tiny_unified):
     assert summary.fresh == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "predictions").iterdir()} == before
     assert len(pager_ray.open_run(tmp_path / "run")) == 8
+
+
+def test_a_folder_that_grows_is_one_run(tmp_path, samples, tiny_unified):
+    """Grown twice, stopped in between and changed once: one run, every input once, in order and out of it."""
+    pictures = [Path(row.uri) for row in list_inputs([str(samples)])]
+    folder = tmp_path / "in"
+    folder.mkdir()
+
+    def put(name, picture):
+        (folder / name).write_bytes(pictures[picture].read_bytes())
+
+    put("b.jpg", 0)
+    one = ("output.rows_per_shard=1", "scene_mode=indoor")
+    config = config_of(folder, tiny_unified, tmp_path / "run", *one)
+    assert run_job(config).fresh == 1
+    put("a.jpg", 1)
+    (folder / "c.jpg").write_bytes(b"no picture")
+    strict = config_of(folder, tiny_unified, tmp_path / "run", *one, "errors.max_rejects=0")
+    with pytest.raises(ErrorBudgetExceeded):
+        run_job(strict, growing=Growing())
+    put("c.jpg", 2)
+    put("d.jpg", 3)
+    (folder / "b.jpg").unlink()
+    with pytest.raises(ConfigError, match=r"1 inputs were replaced since they were listed \(first: c\)"):
+        run_job(config, growing=Growing())
+    assert run_job(config, growing=Growing(redo_changed=True)).reconciliation.is_whole
+    run = pager_ray.open_run(tmp_path / "run")
+    assert sorted(run.ids()) == ["a", "b", "c", "d"]
+    assert run.rejects().num_rows == 0
+    assert verify_output(tmp_path / "run").problems == []
+    assert run_job(config, growing=Growing()).fresh == 0
 
 
 def test_another_configuration_is_refused(tmp_path, samples, tiny_unified, capsys):

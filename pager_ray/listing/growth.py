@@ -1,0 +1,112 @@
+"""A listing that grew since a run began: what is new in it, what is gone from it, and what was replaced in its place.
+
+An input is its URI. It keeps the id that it has, whatever others there are by now; what is gone stays an input, as it
+was predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts, completed
+from pager_ray.masking import mask_uri
+from pager_ray.read.ranges import STATE_KEYS
+
+_PLACES: Final = ("offset", "size", "row_group", "row")
+"""Where a member of a container lies: other bytes lie elsewhere, all but always."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A manifest and what it grew by.
+
+    Attributes:
+        table: ``MANIFEST_SCHEMA``: the inputs that were there, as they are now, and the new ones behind them.
+        new: how many those are.
+        gone: inputs that the sources no longer name.
+        changed: ids of inputs that were replaced since they were listed.
+    """
+
+    table: pa.Table
+    new: int
+    gone: int
+    changed: Texts
+
+
+def stamp_of(facts: Mapping[str, Any]) -> int:
+    """A number that tells whether a file is still the one that it was, from its size and etag, or time.
+
+    Args:
+        facts: what fsspec's ``find`` or ``info`` says of it.
+    """
+    state = next((str(facts[name]) for name in STATE_KEYS if facts.get(name)), "")
+    text = f"{facts.get('size')} {state}".encode("utf-8", "replace")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
+
+
+def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
+    """Compare a run's manifest with what its sources name now."""
+    before, now = completed(standing), Listing.of(listed).table
+    places = pc.index_in(now.column("uri"), value_set=before.column("uri")).combine_chunks()
+    is_new = places.is_null()
+    gone = pc.sum(pc.invert(pc.is_in(before.column("uri"), value_set=now.column("uri")))).as_py() or 0
+    known = now.filter(pc.invert(is_new))
+    at = places.drop_null().to_numpy()
+    stood = before.take(pa.array(at))
+    changed = np.zeros(len(at), dtype=bool)
+    # Where either side has no stamp nobody can tell.
+    stamps = [table.column("stamp") for table in (stood, known)]
+    changed |= pc.fill_null(pc.not_equal(*stamps), False).to_numpy()
+    for name in _PLACES:
+        mine, theirs = (pc.fill_null(table.column(name), -1).to_numpy() for table in (stood, known))
+        changed |= mine != theirs
+    ids = Texts(stood.column("id").filter(pa.array(changed)))
+    table = _as_now(before, known, at)
+    new = _with_free_ids(now.filter(is_new), before.column("id"))
+    return Growth(pa.concat_tables([table, new]), new.num_rows, gone, ids)
+
+
+def _as_now(before: pa.Table, known: pa.Table, at: np.ndarray) -> pa.Table:
+    """The manifest with stamps and places as they are now."""
+    order = np.full(before.num_rows, -1, dtype=np.int64)
+    order[at] = np.arange(len(at))
+    take = pa.array(order, mask=order < 0)
+    for name in ("stamp", *_PLACES):
+        field = MANIFEST_SCHEMA.field(name)
+        new = known.column(name).take(take)
+        kept = pc.if_else(pa.array(order >= 0), pc.coalesce(new, before.column(name)), before.column(name))
+        before = before.set_column(before.schema.get_field_index(name), field, kept)
+    return before
+
+
+def _with_free_ids(new: pa.Table, taken: pa.ChunkedArray) -> pa.Table:
+    """New inputs under ids that nobody has: their whole path where another has the one they would have."""
+    clash = pc.is_in(new.column("id"), value_set=taken).to_numpy()
+    if not clash.any():
+        return new
+    used = {*Texts(taken), *Texts(new.column("id"))}
+    ids, classes, messages = (new.column(name).to_pylist() for name in ("id", "error_class", "message"))
+    uris = new.column("uri")
+    for place in np.flatnonzero(clash).tolist():
+        name, path = ids[place], mask_uri(uris[place].as_py()).rpartition("://")[2].lstrip("/")
+        if path not in used:
+            ids[place] = path
+        else:
+            copy = 2
+            while f"{name}~{copy}" in used:
+                copy += 1
+            ids[place] = f"{name}~{copy}"
+            classes[place] = "duplicate_id"
+            messages[place] = f"id {name!r} is already taken; give every row an id of its own"
+        used.add(ids[place])
+    for name, values in (("id", ids), ("error_class", classes), ("message", messages)):
+        field = MANIFEST_SCHEMA.field(name)
+        new = new.set_column(new.schema.get_field_index(name), field, pa.array(values, field.type))
+    return new

@@ -1,0 +1,100 @@
+"""What a listing grew by: new inputs under ids that nobody has, what is gone, and what was replaced in its place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pager_ray.listing import Growth, Listed, Listing, grown, list_inputs
+from pager_ray.listing.growth import stamp_of
+
+STANDING = [
+    Listed("/in/a.jpg", "a", "indoor", stamp=1),
+    Listed("/in/b.jpg", "b", None, "missing", "why"),
+    Listed("zip://c.jpg::/in/x.zip", "c", offset=10, size=20),
+]
+
+
+def rows(growth: Growth) -> list[Listed]:
+    return list(Listing(growth.table))
+
+
+def test_new_inputs_come_behind_those_that_were_there() -> None:
+    """What was there keeps its row, id and reject; what is gone stays; the order of the listing says nothing."""
+    new = [Listed("/in/e.jpg", "e", stamp=5), Listed("/in/d.jpg", "d")]
+    growth = grown(Listing.of(STANDING).table, [new[0], STANDING[2], new[1], STANDING[0]])
+    assert rows(growth) == [*STANDING, *new]
+    assert (growth.new, growth.gone, list(growth.changed)) == (2, 1, [])
+    again = grown(growth.table, [*new, *STANDING])
+    assert rows(again) == rows(growth)
+    assert (again.new, again.gone, list(again.changed)) == (0, 0, [])
+
+
+def test_an_input_is_its_uri() -> None:
+    """Another file beside it may make its derived id another one: it keeps the one that it has."""
+    growth = grown(Listing.of(STANDING).table, [replace(STANDING[0], id="a.jpg"), Listed("/in/a.png", "a.png")])
+    assert [row.id for row in rows(growth)] == ["a", "b", "c", "a.png"]
+
+
+def test_ids_that_somebody_has_are_made_longer() -> None:
+    """A new input whose id is taken has its path as one, and is a reject where that is taken, too."""
+    new = [Listed("s3://bucket/deep/a.png", "a"), Listed("s3://bucket/b.png", "b"), Listed("/x", "bucket/b.png")]
+    growth = grown(Listing.of(STANDING).table, [*STANDING, *new])
+    added = rows(growth)[3:]
+    assert [(row.id, row.error_class) for row in added] == [
+        ("bucket/deep/a.png", None), ("b~2", "duplicate_id"), ("bucket/b.png", None)
+    ]  # fmt: skip
+    assert len({row.id for row in rows(growth)}) == 6
+
+
+def test_what_was_replaced_is_named() -> None:
+    """By its stamp, or its place in a container; the manifest has what is there by now."""
+    now = [replace(STANDING[0], stamp=2), replace(STANDING[1], stamp=7), replace(STANDING[2], offset=11)]
+    growth = grown(Listing.of(STANDING).table, now)
+    # Of what had no stamp nobody can tell.
+    assert list(growth.changed) == ["a", "c"]
+    assert rows(growth) == now
+    assert list(grown(growth.table, now).changed) == []
+
+
+def test_files_have_stamps_wherever_they_lie(tmp_path: Path) -> None:
+    """A file written anew has another stamp, and so has an object; one that was not touched has the same."""
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    (tmp_path / "b.jpg").write_bytes(b"2")
+    before = {source: list_inputs([source]) for source in (str(tmp_path), f"{tmp_path}/*.jpg")}
+    (tmp_path / "a.jpg").write_bytes(b"12")
+    os.utime(tmp_path / "b.jpg", ns=(1, 1))
+    for source, listing in before.items():
+        assert list(grown(listing.table, listing).changed) == []
+        assert list(grown(listing.table, list_inputs([source])).changed) == ["a", "b"]
+    assert [row.stamp for row in before[str(tmp_path)]] != [None, None]
+
+
+def test_objects_have_stamps_by_what_their_store_says() -> None:
+    """An etag counts before a time, and a size always."""
+    assert stamp_of({"size": 1, "ETag": "x", "LastModified": 1}) == stamp_of(
+        {"size": 1, "ETag": "x", "LastModified": 2}
+    )
+    different = [{"size": 1}, {"size": 2}, {"size": 1, "ETag": "x"}, {"size": 1, "ETag": "y"}, {"size": 1, "mtime": 3}]
+    assert len({stamp_of(facts) for facts in different}) == len(different)
+    memory = fsspec.filesystem("memory")
+    try:
+        memory.pipe({"/in/a.jpg": b"1", "/in/b.jpg": b"2"})
+        before = list_inputs(["memory://in/"])
+        memory.pipe_file("/in/a.jpg", b"123")
+        assert list(grown(before.table, list_inputs(["memory://in/"])).changed) == ["a"]
+    finally:
+        memory.store.clear()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_nothing_may_have_grown(count: int) -> None:
+    """Empty manifests and listings are listings."""
+    growth = grown(Listing.of(STANDING[:count]).table, STANDING[:count])
+    assert (rows(growth), growth.new, growth.gone) == (STANDING[:count], 0, 0)
+    assert grown(Listing.of([]).table, STANDING).new == 3
+    assert grown(Listing.of(STANDING).table, []).gone == 3

@@ -99,7 +99,7 @@ def test_inputs_that_are_not_there_are_one_line_and_exit_code_2(
     assert exit_code(["run", *run]) == 2
     assert said(capsys) == (
         f"pager-ray: input.uris[0]: {tmp_path}/nothing/ does not exist; takes a folder, a glob, an image file or a "
-        "listing (.parquet, .csv, .txt)\n"
+        "listing (.parquet, .csv, .txt), or a container of images (.tar, .zip, .parquet)\n"
     )
     assert not (tmp_path / "run").exists()
 

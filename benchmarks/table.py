@@ -18,8 +18,8 @@ from benchmarks.frame import NAMES, RESULTS, ROOT, Figure
 
 UNMEASURED = "not measured"
 
-# What the README shows: its words, the benchmark, the figure's name.
-README_ROWS = (
+# What is shown in short: its words, the benchmark, the figure's name.
+ROWS_IN_SHORT = (
     ("decode JPEG", "cpu_stages", "decode, 4096×2048"),
     ("ERP → six faces", "cpu_stages", "project, 4096×2048"),
     ("decode and project", "cpu_stages", "decode + project, 4096×2048"),
@@ -86,12 +86,12 @@ def machine_text(machine: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def readme_table(results: Sequence[Result]) -> Iterator[str]:
+def short_table(results: Sequence[Result]) -> Iterator[str]:
     """A few figures, one row each."""
     yield "| what | baseline | pager_ray | ratio | command |"
     yield "| --- | --- | --- | --- | --- |"
     before = None
-    for text, benchmark, name in README_ROWS:
+    for text, benchmark, name in ROWS_IN_SHORT:
         figure = newest_figure(results, benchmark, name)
         command = "the same" if benchmark == before else f"`python -m benchmarks {benchmark}`"
         before = benchmark
@@ -157,8 +157,8 @@ def result_table(result: Result) -> Iterator[str]:
     yield ""
 
 
-PARTS = {"figures": readme_table, "gpu": gpu_line, "results": full_tables}
-DOCUMENTS = {"README.md": ("figures", "gpu"), "docs/performance.md": ("gpu", "results")}
+PARTS = {"figures": short_table, "gpu": gpu_line, "results": full_tables}
+DOCUMENTS = {"docs/performance.md": ("figures", "gpu", "results")}
 
 
 def rewritten(text: str, parts: Sequence[str], results: Sequence[Result], name: str) -> str:

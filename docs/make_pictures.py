@@ -1,6 +1,6 @@
 """Draw the README's pictures: python -m docs.make_pictures; those of the gallery need the system's Chromium.
 
-Everything shown is rendered by the project, with the exact depth, normals and sky in place of a network's.
+Every panorama is rendered by the project. The gallery shows exact maps, the other picture predictions beside them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+import pager_ray
 from pager_ray.gallery import build_gallery
 from pager_ray.preview import render_preview
 from pager_ray.samples import make_scene, render
@@ -22,13 +23,39 @@ HERE = Path(__file__).parent
 NAMES = ["atrium", "boulevard", "cabinet", "dunes", "entrance", "fields", "gallery", "harbour"]
 SHOWN = 4
 WIDTH, GAP = 1200, 12
+PREVIEW = 720
 
 
 def draw_sample() -> None:
-    """A panorama with its maps, as a run draws previews."""
-    street = render(make_scene(0, "outdoor"), 512, 1024)
-    picture = render_preview(street.rgb, street.depth, street.normals, street.sky, metric=True)
-    (HERE / "sample.jpg").write_bytes(picture)
+    """Two panoramas that no training saw, each with its exact maps and beside them what `embedded` predicts."""
+    model = pager_ray.load_model("embedded", device="cpu")
+    rows = []
+    for kind in ("outdoor", "indoor"):
+        scene = render(make_scene(0, kind), 512, 1024)
+        predicted = pager_ray.predict(scene.rgb, model)
+        exact = (scene.depth, scene.normals, scene.sky)
+        maps = (predicted.depth, predicted.normals, predicted.sky)
+        rows.append(
+            [
+                picture_of(render_preview(scene.rgb, *exact, metric=True, width=PREVIEW, title="rendered, exact")),
+                picture_of(
+                    render_preview(
+                        scene.rgb, *maps, metric=True, width=PREVIEW, title="predicted: small, rendered scenes"
+                    )
+                ),
+            ]
+        )
+    height = rows[0][0].height
+    sheet = Image.new("RGB", (2 * PREVIEW + GAP, len(rows) * (height + GAP) - GAP), "white")
+    for row, pictures in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (column * (PREVIEW + GAP), row * (height + GAP)))
+    sheet.save(HERE / "sample.jpg", quality=85, optimize=True)
+
+
+def picture_of(jpeg: bytes) -> Image.Image:
+    """The pixels of an encoded picture."""
+    return Image.open(io.BytesIO(jpeg)).convert("RGB")
 
 
 def draw_gallery() -> None:

@@ -32,7 +32,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_documents_say_what_the_results_say() -> None:
-    """README and docs/performance.md are what `table --write` makes of benchmarks/results."""
+    """docs/performance.md is what `table --write` makes of benchmarks/results."""
     compared = run("table")
     assert compared.returncode == 0, compared.stderr
 

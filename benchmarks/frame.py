@@ -29,6 +29,7 @@ ANSWER = "benchmarks answer: "
 NAMES = (
     "array_codecs",
     "checkpoint_memory",
+    "choices",
     "containers",
     "cpu_stages",
     "embedded",

@@ -32,7 +32,7 @@ from pager_ray.stages.settings import inference_settings
 
 HEIGHT, FAR = 512, 75.0
 BATCHES = (4, 8)
-PRECISIONS = ("float16", "bfloat16")
+PRECISIONS = ("float16", "bfloat16", "int8", "fp8")
 STORED = {
     "output.codec=default": {"output.codec": "default"},
     "output.codec=small": {"output.codec": "small"},

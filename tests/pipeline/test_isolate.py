@@ -334,3 +334,26 @@ def test_work_is_counted() -> None:
     assert (read.rows, infer.rows, infer.seconds, infer.bytes_out) == (3, 2, 7.5, result.nbytes)
     assert read.seconds >= 0.03
     assert read.cpu_seconds < read.seconds
+
+
+def test_what_is_read_together_is_tried_together() -> None:
+    """Of a block of two groups the one that kills its worker is rejected as a whole, each row with the reason.
+
+    No row is tried alone: a group would be read once for each.
+    """
+    calls: list[str] = []
+
+    def kill(name: str) -> None:
+        calls.append(name)
+        if name == "c":
+            die_of(signal.SIGSEGV)
+
+    def groups(table: pa.Table) -> list[pa.Table]:
+        return [table.slice(0, 2), table.slice(2)]
+
+    stage = isolated("unpack", doubling(kill), SCHEMA, LocalBoard(), groups)
+    result, deaths = until_done(stage, table_of(*"abcde"))
+    assert outcomes(result) == {name: "worker_death" if name in "cde" else None for name in "abcde"}
+    assert [row["uri"] in row["message"] for row in result.to_pylist()[2:]] == [True] * 3
+    assert deaths == 2
+    assert "d" not in calls

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import io
 import json
 import logging
+import os
 import re
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import ConfigError
-from pager_ray.listing import list_inputs
+from pager_ray.listing import grown, list_inputs
 from pager_ray.listing.braces import expand_braces
 from pager_ray.listing.containers import SourceOptions
 from pager_ray.read.containers import IndexSettings
@@ -25,7 +28,7 @@ from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
 from tests.datasets.fake_hub import FakeHub, serving
 from tests.datasets.test_hub import use_endpoint
-from tests.read.packed import pack, write_hub, write_tar
+from tests.read.packed import add, pack, write_hub, write_tar
 
 
 def ids(*sources: object, **settings: object) -> list[str]:
@@ -217,3 +220,32 @@ def test_a_web_server_must_serve_parts(ranges: bool, tmp_path: Path) -> None:
                     list_inputs([url], Retry(0))
         finally:
             server.shutdown()
+
+
+@pytest.mark.parametrize("form", ["tar", "zip", "parquet"])
+def test_a_member_of_the_same_size_is_known_to_be_another(form: str, tmp_path: Path) -> None:
+    """Replaced in place: by checksum, by header, by its file; what is the same stays, and what is new is new."""
+    pictures = {"a": b"1" * 900, "b": b"2" * 900}
+    pack(form, tmp_path, pictures, shards=1)
+    before = list_inputs([str(tmp_path)], Retry(0)).table
+    again = list_inputs([str(tmp_path)], Retry(0)).table
+    assert list(grown(before, again).changed) == []
+    (path,) = tmp_path.iterdir()
+    if form == "tar":
+        # A tar that is written to at its end keeps its members.
+        with tarfile.open(path, "a") as archive:
+            add(archive, "c.png", b"3" * 900)
+        growth = grown(before, list_inputs([str(tmp_path)], Retry(0)).table)
+        assert (list(growth.changed), growth.new) == ([], 1)
+        with tarfile.open(path, "w") as archive:
+            for name, content in pictures.items():
+                member = tarfile.TarInfo(f"{name}.png")
+                member.size, member.mtime = len(content), 7 if name == "b" else 0
+                archive.addfile(member, io.BytesIO(content))
+                add(archive, f"{name}.json", b'{"scene": "indoor"}')
+    else:
+        pack(form, tmp_path, pictures | {"b": b"3" * 900}, shards=1)
+        os.utime(path, (9, 9))
+    growth = grown(before, list_inputs([str(tmp_path)], Retry(0)).table)
+    changed = {"tar": ["b"], "zip": ["shard-0000/b"], "parquet": ["a", "b"]}[form]
+    assert (list(growth.changed), growth.new) == (changed, 0)

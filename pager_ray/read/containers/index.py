@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
+
 from pager_ray.read.containers.parquets import index_parquet, read_rows
-from pager_ray.read.containers.places import Form, IndexSettings, Members, members_of
+from pager_ray.read.containers.places import MEMBER_SCHEMA, Form, IndexSettings, Members, members_of
 from pager_ray.read.containers.tars import COMPRESSED, index_tar, tar_places
 from pager_ray.read.containers.zips import index_zip, zip_places
 from pager_ray.read.ranges import Ranged, look_at, read_range
@@ -90,6 +94,12 @@ def index_container(container: Container, settings: IndexSettings) -> Members:
         found = index_zip(file, settings)
     elif form == "parquet":
         found = index_parquet(file, settings)
+        # Such a file is only ever written as a whole.
+        number = int.from_bytes(blake2b(stamp.encode(), digest_size=8).digest(), "little", signed=True)
+        stamps = pa.array(np.full(found.table.num_rows, number))
+        found.table = found.table.set_column(
+            MEMBER_SCHEMA.get_field_index("stamp"), MEMBER_SCHEMA.field("stamp"), stamps
+        )
     else:
         found = Members(
             members_of([]), problem="is neither a tar, a zip nor a Parquet file", problem_class="not_a_container"

@@ -41,6 +41,8 @@ MEMBER_SCHEMA: Final = pa.schema(
         pa.field("message", pa.string()),
         # The columns to keep, as a JSON object.
         pa.field("kept", pa.string()),
+        # Whether it is still the one that was listed, as a number: of its checksum, its header, or its whole file.
+        pa.field("stamp", pa.int64()),
     ]
 )
 """One row per picture in a container."""

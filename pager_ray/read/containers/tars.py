@@ -45,12 +45,13 @@ _LONGEST_HEADER: Final = 1 << 22
 
 @dataclass(frozen=True)
 class _Component:
-    """A member: its name, the name's part after the sample's, and where its bytes are."""
+    """A member: its name, the name's part after the sample's, where its bytes are, and its header's checksum."""
 
     name: str
     suffix: str
     offset: int
     size: int
+    stamp: int | None = None
 
     @property
     def is_image(self) -> bool:
@@ -165,7 +166,9 @@ def _hop(file: Ranged, left_out: Counter[str]) -> Iterator[_Component]:
         if base.startswith("."):
             left_out["that tools leave behind"] += 1
             continue
-        yield _Component(member.name.removeprefix("./"), split_name(member.name)[1], member.offset_data, member.size)
+        name = member.name.removeprefix("./")
+        # The sum is over name, size and time.
+        yield _Component(name, split_name(name)[1], member.offset_data, member.size, member.chksum)
     if archive.offset < file.size and any(file.at(archive.offset, BLOCK)):
         raise tarfile.ReadError(f"no header at byte {archive.offset} of {file.size}")
 
@@ -240,6 +243,7 @@ def _pictures(
         # The only picture of a sample has its name; of several each has its own.
         key = plain(sample)[0] if len(chosen) == 1 else name.rpartition(".")[0]
         row = {"name": name, "key": key, "is_utf8": is_utf8, "offset": part.offset, "size": part.size}
+        row["stamp"] = part.stamp
         try:
             row |= described(columns, settings)
         except ValueError as error:

@@ -51,7 +51,7 @@ def index_zip(file: Ranged, settings: IndexSettings) -> Members:
             base = name.rpartition("/")[2]
             found.left_out[f".{base.rpartition('.')[2].lower()}" if "." in base else "without a suffix"] += 1
         else:
-            place = {"offset": entry.header_offset, "size": entry.compress_size}
+            place = {"offset": entry.header_offset, "size": entry.compress_size, "stamp": entry.CRC}
             rows.append({"name": name, "is_utf8": is_utf8, **place} | _trouble(entry, file.size, settings))
     found.table = members_of(sorted(rows, key=lambda row: row["name"]))
     return found

@@ -96,7 +96,8 @@ def test_an_index_beside_a_tar_is_used_where_it_fits(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", [(f"{k}.jpg", bytes([k]) * 9000) for k in range(9)])
     hopped = index(path).table
     dali = write_index(path)
-    assert index(path, dali=str(dali)).table == hopped
+    # It has all but the headers' checksums.
+    assert index(path, dali=str(dali)).table.drop_columns("stamp") == hopped.drop_columns("stamp")
     dali.write_text(dali.read_text().replace("0.jpg", "7.jpg").replace(" 512 ", " 1024 "))
     assert index(path, dali=str(dali)).table == hopped
 

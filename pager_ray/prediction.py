@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class Prediction:
             ERP map (H, W[, 3]), or six faces (6, S, S[, 3]) in the order F, R, B, L, U, D.
         height, width: size of the ERP maps.
         fov: field of view of stored faces, in degrees.
+        reading: how its source was read: further arguments of :func:`pager_ray.read.decode_panorama`.
 
     Attributes:
         id, uri: which panorama this is.
@@ -63,6 +65,7 @@ class Prediction:
         scene: str | None = None,
         p_outdoor: float | None = None,
         log_scale: float | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.id = id
         self.uri = uri
@@ -72,6 +75,7 @@ class Prediction:
         self.height = height
         self.width = width
         self.fov = fov
+        self.reading = dict(reading or {})
         self._loaders = dict(loaders)
 
     def __repr__(self) -> str:

@@ -135,7 +135,7 @@ def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple
 
 
 def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The picture upright, in a mode that TIFF stores as it is, without other metadata (a source file's codec)."""
+    """The picture upright, in a mode that TIFF stores as it is, without other metadata than its colour profile."""
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
@@ -145,9 +145,14 @@ def _plain(image: PIL.Image.Image) -> PIL.Image.Image:
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
         # As with files: EXIF that cannot be read costs its orientation, not the picture.
         upright = image.copy()
-    if upright.mode not in _KEPT_MODES:
+    profile = upright.info.get("icc_profile")
+    # Colours of a profile are the decoder's to convert, in the mode that they are of.
+    kept = _KEPT_MODES | ({"L", "CMYK"} if profile and not upright.has_transparency_data else set())
+    if upright.mode not in kept:
         upright = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     upright.info.clear()
+    if isinstance(profile, bytes):
+        upright.info["icc_profile"] = profile
     return upright
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import imagecodecs
 import numpy as np
 import pytest
 import torch
@@ -187,6 +188,17 @@ def test_pictures_in_memory_equal_their_files(tmp_path: Path, kind: str) -> None
     ):
         prediction = predict(source, model(METRIC))
         assert_near(prediction.depth, from_file.depth)
+
+
+@pytest.mark.parametrize(("mode", "space"), [("RGB", "rgb"), ("L", "gray"), ("P", "rgb")])
+def test_profiles_count_in_memory(tmp_path: Path, mode: str, space: str) -> None:
+    """Colours of a picture in memory are converted by its profile, as those of its file are."""
+    profile = imagecodecs.cms_profile(space, whitepoint=(0.3127, 0.329, 1.0), gamma=1.0,
+                                      primaries=(0.64, 0.33, 1.0, 0.3, 0.6, 1.0, 0.15, 0.06, 1.0))  # fmt: skip
+    Image.fromarray(panorama(METRIC)).convert(mode).save(tmp_path / "a.png", icc_profile=profile)
+    from_file, from_memory = (single._load(one)[1] for one in (tmp_path / "a.png", Image.open(tmp_path / "a.png")))
+    assert from_file.remarks == from_memory.remarks == ("profile_converted",)
+    assert np.array_equal(from_file.erp, from_memory.erp)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])

@@ -148,6 +148,10 @@ class InputConfig(Section):
             raise ValueError("takes different names of columns")
         return value
 
+    def reading(self) -> dict[str, Any]:
+        """How a picture becomes a panorama: further arguments of :func:`pager_ray.read.decode_panorama`."""
+        return {"aspect_tolerance": self.aspect_tolerance, "gpano": self.gpano, "exposure": self.exposure}
+
 
 class OutputConfig(Section):
     """What to leave behind, and where."""

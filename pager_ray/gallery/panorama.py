@@ -137,7 +137,7 @@ def show_panorama(
     depth = None if prediction.depth is None else grid.sample(prediction.depth).astype(np.float32)
     normals = None if prediction.normals is None else grid.sample(prediction.normals).astype(np.float32)
     sky = None if prediction.sky is None else grid.sample(prediction.sky).astype(np.float32)
-    rgb, origin = _picture(prediction.uri, preview, images_from)
+    rgb, origin = _picture(prediction, preview, images_from)
     limits = None if depth is None else depth_limits(depth)
     coded = None if depth is None or limits is None else quantise_depth(depth)
     shares = None if sky is None else np.rint(np.clip(np.nan_to_num(sky), 0, 1) * 255).astype(np.uint8)
@@ -171,13 +171,15 @@ def depth_palette() -> UInt8[ndarray, "256 3"]:
     return colorize_depth(np.geomspace(1, 2, 256, dtype=np.float32)[None], limits=(1.0, 2.0))[0]
 
 
-def _picture(uri: str, preview: bytes | None, images_from: str | None) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
+def _picture(
+    prediction: Prediction, preview: bytes | None, images_from: str | None
+) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
     """The panorama itself and where it was found: its source, else the run's preview of it."""
     why = "the source is read with --images-from alone"
     if images_from is not None:
         try:
-            content = fetch_source(uri, images_from, _SOURCE_RETRY)
-            return decode_panorama(content, max_width=PICTURE_WIDTH).erp, "its source"
+            content = fetch_source(prediction.uri, images_from, _SOURCE_RETRY)
+            return decode_panorama(content, max_width=PICTURE_WIDTH, **prediction.reading).erp, "its source"
         except InputError as error:
             elsewhere = error.error_class == FORBIDDEN
             why = "the source lies elsewhere" if elsewhere else "the source cannot be read any more"

@@ -57,7 +57,7 @@ def source_picture(prediction: Prediction, images_from: str, retry: Retry | None
     height, width = prediction.height, prediction.width
     content = fetch_source(prediction.uri, images_from, retry)
     try:
-        erp = decode_panorama(content, max_width=max(64, width + width % 2)).erp
+        erp = decode_panorama(content, max_width=max(64, width + width % 2), **prediction.reading).erp
     except InputError as error:
         raise InputError(error.error_class, f"{mask_uri(prediction.uri)}: {error}", error.attempts) from error
     if erp.shape[:2] == (height, width):

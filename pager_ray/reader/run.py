@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.bounded import check_footer, size_of
+from pager_ray.config.schema import InputConfig
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
@@ -130,8 +131,10 @@ class Run:
             self.face_shape = None if stores_erp else (6, face_size, face_size)
             self.maps = maps_of(checkpoint["modalities"])
             self._state = str(manifest["state"])
-            kept = manifest["config"].get("input", {}).get("keep_columns") or []
-            self.kept = tuple(str(name) for name in kept)
+            asked = manifest["config"].get("input", {})
+            self.kept = tuple(str(name) for name in asked.get("keep_columns") or [])
+            known = {name: asked[name] for name in InputConfig().reading() if name in asked}
+            self._reading = InputConfig(**known).reading()
         except KeyError as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} lacks {error}; {_RESTORE}") from error
         except (TypeError, ValueError, OverflowError) as error:
@@ -248,7 +251,7 @@ class Run:
             if has_arrays
             else self._npz_loaders(id, shape, wanted)
         )
-        return Prediction(**values, height=height, width=width, fov=self.fov, loaders=loaders)
+        return Prediction(**values, height=height, width=width, fov=self.fov, loaders=loaders, reading=self._reading)
 
     @contextlib.contextmanager
     def _open(self, shard: str) -> Iterator[pq.ParquetFile]:

@@ -156,11 +156,7 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
         project=not projects_on_device(config),
         schemes=tuple(config.input.schemes),
         private=config.input.private,
-        decode={
-            "aspect_tolerance": config.input.aspect_tolerance,
-            "gpano": config.input.gpano,
-            "exposure": config.input.exposure,
-        },
+        decode=config.input.reading(),
         max_row_group_bytes=config.input.max_row_group_bytes,
     )
 

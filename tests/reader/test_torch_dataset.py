@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import pager_ray
-from pager_ray.errors import ConfigError, InputError, RunNotFoundError
+from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageError
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
 
 IDS = ["a", "b/1", "c"]
@@ -135,6 +135,24 @@ def test_the_source_picture_comes_along(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset[0]["image"].numpy(), np.moveaxis(pixels, -1, 0))
     with pytest.raises(InputError, match=r"/in/y\.jpg"):
         dataset[1]
+
+
+def test_the_source_picture_is_read_as_the_run_read_it(tmp_path: Path) -> None:
+    """What a run took for a panorama by its own settings is one when its picture is shown beside its maps."""
+    pixels = np.full((4 * HEIGHT, 4 * WIDTH + WIDTH // 6, 3), 99, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    small = SmallRun(tmp_path / "run")
+    small.write("s1", small.prediction("x", uri=str(tmp_path / "x.png")))
+    with pytest.raises(InputError, match="is 2:1"):
+        pager_ray.torch_dataset(small.folder, ["depth"], image=True, images_from="/")[0]
+    small.manifest["config"]["input"] = {"aspect_tolerance": 0.05, "gpano": "ignore"}
+    small.save()
+    dataset = pager_ray.torch_dataset(small.folder, ["depth"], image=True, images_from="/")
+    assert dataset[0]["image"].shape == (3, HEIGHT, WIDTH)
+    small.manifest["config"]["input"] = {"gpano": "perhaps"}
+    small.save()
+    with pytest.raises(StorageError, match=r"run\.json cannot be understood"):
+        pager_ray.open_run(small.folder)
 
 
 def test_a_forked_process_does_not_use_its_parents_run(small: SmallRun) -> None:

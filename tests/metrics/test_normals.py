@@ -7,7 +7,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pager_ray.errors import InputError, ShapeError
@@ -43,6 +43,7 @@ def test_golden() -> None:
 
 
 @settings(max_examples=60)
+@example(height=23, width=1, seed=23, noise=0.02, valid=0.05, band=1)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 70),
@@ -60,9 +61,12 @@ def test_matches_formulas(height: int, width: int, seed: int, noise: float, vali
     reference = normals_reference(*maps)
     assert set(scores) == {f"normals_{name}" for name in reference}
     for name, expected in reference.items():
-        # What single precision leaves of an angle of a tenth of a degree.
+        # A cosine is rounded by up to two parts in ten million, which is the more of an angle the smaller that is.
+        rounding = np.degrees(2e-7 / np.radians(np.maximum(expected, 0.01)))
         found = scores[f"normals_{name}"]
-        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-3, err_msg=name)
+        error = np.abs(np.subtract(found, expected))
+        assert np.array_equal(np.isnan(error), np.isnan(expected)), name
+        assert np.all((error <= 1e-3 + rounding + 2e-4 * np.abs(expected)) | np.isnan(error)), name
         assert isinstance(found, np.ndarray if "latitude" in name else float)
 
 

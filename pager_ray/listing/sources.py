@@ -162,8 +162,9 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
     if is_image_name(path):
         # A file that is not there becomes a reject when it is read, like any other row.
         return _files([namer(source)(path)], [posixpath.basename(path)]), False
-    problem = "is neither an image nor a listing" if filesystem.exists(path) else "does not exist"
-    raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {_TAKES}")
+    is_there = filesystem.exists(path)
+    problem = "is neither an image nor a listing" if is_there else "does not exist"
+    raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {(is_there and what_helps([path])) or _TAKES}")
 
 
 def _braced(source: str, filesystem: Any, key: str, options: SourceOptions) -> pa.Table:

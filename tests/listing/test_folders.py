@@ -85,3 +85,5 @@ def test_a_folder_that_an_extra_reads_names_the_extra(tmp_path: Path, monkeypatc
         ConfigError, match=r"no image .*\.exr, \.heic files are read by an extra: pip install 'pager_ray"
     ):
         list_inputs([str(tmp_path)])
+    with pytest.raises(ConfigError, match=r"neither an image .*; \.exr files are read by an extra: pip install"):
+        list_inputs([str(tmp_path / "b.exr")])

@@ -19,7 +19,7 @@ from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
-from tests.read.packed import write_tar
+from tests.read.packed import pack, write_tar
 
 COUNT = 4
 
@@ -95,4 +95,27 @@ def test_columns_of_a_container_come_out_again(inputs: Path, tmp_path: Path) -> 
     assert table.column("id").to_pylist() == [path.stem for path in pictures[:2]]
     picture = source_picture(run[table.column("id")[0].as_py()], str(tmp_path))
     assert picture.shape == (64, 128, 3)
+    assert not verify_output(tmp_path / "run").problems
+
+
+def test_a_job_over_containers_ends_where_it_was_stopped(inputs: Path, tmp_path: Path) -> None:
+    """Stopped in the middle of a tar, of a zip and of a row group: each member once, a bad one as a reject."""
+    pictures = {path.stem: path.read_bytes() for path in sorted((inputs / "in").glob("*.jpg"))}
+    forms = ("tar", "zip", "parquet")
+    for form in forms:
+        pack(form, tmp_path / form, {f"{form}-{name}": content for name, content in pictures.items()}, suffix="jpg")
+    sources = f"[{', '.join(str(tmp_path / form) for form in forms)}]"
+    config = config_of(inputs, tmp_path / "run", **{"input.uris": sources})
+    checkpoint = resolve_checkpoint(config.checkpoint)
+    done = 0
+    for fails_at in (2, COUNT + 1, COUNT + 1):
+        dying = Dying(config, fails_at=fails_at)
+        with pytest.raises(RuntimeError, match="the power went"):
+            run_here(config, checkpoint, dying)
+        done += dying.calls - 1
+    last = Dying(config)
+    result = run_here(config, checkpoint, last)
+    assert done + last.calls == len(forms) * COUNT
+    assert (result.predictions, result.rejects_by_class) == (len(forms) * COUNT, {"not_an_image": len(forms)})
+    assert result.is_whole
     assert not verify_output(tmp_path / "run").problems

@@ -370,8 +370,8 @@ class JobConfig(Section):
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "fp8"] = Field(
         "auto",
         description="of matrix products and convolutions; auto: float16 on a GPU, float32 on CPUs. int8, fp8: the "
-        "backbone's matrix products in 8 bits, less exact, all else as auto; what they gain on a GPU and what they "
-        "cost with trained weights is not measured",
+        "backbone's matrix products in 8 bits, less exact (docs/decisions/what-choices-move.md), all else as auto; "
+        "what they gain on a GPU is not measured",
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",

@@ -55,14 +55,15 @@ def needs(path: Path) -> set[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder; slow ones come first, so that others fill the time in which the last of them wait."""
+    """Mark by folder. Those that share one Ray, and so one process, come first: nothing is longer than all of them one
+    after the other. Then the slow ones, so that the others fill the time in which the last of them wait."""
     for item in items:
         markers = needs(item.path)
         for marker in markers:
             item.add_marker(marker)
         if "ray" in markers:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
-    items.sort(key=lambda item: "slow" not in needs(item.path))
+    items.sort(key=lambda item: 0 if needs(item.path) == {"ray"} else 1 if "slow" in needs(item.path) else 2)
 
 
 def shares(nodeid: str) -> str:

@@ -64,6 +64,7 @@ class Meters:
 
     def __init__(self, output: str) -> None:
         self._output = label_text(output)
+        self._shown: dict[tuple[str, tuple[str, ...]], float] = {}
         kinds: Mapping[str, type[Counter] | type[Gauge]] = {"counter": Counter, "gauge": Gauge}
         self._metrics = {
             name: kinds[metric.kind](name, description=metric.description, tag_keys=(OUTPUT, *metric.labels))
@@ -77,7 +78,13 @@ class Meters:
 
     def show(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
+        self._shown[name, labels] = value
         self._metrics[name].set(value, self._tags(name, labels))
+
+    def again(self) -> None:
+        """Set every gauge to what it shows: Ray hands on a value once, and where that is lost it would be missing."""
+        for (name, labels), value in self._shown.items():
+            self._metrics[name].set(value, self._tags(name, labels))
 
     def _tags(self, name: str, labels: tuple[str, ...]) -> dict[str, str]:
         # Some labels are what a library, or somebody's code, called its error.

@@ -335,7 +335,9 @@ class Board:
         return "budget" if self.over_budget() else self.fatal
 
     def state(self) -> State:
-        """Everything at once."""
+        """Everything at once; who asks keeps the gauges alive."""
+        if self._meters is not None:
+            self._meters.again()
         return State(
             self.counts,
             self.workers,

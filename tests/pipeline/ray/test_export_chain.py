@@ -52,15 +52,26 @@ def test_ray_and_this_process_make_the_same_files(tmp_path: Path, ray_cluster: N
     assert pq.read_table(target / "exported.parquet").column("id").to_pylist() == [id for id in IDS if id != "07"]
 
 
-def test_a_job_that_failed_goes_on(tmp_path: Path, ray_cluster: None) -> None:
+def test_a_job_that_failed_goes_on(tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stops the job is one error of this project's own; the next start makes the rest."""
     scene_run(tmp_path, IDS)
     target = tmp_path / "run" / "exports" / "glb"
-    target.mkdir(parents=True)
-    # Nothing can be put over a folder that is not empty.
-    (target / "19.glb" / "x").mkdir(parents=True)
-    with pytest.raises(StorageError, match=r"19\.glb: cannot be written"):
-        export(tmp_path)
+    make = export_pipeline.make_export_fn
+
+    def hindered(*arguments: object) -> object:
+        function = make(*arguments)  # type: ignore[arg-type]
+
+        def call(table: object) -> object:
+            # Nothing can be put over a folder that is not empty.
+            (target / "19.glb" / "x").mkdir(parents=True, exist_ok=True)
+            return function(table)  # type: ignore[arg-type]
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export_pipeline, "make_export_fn", hindered)
+        with pytest.raises(StorageError, match=r"19\.glb: cannot be written"):
+            export(tmp_path)
     (target / "19.glb" / "x").rmdir()
     (target / "19.glb").rmdir()
     outcome = export(tmp_path)

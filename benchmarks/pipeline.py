@@ -40,7 +40,6 @@ from pager_ray.config import load_config
 from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.predictor import FacePrediction
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline.cluster import quieten_ray
 from pager_ray.pipeline.job import run_job
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plan.stand_in import template
@@ -163,7 +162,6 @@ def run_once(folder: Path, listing: Path, gpus: int, seconds: float, options: ar
             log_to_driver=False,
             logging_level="warning",
         )
-        quieten_ray()
         try:
             began, cpu = time.time(), time.process_time()
             run_job(config, model_stage=simulated(seconds, options.face_size, traces))

@@ -22,7 +22,6 @@ from benchmarks.frame import Report
 from benchmarks.pipeline import PANORAMAS, make_listing, simulated
 from pager_ray.config import load_config
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline.cluster import quieten_ray
 from pager_ray.pipeline.job import run_job
 from pager_ray.plan.outcome import read_plan
 from pager_ray.plan.request import Request, plan_job
@@ -80,7 +79,6 @@ def measure(options: argparse.Namespace, report: Report) -> None:
             log_to_driver=False,
             logging_level="warning",
         )
-        quieten_ray()
         try:
             stage = simulated(seconds, options.face_size, traces)
             summary = run_job(config, plan=read_plan(str(plan_file)), model_stage=stage)

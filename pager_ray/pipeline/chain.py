@@ -17,7 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.cluster import Reservation, connected, reserve
+from pager_ray.pipeline.cluster import Reservation, connected, giving_back, reserve
 from pager_ray.pipeline.isolate import Pieces, isolated, single_rows
 from pager_ray.pipeline.sink import ShardSink
 from pager_ray.pipeline.supervision import board_of, dataset_of, progress
@@ -105,7 +105,8 @@ def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reserv
             reservation = reserve(compute)
             run_stages(claim, reservation, make_chain(reservation))
 
-    return run_to_end(claim, on_cluster, known_cause)
+    with giving_back():
+        return run_to_end(claim, on_cluster, known_cause)
 
 
 def run_stages(claim: Claim, reservation: Reservation, chain: Chain) -> None:

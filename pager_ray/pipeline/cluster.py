@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import FrameType
 
 import ray
 from ray.data import ActorPoolStrategy
@@ -54,15 +57,55 @@ class Reservation:
 def connected(address: str | None) -> Iterator[None]:
     """Connect to a cluster for the time of a ``with`` block, or start one on this machine; an existing one is kept."""
     if ray.is_initialized():
-        yield
+        with quiet_ray():
+            yield
         return
     with _own_sigterm():
         connect(address)
-    quieten_ray()
     try:
-        yield
+        with quiet_ray():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def giving_back() -> Iterator[None]:
+    """Leave nothing reserved on a cluster that lives on, however a ``with`` block ends.
+
+    Ray takes an actor away once nobody has a handle to it. After a failure the frames of the error have some for as
+    long as the caller keeps it, and cycles have some until Python looks for cycles, which may be never: the next job
+    would wait for CPUs or GPUs of this one's model actors, and nothing would ever move. Calls that are under way end
+    first.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _forget_locals(error)
+        raise
+    finally:
+        if ray.is_initialized():
+            gc.collect()
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Empty the frames of an error and of those behind it; what it says and where it was raised stays."""
+    seen: set[int] = set()
+    behind = [error]
+    while behind:
+        if (one := behind.pop()) is not None and id(one) not in seen:
+            seen.add(id(one))
+            for frame, _ in traceback.walk_tb(one.__traceback__):
+                _clear(frame)
+            behind += [one.__cause__, one.__context__]
+
+
+def _clear(frame: FrameType | None) -> None:
+    """Empty a frame and those that called it, which it holds; those that still run stay as they are."""
+    while frame is not None:
+        with suppress(RuntimeError):
+            frame.clear()
+        frame = frame.f_back
 
 
 @contextmanager
@@ -74,13 +117,20 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def quieten_ray() -> None:
+@contextmanager
+def quiet_ray() -> Iterator[None]:
     """Keep Ray Data's own story of blocks and operators out of a log that is about panoramas, unless it is wanted.
 
     Its errors reach the caller as exceptions; its log of them is pages of traceback.
     """
+    logger = logging.getLogger("ray.data")
+    before = logger.level
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def reserve(compute: ComputeConfig) -> Reservation:

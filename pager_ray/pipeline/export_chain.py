@@ -18,7 +18,7 @@ from pager_ray.export.formats import ExportSettings
 from pager_ray.export.records import Records
 from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.chain import Stage, add_stage, job_context
-from pager_ray.pipeline.cluster import Reservation, connected
+from pager_ray.pipeline.cluster import Reservation, connected, giving_back
 from pager_ray.pipeline.isolate import this_node
 from pager_ray.pipeline.progress import ProgressLog, start_board
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
@@ -63,7 +63,7 @@ def run_export_job(
         Terminated: by SIGTERM; the same job goes on.
         PagerError: the job failed; the same job goes on.
     """
-    with connected(address):
+    with connected(address), giving_back():
         try:
             _run(run, ids, records, settings, already)
         except Exception as error:

@@ -146,6 +146,8 @@ class Lease:
             except StorageError as error:
                 log.warning("the lease runs out by itself: %s", error)
         self._generation = None
+        # What is to be told may hold a good deal more than itself.
+        self._when_lost = lambda: None
 
     def __enter__(self) -> Lease:
         """Hold the lease for a ``with`` block."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import ray
 
 import pager_ray
 from pager_ray.cli import exit_code
@@ -24,6 +27,10 @@ from pager_ray.runs.lease import Lease
 from pager_ray.storage import Folder
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+ENOUGH_SECONDS = 300
+"""For processes to end; they take less than one."""
 
 
 def config_of(samples, checkpoint, output, *overrides):
@@ -305,6 +312,24 @@ def test_the_error_budget_stops_the_run(tmp_path, samples, tiny_unified, capsys)
     assert exit_code(["run", *arguments, "errors.max_rejects=5"]) == 3
     assert capsys.readouterr().out.splitlines()[-1] == f"5 rejects: {tmp_path / 'run'}/rejects"
     assert len(pager_ray.open_run(tmp_path / "run")) == 8
+
+
+def test_a_job_that_failed_leaves_nothing_reserved(tmp_path, samples, tiny_unified, ray_cluster):
+    """Its actors end while the error is kept and nobody looks for cycles: the next job has the whole cluster."""
+    listing = tmp_path / "list.csv"
+    listing.write_text("uri\n" + "\n".join(["/absent/1.jpg", *map(str, samples.parent.glob("*.jpg"))]) + "\n")
+    whole = ray.cluster_resources()["CPU"]
+    with pytest.raises(ErrorBudgetExceeded) as kept:
+        run_job(config_of(listing, tiny_unified, tmp_path / "run", "scene_mode=indoor", "errors.max_rejects=0"))
+    patience = time.monotonic() + ENOUGH_SECONDS
+    gc.disable()
+    try:
+        while ray.available_resources().get("CPU") != whole and time.monotonic() < patience:
+            time.sleep(0.1)
+        assert ray.available_resources().get("CPU") == whole
+    finally:
+        gc.enable()
+    assert "errors.max_rejects allows 0" in str(kept.value)
 
 
 def test_gpus_that_are_not_there_are_named(tmp_path, samples, tiny_unified):

@@ -11,6 +11,8 @@ from pager_ray.config.training import TrainConfig
 from pager_ray.pipeline.training import run_training
 from pager_ray.train.loop import CHECKPOINT, LOG
 
+DATASETS = Path(__file__).parents[2] / "golden" / "datasets"
+
 TINY_RUN = ("scenes.count=4", "scenes.height=64", "phases=[[1.0,28,2]]", "log_every=1", "heldout.count=2", "note=tiny")
 
 
@@ -30,3 +32,17 @@ def test_trains_and_goes_on(tmp_path: Path, ray_cluster: None) -> None:
     model = load_model(tmp_path / CHECKPOINT, device="cpu")
     assert model.routes_itself
     assert model.architecture.unused["note"] == "tiny"
+
+
+def test_fine_tunes_a_checkpoint_on_a_dataset(tmp_path: Path, tiny_unified: Path, ray_cluster: None) -> None:
+    """Two workers share the steps; what comes out is the given network, nearer to the dataset's truth."""
+    words = [f"init={tiny_unified}", "scenes.dataset=Replica360_4K", f"scenes.data_path={DATASETS}"]
+    outcome = run_training(config(tmp_path, *words, "phases=[[1.0,28,1]]", "compute.workers=2", "budget.samples=12"))
+    assert outcome.samples == 12
+    losses = [
+        record["loss"] for line in (tmp_path / LOG).read_text().splitlines() if "loss" in (record := json.loads(line))
+    ]
+    assert len(losses) == 6
+    assert sum(losses[-2:]) < sum(losses[:2])
+    tuned, given = (load_model(folder, device="cpu") for folder in (tmp_path / CHECKPOINT, tiny_unified))
+    assert tuned.architecture.modalities == given.architecture.modalities

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from pager_ray.retrying import Retry
 from pager_ray.runs import EvaluationLayout
 from pager_ray.runs.claim import Claim, claim_output
 from pager_ray.runs.runfile import now, software_versions
+from pager_ray.stages.alignments import more_alignments
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA
 from pager_ray.stages.score import (
@@ -142,16 +144,24 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     scoring = score_settings(config.evaluation, dataset, subject)
     log.info("%s samples of %s, predictions %s", f"{len(listed):,}", dataset.name, stored.uri)
 
-    # 3. The output.
+    # 3. The output: new scores, the same ones found again, or all of them anew with one more alignment.
     output = config.output.uri or Folder(config.predictions).uri(f"scores/{dataset.name}")
+    layout = EvaluationLayout(Folder(output, Retry(config.errors.retry_seconds)))
+    identity = {"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity
+    more = None if overwrite else more_alignments(layout, listed, identity)
+    if more is not None:
+        log.info("alignments of the scores at %s from now on: %s", layout.root, ", ".join(more.all))
+        config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"alignments": more.all})})
+        scoring = replace(scoring, alignments=tuple(more.all))
+        identity |= config.result_keys()
     claim = claim_output(
-        EvaluationLayout(Folder(output, Retry(config.errors.retry_seconds))),
+        layout,
         listed,
         config=shown_config(config),
-        identity={"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity,
+        identity=identity,
         sections={"checkpoint": subject.description},
         errors=config.errors,
-        overwrite=overwrite,
+        overwrite=overwrite or (more is not None and more.are_new),
         retry_rejects=retry_rejects,
     )
 

@@ -339,3 +339,12 @@ def test_predictions_of_others_are_scored_on_a_benchmark(tmp_path: Path) -> None
     text = (tmp_path / "checkpoint" / "depth" / "evaluation_metrics_metric.txt").read_text(encoding="utf-8")
     assert f"abs_relative_difference: {np.mean(expected):.4f}\n" in text
     assert set(report["slices"]) >= {"scene", "room_type"}
+
+    # The released way is a command per alignment: another one adds to what stands, and none of them takes any away.
+    for alignment in ("scale", "metric"):
+        assert exit_code([*command, "--alignment", alignment, "evaluation.pictures=false"]) == 0
+        report = report_of(tmp_path / "checkpoint" / "scores" / "Replica360_4K")
+        assert report["metrics"]["depth_metric_abs_relative_difference"] == found
+        assert report["metrics"]["depth_scale_abs_relative_difference"]["mean"] < found["mean"]
+        assert (tmp_path / "checkpoint" / "depth" / f"evaluation_metrics_{alignment}.txt").exists()
+    assert exit_code([*command, "--alignment", "scale", "evaluation.pictures=false", "evaluation.face_size=252"]) == 2

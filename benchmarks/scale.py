@@ -16,6 +16,8 @@ without a network.
 - compact: fold those records into the next generation's snapshot, as a job does between parts.
 - finish: everything done; the ledger is read, reconciled, and folded into one file.
 - read ids: open the finished run without Ray, all ids, the places of 1,000 predictions.
+- read table: open it, one row per prediction with all columns but maps, one column of all; up to a million rows, whose
+  records carry them (see :mod:`pager_ray.runs.columnar`).
 - list a folder: a bucket whose client gives a dictionary of 12 facts per object, without an output.
 
 Each step is made once. Printed per step: seconds, peak memory, requests by kind; for the start how it compares with the
@@ -29,7 +31,6 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import tempfile
 import threading
 import time
@@ -44,11 +45,13 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.spec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from benchmarks.frame import ANSWER, Report, Table, in_own_process
+from pager_ray.schemes import VARIABLE
 
 MOST_SECONDS, MOST_BYTES = 60.0, 2e9
+MOST_REQUESTS = 100
 MOST_ROWS_AS_OBJECTS = 1_000_000
 ROWS_PER_SHARD = 16
 ROWS_PER_CHUNK = 100_000
@@ -99,7 +102,9 @@ class CountedStore(AbstractFileSystem):
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
         """An object's content."""
         self._count("get")
-        return Path(path).read_bytes()[start:end]
+        with open(path, "rb") as file:
+            file.seek(start or 0)
+            return file.read() if end is None else file.read(end - (start or 0))
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
         """Put an object."""
@@ -113,20 +118,26 @@ class CountedStore(AbstractFileSystem):
         self._count("delete")
         os.unlink(path)
 
-    def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
-        """Delete a folder."""
-        objects = sum(len(files) for _, _, files in os.walk(path))
-        self._count("list", self._pages(objects))
-        self._count("delete", self._pages(objects))
-        shutil.rmtree(path)
+    def rm(self, path: str | list[str], recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete objects, 1,000 a request."""
+        paths = [path] if isinstance(path, str) else path
+        self._count("delete", self._pages(len(paths)))
+        for name in paths:
+            os.unlink(name)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """No request: object stores have no folders."""
         os.makedirs(path, exist_ok=exist_ok)
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        self._count("get")
-        return open(path, mode)
+        return CountedFile(self, path, mode, **options)
+
+
+class CountedFile(AbstractBufferedFile):
+    """An object that is read in ranges, a request each."""
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self.fs.cat_file(self.path, start, end)
 
 
 class ListedBucket(AbstractFileSystem):
@@ -209,6 +220,7 @@ def shard_names(generation: int, first: int, number: int) -> list[str]:
 
 def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False) -> None:
     """Empty shards for rows, and their records: as writers put them, or in one, where a compaction reads it at once."""
+    from pager_ray.runs.columnar import with_scalars
     from pager_ray.runs.ledger import LEDGER_SCHEMA
 
     layout = _layout(output)
@@ -222,16 +234,38 @@ def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False
         shards, sums = (pa.array(values[first : first + number]).take(places) for values in (names, digests))
         return pa.table([part, shards, pa.nulls(len(part), pa.string()), sums], schema=LEDGER_SCHEMA)
 
+    scalars = None if as_one else scalars_of(rows)
+
     def write(place: int) -> None:
         layout.results.write(f"{names[place]}.parquet", b"")
-        if not as_one:
-            layout.ledger.commit(generation, names[place][:21], record(place, 1))
+        if scalars is not None:
+            one = with_scalars(record(place, 1), scalars.slice(place * ROWS_PER_SHARD, ROWS_PER_SHARD))
+            layout.ledger.commit(generation, names[place][:21], one)
 
     with ThreadPoolExecutor(4) as pool:
         for _ in pool.map(write, range(len(names)), chunksize=NAMES_PER_REQUEST):
             pass
     if as_one:
         layout.ledger.commit(generation, names[0][:21], record(0, len(names)))
+
+
+def scalars_of(rows: pa.Table) -> pa.Table:
+    """What predictions of rows could have beside their maps."""
+    from pager_ray.runs import predictions_schema
+    from pager_ray.stages.rows import ENCODE_SCHEMA
+
+    schema = predictions_schema(ENCODE_SCHEMA, (), codec=None, projection="erp", face_size=504, fov=90.0)
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {name: rows.column(name) for name in ("id", "uri")}
+    columns["digest"] = [f"sha256:{n:064x}" for n in random.integers(0, 2**62, rows.num_rows)]
+    for field in schema:
+        if pa.types.is_floating(field.type):
+            columns[field.name] = random.uniform(0, 10, rows.num_rows)
+        elif pa.types.is_integer(field.type):
+            columns[field.name] = np.full(rows.num_rows, 4096)
+    arrays = [pa.array(columns[one.name]) if one.name in columns and isinstance(columns[one.name], list | np.ndarray)
+              else columns.get(one.name, pa.nulls(rows.num_rows, one.type)) for one in schema]  # fmt: skip
+    return pa.table(arrays, names=schema.names).cast(schema).combine_chunks()
 
 
 def fill(listing: str, output: str, wanted: int, as_records: bool) -> None:
@@ -309,6 +343,7 @@ def step(name: str, listing: str, output: str) -> None:
         "compact": lambda: claimed.layout.ledger.compact(claimed.generation),
         "finish": lambda: _finish(claimed).predictions,
         "read ids": lambda: _read_ids(output),
+        "read table": lambda: _read_table(output),
         "list a folder": lambda: _list_folder(listing),
     }
     CountedStore.requests.clear()
@@ -332,8 +367,10 @@ def _begin(listing: str, output: str) -> int:
 def _to_ray(claimed: Any) -> int:
     import ray
 
+    from pager_ray.pipeline.supervision import dataset_of
+
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
-    rows: int = next(claimed.partitions()).count()
+    rows: int = dataset_of(next(claimed.parts())).count()
     ray.shutdown()
     return rows
 
@@ -346,6 +383,16 @@ def _read_ids(output: str) -> int:
     if not all(id in run for id in ids[:: max(1, len(ids) // LOOKUPS)]):
         raise SystemExit("a prediction that was listed is not there")
     return len(ids)
+
+
+def _read_table(output: str) -> int:
+    from pager_ray.reader import open_run
+
+    run = open_run(output)
+    table = run.table()
+    if not run.table(["id"]).column("id").equals(table.column("id")):
+        raise SystemExit("one column alone is another than among all")
+    return int(table.num_rows)
 
 
 def _list_folder(listing: str) -> int:
@@ -385,6 +432,8 @@ def steps_of(report: Report, table: Table, folder: Path, rows: int, with_ids: bo
         have(rows - PARTITION_ROWS, as_records=False)
     do("finish")
     do("read ids")
+    if rows <= PARTITION_ROWS:
+        do("read table")
     if rows <= MOST_ROWS_AS_OBJECTS:
         do("list a folder")
     stored = Path(output.removeprefix("counted://"))
@@ -409,7 +458,12 @@ def measure(options: argparse.Namespace, report: Report) -> None:
                 most = (MOST_SECONDS, MOST_BYTES / 1e9) if rows == 1_000_000 else (None, None)
                 report.figure(f"{name}, {rows:,} rows", figures[name]["seconds"], "s", most=most[0])
                 report.figure(f"{name}, {rows:,} rows: memory", figures[name]["peak"] / 1e9, "GB", most=most[1])
+            if "read table" in figures:
+                requests = sum(figures["read table"]["requests"].values())
+                report.figure(f"read table, {rows:,} rows", requests, "requests", most=MOST_REQUESTS)
 
 
+# Processes of steps take both.
+os.environ[VARIABLE] = ",".join(filter(None, [os.environ.get(VARIABLE), "counted", "listed"]))
 fsspec.register_implementation("counted", CountedStore)
 fsspec.register_implementation("listed", ListedBucket)

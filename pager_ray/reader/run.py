@@ -24,7 +24,7 @@ from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import Prediction
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
-from pager_ray.runs.reconcile import read_columns, read_standing, standing_rejects
+from pager_ray.runs.reconcile import read_scalars, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
@@ -176,7 +176,7 @@ class Run:
         wanted = list(columns) if columns is not None else there
         if unknown := [name for name in wanted if name not in there]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(there)}")
-        table = read_columns(self._layout.results, shards_of(self._results), wanted)
+        table = read_scalars(self._layout, self._results, list(dict.fromkeys(wanted)))
         return table.select(wanted) if table is not None else _empty(wanted)
 
     def files(self) -> list[str]:

@@ -130,6 +130,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
     problems += _shard_problems(layout, standing, sample)
     problems += _orphan_problems(layout, standing, manifest)
     if job == "run":
+        problems += _copy_problems(layout, standing)
         decoded, wrong = _decode(Run(uri), sample)
     else:
         decoded, wrong = _score_problems(layout, standing)
@@ -189,6 +190,21 @@ def _result_shard_problems(layout: RunLayout, shard: str, told: pa.Table, sample
         yield Problem(where, f"does not exist; it held {len(ids)} results (first: {ids[0]!r})")
     elif there.column("id").to_pylist() != ids:
         yield Problem(where, f"holds other rows than the {len(ids)} that were committed (first: {ids[0]!r})")
+
+
+def _copy_problems(layout: RunLayout, standing: pa.Table) -> Iterator[Problem]:
+    """What the columnar copy has of the shards that count are their rows."""
+    told = standing.filter(pc.is_null(standing.column("error_class")))
+    ids = told.column("id")
+    copied, lacking = layout.copy.read(told, ["id"])
+    if copied is None:
+        return
+    if lacking:
+        ids = ids.filter(pc.invert(pc.is_in(told.column("shard"), value_set=pa.array([*lacking], pa.string()))))
+    if not copied.column("id").take(pc.sort_indices(copied.column("id"))).equals(ids.take(pc.sort_indices(ids))):
+        yield Problem(
+            str(layout.copy.folder), "has other rows than its shards; delete it, and the shards are read themselves"
+        )
 
 
 def _reject_shard_problems(layout: RunLayout, shard: str, told: pa.Table) -> Iterator[Problem]:

@@ -304,7 +304,8 @@ def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None
 
 def _finish(claim: Claim) -> Reconciliation:
     layout = claim.layout
-    standing = layout.ledger.read()
+    gathering = layout.ledger.gathering()
+    standing = layout.ledger.read(gathering)
     result = reconcile(layout, claim.inputs, standing)
     if result.duplicated or result.unknown:
         # A start adds outcomes and takes none away: the same command would end here again.
@@ -328,7 +329,7 @@ def _finish(claim: Claim) -> Reconciliation:
     layout.drop_uncommitted(shards_of(standing))
     if any("retried" in start for start in claim.manifest["starts"]):
         drop_superseded(layout, standing)
-    layout.ledger.finish(claim.generation, standing)
+    layout.ledger.finish(claim.generation, standing, gathering)
     claim.manifest["rejects_by_class"] = result.rejects_by_class
     end_start(claim.manifest, COMPLETE, "complete", result.counts())
     layout.root.write_json(RUN_FILE, claim.manifest)

@@ -14,6 +14,7 @@ from pager_ray.listing.remembered import INDEX_NAME
 from pager_ray.modalities import MAPS
 from pager_ray.owned import foreign_entries
 from pager_ray.plain import get_logger
+from pager_ray.runs.columnar import ColumnarCopy
 from pager_ray.runs.ledger import Ledger, shards_of
 from pager_ray.storage import TEMPORARY_SUFFIX, Folder, is_temporary, safe_name
 
@@ -38,6 +39,7 @@ class RunLayout:
     """The folders of one job's output; ``results`` holds the shards with one row per input that has a result."""
 
     RESULTS = "predictions"
+    HAS_COPY = True
 
     def __init__(self, output: Folder) -> None:
         self.root = output
@@ -45,7 +47,8 @@ class RunLayout:
         self.rejects = output / "rejects"
         self.previews = output / "previews"
         self.manifest = output / "state" / "manifest"
-        self.ledger = Ledger(output / "state" / "ledger")
+        self.copy = ColumnarCopy(output / "state" / "table")
+        self.ledger = Ledger(output / "state" / "ledger", self.copy if self.HAS_COPY else None)
         self.lease = output / "state" / "lease"
         self.progress = output / "state"
 
@@ -98,6 +101,7 @@ class RunLayout:
         self._clear_more()
         # Not the lease: it is held by the job that clears.
         self.ledger.clear()
+        self.copy.clear()
         self.manifest.delete_where(lambda name: name in (MANIFEST_NAME, INDEX_NAME) or is_temporary(name))
         self.progress.delete([PROGRESS_FILE])
         gallery = self.root / GALLERY_FOLDER
@@ -157,7 +161,15 @@ class RunLayout:
             orphans.update(lost)
         if self.root.is_local:
             named_by_id = [self.previews, *(self.npz(name) for name in MAPS)]
-            for folder in [self.root, self.results, self.rejects, self.manifest, self.ledger.folder, *named_by_id]:
+            for folder in [
+                self.root,
+                self.results,
+                self.rejects,
+                self.manifest,
+                self.ledger.folder,
+                self.copy.folder,
+                *named_by_id,
+            ]:
                 folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if is_temporary(name))
         return len(orphans)
 
@@ -171,6 +183,8 @@ class EvaluationLayout(RunLayout):
     """The folders of an evaluation: per-sample scores are its results, the report lies beside them."""
 
     RESULTS = "metrics/samples"
+    # Its results are columns alone, in shards that hold nothing else.
+    HAS_COPY = False
 
     def __init__(self, output: Folder) -> None:
         super().__init__(output)

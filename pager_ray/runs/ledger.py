@@ -32,6 +32,7 @@ from pager_ray.bounded import read_parquet
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.plain import plain_text
+from pager_ray.runs.columnar import SCALARS, ColumnarCopy, Gathering
 from pager_ray.storage import Folder, error_reason, is_temporary
 
 LEDGER_SCHEMA = pa.schema(
@@ -44,6 +45,9 @@ LEDGER_SCHEMA = pa.schema(
         pa.field("sha256", pa.string()),
     ]
 )
+
+# Records of earlier versions, and of rejects alone, have none.
+_MAY_LACK = {SCALARS: pa.binary()}
 
 _SUFFIX = ".parquet"
 # No separators and no leading dot: a shard lies where the run's shards lie.
@@ -61,10 +65,12 @@ class Ledger:
 
     Args:
         folder: ``state/ledger`` of the output.
+        copy: where the columns that records carry go when records are folded; None drops them.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, copy: ColumnarCopy | None = None) -> None:
         self.folder = folder
+        self.copy = copy
 
     def begin(self, generation: int, redo: pa.ChunkedArray | None = None) -> int:
         """Let a generation begin: what stands now is fixed, and records of earlier ones no longer count.
@@ -80,7 +86,9 @@ class Ledger:
             The generation that began: a later one, where the ledger is ahead of a lease that somebody deleted.
         """
         while True:
-            (before, _), standing = self._look()
+            gathering = self.gathering()
+            (before, _), standing = self._look(gathering)
+            self._put_copy(before, gathering)
             number = max(generation, before + 1)
             if redo is not None and len(redo):
                 gone = standing.column("shard").filter(pc.is_in(standing.column("id"), value_set=redo))
@@ -110,7 +118,10 @@ class Ledger:
             OutputInUseError: another job has begun a generation since.
             StorageError: the ledger cannot be read or written.
         """
-        seen, standing = self._look()
+        gathering = self.gathering()
+        seen, standing = self._look(gathering)
+        if seen == (generation, False):
+            self._put_copy(generation, gathering)
         if seen != (generation, False) or not self._put_snapshot(generation + 1, standing):
             raise OutputInUseError(
                 f"output.uri: another job has taken over {mask_uri(self.folder.uri())} and goes on there; wait for it, "
@@ -142,30 +153,46 @@ class Ledger:
         records, name = self._records(generation), f"{task}{_SUFFIX}"
         return _parse(records, name) if records.exists(name) else None
 
-    def read(self) -> pa.Table:
+    def read(self, gathering: Gathering | None = None) -> pa.Table:
         """What stands: one row per input with an outcome, ``LEDGER_SCHEMA``; rows of a shard in their order.
+
+        Args:
+            gathering: takes what the generation's records have for the columnar copy.
 
         Raises:
             StorageError: a part of the ledger cannot be read.
         """
-        return self._look()[1]
+        return self._look(gathering)[1]
+
+    def gathering(self) -> Gathering | None:
+        """What takes the records' part of the columnar copy; None where there is no copy."""
+        return Gathering() if self.copy is not None else None
+
+    def _put_copy(self, generation: int, gathering: Gathering | None) -> None:
+        if self.copy is not None and gathering is not None:
+            self.copy.put(generation, gathering)
 
     def is_there(self) -> bool:
         """Whether any generation ever began here."""
         return self._newest()[0] > 0
 
-    def finish(self, generation: int, standing: pa.Table) -> None:
-        """Put all that stands, as it was read after the generation's last record, into one file."""
+    def finish(self, generation: int, standing: pa.Table, gathering: Gathering | None = None) -> None:
+        """Put all that stands, as it was read after the generation's last record, into one file.
+
+        Args:
+            gathering: what was gathered when it was read.
+        """
+        self._put_copy(generation, gathering)
         self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
         self._drop_records(generation)
         self.folder.delete([_snapshot(generation)])
 
-    def _look(self) -> tuple[tuple[int, bool], pa.Table]:
+    def _look(self, gathering: Gathering | None = None) -> tuple[tuple[int, bool], pa.Table]:
         """What stands, with the generation that says so and whether it is finished."""
         seen = self._newest()
         while True:
             try:
-                standing = self._read(*seen)
+                standing = self._read(*seen, gathering)
             except StorageError:
                 now = self._newest()
                 if now == seen:
@@ -176,22 +203,28 @@ class Ledger:
                     return seen, standing
             # A start or an end went by while we read, and took away what the snapshot has now.
             seen = now
+            if gathering is not None:
+                gathering.forget()
 
-    def _read(self, generation: int, final: bool) -> pa.Table:
+    def _read(self, generation: int, final: bool, gathering: Gathering | None = None) -> pa.Table:
         if not generation:
             return LEDGER_SCHEMA.empty_table()
         snapshot = _parse(self.folder, _snapshot(generation, final))
         if final:
             return snapshot
-        fresh = gather(self._each_record(generation))
+        fresh = gather(self._each_record(generation, gathering))
         return snapshot if fresh is None else _merge(snapshot, fresh)
 
-    def _each_record(self, generation: int) -> Iterator[pa.Table]:
+    def _each_record(self, generation: int, gathering: Gathering | None) -> Iterator[pa.Table]:
         records = self._records(generation)
         names = records.names(_SUFFIX)
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(names), _GATHERED):
-                yield from pool.map(lambda name: _parse(records, name), names[start : start + _GATHERED])
+                some = names[start : start + _GATHERED]
+                for record in pool.map(lambda name: _parse(records, name, gathering is not None), some):
+                    if gathering is not None:
+                        gathering.add(record)
+                    yield record.select(LEDGER_SCHEMA.names)
 
     def _put_snapshot(self, generation: int, standing: pa.Table) -> bool:
         """Begin a generation unless it exists; returns whether it is ours."""
@@ -294,13 +327,15 @@ def _check_names(table: pa.Table) -> None:
             raise ValueError(f"names {plain_text(shard, 100)!r} as a shard")
 
 
-def _parse(folder: Folder, name: str) -> pa.Table:
+def _parse(folder: Folder, name: str, with_scalars: bool = False) -> pa.Table:
+    """A part of the ledger; a record with what it has for the columnar copy, where that is asked for."""
+    schema = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary())) if with_scalars else LEDGER_SCHEMA
     data = folder.read(name)
     try:
         # Not from BytesIO: Arrow would come back to Python for each of its small reads.
-        table = read_parquet(pa.BufferReader(data), len(data), LEDGER_SCHEMA.names).select(LEDGER_SCHEMA.names)
-        if not table.schema.equals(LEDGER_SCHEMA, check_metadata=True):
-            table = table.cast(LEDGER_SCHEMA)
+        table = read_parquet(pa.BufferReader(data), len(data), schema.names, _MAY_LACK).select(schema.names)
+        if not table.schema.equals(schema, check_metadata=True):
+            table = table.cast(schema)
         _check_names(table)
         return table
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pager_ray.bounded import as_texts, read_parquet, size_of
 from pager_ray.errors import StorageError
 from pager_ray.listing import Texts
+from pager_ray.runs.columnar import SHARD, in_order_of_shards
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import gather, rows_by_shard
 from pager_ray.runs.shards import LATER_COLUMNS, put_rejects
@@ -57,11 +58,18 @@ def iterate_shards(folder: Folder, shards: set[str], columns: list[str] | None) 
     Raises:
         StorageError: a shard cannot be read; names it.
     """
-    names = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
+    for _, table in iterate_named_shards(folder, shards, columns):
+        yield table
+
+
+def iterate_named_shards(folder: Folder, shards: set[str], columns: list[str] | None) -> Iterator[tuple[str, pa.Table]]:
+    """As :func:`iterate_shards`, each with its name."""
+    names = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX)) if shards else ()
     wanted = [name for name in names if name in shards]
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(wanted), _READERS):
-            yield from pool.map(lambda shard: _read(folder, shard, columns), wanted[start : start + _READERS])
+            some = wanted[start : start + _READERS]
+            yield from zip(some, pool.map(lambda shard: _read(folder, shard, columns), some), strict=True)
 
 
 def read_shard(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table | None:
@@ -92,13 +100,28 @@ def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
         ) from error
 
 
-def read_columns(folder: Folder, shards: set[str], columns: list[str]) -> pa.Table | None:
-    """The named columns of the given shards in a folder, in order of shard names; None where there are no rows.
+def read_scalars(layout: RunLayout, results: pa.Table, columns: list[str]) -> pa.Table | None:
+    """The named columns of all results, in order of shard names; from the columnar copy as far as that goes.
+
+    Args:
+        results: the ledger's rows of results.
+        columns: those without maps.
+
+    Returns:
+        None where there are no rows.
 
     Raises:
-        StorageError: a shard cannot be read; names it.
+        StorageError: a shard that the copy lacks cannot be read; names it.
     """
-    return gather(iterate_shards(folder, shards, columns))
+    copied, lacking = layout.copy.read(results, columns)
+    others = gather(
+        table.append_column(SHARD, pa.repeat(pa.scalar(shard, pa.string()), table.num_rows))
+        for shard, table in iterate_named_shards(layout.results, lacking, columns)
+    )
+    tables = [table.select([*columns, SHARD]) for table in (copied, others) if table is not None]
+    if not tables:
+        return None
+    return in_order_of_shards(pa.concat_tables(tables, promote_options="default")).select(columns)
 
 
 def read_standing(layout: RunLayout, manifest: Mapping[str, Any]) -> pa.Table:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pager_ray.encode import get_codec
 from pager_ray.listing.kept import with_kept
 from pager_ray.modalities import MAPS
+from pager_ray.runs.columnar import with_scalars
 from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import record_of
 from pager_ray.storage import safe_name
@@ -118,7 +119,7 @@ def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema)
     Nothing of it counts until its record is committed to the ledger.
 
     Returns:
-        The record, ``LEDGER_SCHEMA``.
+        The record: ``LEDGER_SCHEMA``, and what the columnar copy will have of a run's predictions.
 
     Raises:
         StorageError: something cannot be written.
@@ -127,16 +128,20 @@ def write_shard(layout: RunLayout, name: str, rows: pa.Table, schema: pa.Schema)
     results, rejects = rows.filter(pc.invert(failed)), rows.filter(failed)
     _write_npz(layout, results, [array for array in MAPS if array not in schema.names])
     _write_previews(layout, results)
-    digest = None
+    digest, stored = None, schema.empty_table()
     if results.num_rows:
-        content = _encode(with_kept(results, schema).select(schema.names).cast(schema), large_columns=LARGE_COLUMNS)
+        stored = with_kept(results, schema).select(schema.names).cast(schema)
+        content = _encode(stored, large_columns=LARGE_COLUMNS)
         layout.results.write(f"{name}{SHARD_SUFFIX}", content)
         digest = hashlib.sha256(content).hexdigest()
     if rejects.num_rows:
         put_rejects(layout, name, rejects)
     # Results first, as in the files: a row's place in a file is its place in the record.
     ids = pa.concat_tables([part.select(["id", "error_class"]) for part in (results, rejects)])
-    return record_of(name, ids.column("id").to_pylist(), ids.column("error_class").to_pylist(), digest)
+    record = record_of(name, ids.column("id").to_pylist(), ids.column("error_class").to_pylist(), digest)
+    if not layout.HAS_COPY:
+        return record
+    return with_scalars(record, stored.select([column for column in schema.names if column not in LARGE_COLUMNS]))
 
 
 def put_rejects(layout: RunLayout, name: str, rejects: pa.Table) -> None:

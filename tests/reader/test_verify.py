@@ -253,3 +253,19 @@ def test_a_run_that_is_only_incomplete_goes_on(tmp_path: Path) -> None:
         "PROBLEM 'later': has no result and no reject; run the same command again",
         "1 problem; the run is incomplete: run the same command again",
     ]
+
+
+def test_a_copy_that_is_not_the_shards_is_a_problem(tmp_path: Path) -> None:
+    """Ids of the columnar copy are those of its shards: one that is not is told, with what to do."""
+    small = sound(tmp_path / "run")
+    gathering = small.layout.ledger.gathering()
+    small.layout.ledger.finish(1, small.layout.ledger.read(gathering), gathering)
+    assert problems_of(small) == []
+    folder = small.layout.copy.folder
+    (name,) = folder.names()
+    copied = pq.read_table(folder.join(name))
+    ids = pa.array(["else", *copied.column("id").to_pylist()[1:]])
+    pq.write_table(copied.set_column(copied.schema.get_field_index("id"), "id", ids), folder.join(name))
+    assert problems_of(small) == [
+        (str(folder), "has other rows than its shards; delete it, and the shards are read themselves")
+    ]

@@ -10,7 +10,8 @@ import pytest
 from pager_ray.encode import codec_from_metadata, get_codec
 from pager_ray.errors import StorageError
 from pager_ray.runs import RunLayout, predictions_schema, reconcile, write_shard
-from pager_ray.runs.reconcile import drop_superseded, read_columns, standing_rejects
+from pager_ray.runs.ledger import LEDGER_SCHEMA
+from pager_ray.runs.reconcile import drop_superseded, iterate_shards, standing_rejects
 from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 
@@ -47,7 +48,7 @@ def test_rows_are_split_by_outcome(layout):
     """Predictions and rejects land in their folders, the record names them all; previews are named by id."""
     record = write_shard(layout, "s0", rows_of(good("a/b"), bad("c"), good("d")), schema_of("default"))
     digest = hashlib.sha256(layout.results.read("s0.parquet")).hexdigest()
-    assert record.to_pylist() == [
+    assert record.select(LEDGER_SCHEMA.names).to_pylist() == [
         {"id": "a/b", "shard": "s0", "error_class": None, "sha256": digest},
         {"id": "d", "shard": "s0", "error_class": None, "sha256": digest},
         {"id": "c", "shard": "s0", "error_class": "missing", "sha256": None},
@@ -124,7 +125,7 @@ def test_damaged_shards_are_named(layout, content):
     """A shard that is no Parquet file is one line with its path, the cause and what to do."""
     layout.rejects.write("s0.parquet", content)
     with pytest.raises(StorageError) as caught:
-        read_columns(layout.rejects, {"s0"}, ["id"])
+        list(iterate_shards(layout.rejects, {"s0"}, ["id"]))
     message = str(caught.value)
     assert message.startswith(f"{layout.rejects}/s0.parquet: is no readable shard (")
     assert message.endswith("); restore it from a copy, or start anew with --overwrite")

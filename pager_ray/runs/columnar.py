@@ -1,0 +1,222 @@
+"""The columnar copy: what predictions have beside their maps, in few files, for readers of many rows.
+
+In shards these columns lie between megabytes of maps, and cost a reader a request per row. So a writer adds them to its
+record in the ledger, and whoever folds records into a snapshot has them at hand and puts them here, as one Parquet file
+per 262,144 rows. The copy proves nothing. A row of it is taken where the ledger says that its shard counts and has the
+digest that the copy was made from; shards never change, so such a row is right whatever was resumed, appended or done
+again since. What the copy lacks is read from the shards.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pager_ray.bounded import read_parquet, size_of
+from pager_ray.errors import StorageError
+from pager_ray.masking import mask_uri
+from pager_ray.plain import get_logger
+from pager_ray.storage import Folder, client_errors, error_reason, is_temporary
+
+log = get_logger(__name__)
+
+SCALARS: Final = "scalars"
+"""Column of a record: in its first row the shard's results without their maps, as an Arrow IPC stream; else null."""
+
+SHARD, SHA256 = "_shard", "_sha256"
+"""Columns of the copy: which shard a row was copied from, and that shard's digest."""
+
+_SUFFIX: Final = ".parquet"
+_ROWS: Final = 262_144
+# Records are copied into one table before there are more: each costs kilobytes beside its rows.
+_RECORDS: Final = 1024
+_READERS: Final = 4
+# So many columns are read by ranges, a request each; of more the whole file is fetched in one.
+_FEW: Final = 6
+
+
+def with_scalars(record: pa.Table, scalars: pa.Table) -> pa.Table:
+    """A shard's record with what the copy is made of.
+
+    Args:
+        record: ``LEDGER_SCHEMA``, results first.
+        scalars: the shard's results without their maps, in the same order.
+    """
+    if not scalars.num_rows or {SHARD, SHA256} & {*scalars.column_names}:
+        return record
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, scalars.schema) as writer:
+        writer.write_table(scalars.combine_chunks())
+    content = [sink.getvalue().to_pybytes(), *[None] * (record.num_rows - 1)]
+    return record.append_column(SCALARS, pa.array(content, pa.binary()))
+
+
+class Gathering:
+    """The rows of many records on their way to the copy; holds the rows of one file, and the files encoded."""
+
+    def __init__(self) -> None:
+        self._records: list[pa.Table] = []
+        self._rows: list[pa.Table] = []
+        self.files: list[bytes] = []
+
+    def add(self, record: pa.Table) -> None:
+        """Take what a record has for the copy; nothing where its writer left none."""
+        if SCALARS not in record.column_names or not record.num_rows:
+            return
+        content = record.column(SCALARS)[0]
+        if not content.is_valid:
+            return
+        shard = record.column("shard")[0].as_py()
+        try:
+            with pa.ipc.open_stream(content.as_buffer()) as stream:
+                rows = stream.read_all()
+            rows.validate(full=True)
+        except (pa.ArrowException, OSError) as error:
+            log.warning("shard %s is left out of the columnar copy and read itself: %s", shard, error)
+            return
+        # Buffers of the record would be held by the few bytes that are wanted of them.
+        for name, value in ((SHA256, record.column("sha256")[0]), (SHARD, shard)):
+            rows = rows.add_column(0, name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
+        if self._records and rows.schema != self._records[0].schema:
+            self._gather()
+            self._encode()
+        self._records.append(rows)
+        if len(self._records) == _RECORDS:
+            self._gather()
+
+    def forget(self) -> None:
+        """Begin anew: what was added was read of a generation that is over."""
+        self.__init__()  # type: ignore[misc]
+
+    def done(self) -> list[bytes]:
+        """All that was added, as the content of files."""
+        self._gather()
+        self._encode()
+        return self.files
+
+    def _gather(self) -> None:
+        if self._records:
+            self._rows.append(pa.concat_tables(self._records).combine_chunks())
+            self._records = []
+        if sum(table.num_rows for table in self._rows) >= _ROWS:
+            self._encode()
+
+    def _encode(self) -> None:
+        if self._rows:
+            sink = io.BytesIO()
+            # Maps are elsewhere: what is here compresses well, and is read column by column.
+            pq.write_table(pa.concat_tables(self._rows), sink, compression="zstd", row_group_size=_ROWS)
+            self.files.append(sink.getvalue())
+            self._rows = []
+
+
+class ColumnarCopy:
+    """The copy of one run.
+
+    Args:
+        folder: ``state/table`` of the output.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    def put(self, generation: int, gathering: Gathering) -> None:
+        """Put what a generation's records had, before they go; repeated, it is written over.
+
+        For the holder of the lease.
+        """
+        for number, content in enumerate(gathering.done()):
+            self.folder.write(f"{generation:08}-{number:05}{_SUFFIX}", content)
+
+    def clear(self) -> None:
+        """Delete the copy."""
+        self.folder.delete_where(lambda name: _is_part(name) or is_temporary(name))
+
+    def parts(self, columns: list[str] | None) -> Iterator[tuple[str, pa.Table]]:
+        """Each file's name, and its rows with some of the scalar columns (None: all) behind shard and digest.
+
+        Files that cannot be read are told of and left out.
+        """
+        names = [name for name in self.folder.names(_SUFFIX) if _is_part(name)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(names), _READERS):
+                some = names[start : start + _READERS]
+                for name, table in zip(some, pool.map(lambda name: self._read(name, columns), some), strict=True):
+                    if table is not None:
+                        yield name, table
+
+    def _read(self, name: str, columns: list[str] | None) -> pa.Table | None:
+        wanted = None if columns is None else [SHARD, SHA256, *columns]
+        try:
+            if wanted is not None and len(wanted) <= _FEW:
+                with self.folder.open(name) as file:
+                    table = read_parquet(file, size_of(file), wanted)
+            else:
+                content = self.folder.read(name)
+                table = read_parquet(pa.BufferReader(content), len(content), wanted)
+            table.validate(full=True)
+            if table.column_names[:2] != [SHARD, SHA256]:
+                raise ValueError(f"its first columns are not {SHARD} and {SHA256}")
+            return table
+        except (*client_errors(), StorageError, pa.ArrowException, KeyError, ValueError) as error:
+            # It spares requests, no more.
+            where = mask_uri(self.folder.uri(name))
+            log.warning("%s: is no part of a columnar copy (%s); shards are read instead", where, error_reason(error))
+            return None
+
+    def read(self, results: pa.Table, columns: list[str]) -> tuple[pa.Table | None, set[str]]:
+        """What the copy has of the results that stand.
+
+        Args:
+            results: the ledger's rows of results.
+            columns: scalar columns.
+
+        Returns:
+            The rows, shard by shard in order of their names, behind the columns of shard and digest; None for none. And
+            the shards that the copy lacks.
+        """
+        told = results.select(["shard", "sha256"]).group_by(["shard", "sha256"]).aggregate([([], "count_all")])
+        told = told.sort_by("shard")
+        keys, sizes = _keys(told.column("shard"), told.column("sha256")), told.column("count_all").to_numpy()
+        seen = np.zeros(len(keys), dtype=bool)
+        taken: list[pa.Table] = []
+        for _, table in self.parts(columns) if len(keys) else ():
+            places = pc.index_in(_keys(table.column(SHARD), table.column(SHA256)), value_set=keys)
+            at = pc.fill_null(places, -1).to_numpy().astype(np.int64)
+            counts = np.bincount(at[at >= 0], minlength=len(keys))
+            # All of a shard or nothing, and once: two files may have the same, where a start died between them.
+            fits = (counts == sizes) & ~seen
+            seen |= fits
+            taken.append(table.filter(pa.array(np.append(fits, False)[at])))
+        lacking = set(told.column("shard").filter(pa.array(~seen)).to_pylist())
+        if not taken:
+            return None, lacking
+        return in_order_of_shards(pa.concat_tables(taken, promote_options="default")), lacking
+
+
+def in_order_of_shards(rows: pa.Table) -> pa.Table:
+    """The rows by the names of their shards; those of a shard stay in their order."""
+    if not rows.num_rows:
+        return rows
+    encoded = rows.column(SHARD).combine_chunks().dictionary_encode()
+    ranks = np.argsort(np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str)))
+    order = np.argsort(ranks[encoded.indices.to_numpy()], kind="stable")
+    if (order[1:] > order[:-1]).all():
+        return rows
+    return rows.take(pa.array(order))
+
+
+def _keys(shards: pa.ChunkedArray, digests: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(shards, pc.fill_null(digests, ""), " ")
+
+
+def _is_part(name: str) -> bool:
+    generation, _, number = name.removesuffix(_SUFFIX).partition("-")
+    return (len(generation), len(number)) == (8, 5) and generation.isdigit() and number.isdigit()

@@ -27,6 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pager_ray.bounded import parse_json
 from pager_ray.errors import StorageError
 from pager_ray.masking import mask_uri
+from pager_ray.puts import TEMPORARY_SUFFIX, Store, create, known_to_decide, put
 from pager_ray.retrying import Retry, attempts_of
 from pager_ray.schemes import Role, SchemeError, open_place
 
@@ -49,9 +50,6 @@ _CLIENT_ERRORS = (
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _RESTORE = "restore it from a copy, or start anew with --overwrite"
-
-TEMPORARY_SUFFIX = ".tmp"
-"""Of files on local disks that are not whole yet; a process that was killed may leave one."""
 
 _TEMPORARY = re.compile(r".*\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -84,19 +82,20 @@ class Folder:
                 "fsspec knows"
             ) from error
         self.path = self.base = path.rstrip("/") or "/"
+        self._store = Store()
 
     def __truediv__(self, name: str) -> Folder:
         """The sub-folder ``name``."""
         child = object.__new__(Folder)
         child.filesystem, child.path, child.retry = self.filesystem, self.join(name), self.retry
-        child.base = self.base
+        child.base, child._store = self.base, self._store
         return child
 
     def once(self) -> Folder:
         """The same folder, with every request made once."""
         twin = object.__new__(Folder)
         twin.filesystem, twin.path, twin.retry = self.filesystem, self.path, Retry(0)
-        twin.base = self.base
+        twin.base, twin._store = self.base, self._store
         return twin
 
     def __str__(self) -> str:
@@ -202,14 +201,7 @@ class Folder:
         path = self.join(name)
         self._check_links(os.path.dirname(path))
 
-        def put() -> None:
-            if self.is_local:
-                _put_local(path, data)
-            else:
-                # Clients of object stores take nothing but bytes; Arrow's buffers fail there.
-                self.filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
-
-        self._do(name, "written", put)
+        self._do(name, "written", lambda: put(self.filesystem, path, data))
 
     def create(self, name: str, data: bytes) -> bool:
         """Put a file unless it exists; returns whether it did not. Of several that try at once, one succeeds.
@@ -217,31 +209,33 @@ class Folder:
         After an answer that was lost on its way, the repeated request finds its own file there: who needs to know looks
         whose content it is.
 
-        Object stores decide it by a conditional put (``If-None-Match``); stores without one, and file systems that
-        fsspec knows no exclusive put for, only look before they write.
+        Where the store does not decide who was first (:meth:`decides`) it is looked for before it is written: of
+        several at the same moment each may believe that it was, and the content of one of them is what stays.
 
         Raises:
             StorageError: it cannot be written.
         """
         path = self.join(name)
         self._check_links(os.path.dirname(path))
+        return self._do(name, "written", lambda: create(self.filesystem, path, data, self._store))
 
-        def put() -> bool:
+    def decides(self) -> bool:
+        """Whether the store says itself which of several exclusive puts was first; tried once, with a file of no use.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._store.decides is None:
+            self._store.decides = known_to_decide(self.filesystem)
+        if self._store.decides is None:
+            name = f"probe.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
             try:
-                if self.is_local:
-                    _create_local(path, data)
-                else:
-                    self.filesystem.pipe_file(path, data, mode="create")
-            except FileExistsError:
-                return False
-            except OSError as error:
-                # What s3fs makes of HTTP 412 where it does not know the code.
-                if "PreconditionFailed" in f"{error!r} {error.__cause__!r}":
-                    return False
-                raise
-            return True
-
-        return self._do(name, "written", put)
+                self.create(name, b"first")
+                # Some take a condition, and do not heed it.
+                self._store.decides = self._store.decides is None and not self.create(name, b"second")
+            finally:
+                self.delete([name])
+        return self._store.decides
 
     def delete(self, names: Iterable[str]) -> int:
         """Delete the named files that exist; returns how many did. Of a link it is the link that goes."""
@@ -348,46 +342,6 @@ class Folder:
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Put a JSON object as a whole file."""
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def _put_local(path: str, data: bytes) -> None:
-    """Put a whole file, over one that is there: renamed when it is written, so that nobody reads a part."""
-    os.replace(_write_temporary(path, data), path)
-
-
-def _write_temporary(path: str, data: bytes) -> str:
-    """Write and flush a file beside ``path``; returns its name. Nothing is left of it where the disk is full."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    return temporary
-
-
-def _create_local(path: str, data: bytes) -> None:
-    """Put a whole file where none is: linked when it is written, so that nobody reads a part.
-
-    Raises:
-        FileExistsError: there is one.
-    """
-    temporary = _write_temporary(path, data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # Mounted buckets and some network file systems have no links; there a reader may see the start of the file.
-        with open(path, "xb") as file:
-            file.write(data)
-    finally:
-        os.unlink(temporary)
 
 
 def client_errors() -> tuple[type[Exception], ...]:

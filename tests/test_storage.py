@@ -245,3 +245,21 @@ def test_removed_folders_are_gone_whatever_was_listed_before(folder):
     folder.filesystem.pipe_file(folder.join("b"), b"2")
     assert folder.delete_where(lambda name: True) == 2
     assert folder.names() == []
+
+
+def test_what_a_store_decides_is_found_out_by_trying(tmp_path, monkeypatch):
+    """Disks decide who was first; a store that takes a condition and does not heed it is found out; nothing stays."""
+    assert Folder(str(tmp_path)).decides()
+    folder = Folder("memory://run")
+    assert (folder / "state").decides()
+    files = type(folder.filesystem)
+    as_it_was = files.pipe_file
+    monkeypatch.setattr(files, "pipe_file", lambda self, path, value, mode="": as_it_was(self, path, value))
+    other = Folder("memory://run")
+    assert not (other / "state").decides()
+    assert (other / "state").entries() == []
+    # Known from now on to all that name the same folder: it is looked for before it is written.
+    assert other.create("a", b"1")
+    assert not other.create("a", b"2")
+    assert other.read("a") == b"1"
+    other.delete(["a"])

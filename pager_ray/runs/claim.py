@@ -186,7 +186,7 @@ def _claim(
     growth = None
     if not is_new:
         growth = growth_of(layout, listed, growing)
-    begin_start(manifest)
+    begin_start(manifest, announced=lease.announced)
     replaced = note_growth(manifest, growth)
     layout.root.write_json(RUN_FILE, manifest)
     # From here on nothing counts that a worker of an earlier start may still be writing.

@@ -14,9 +14,10 @@ from pager_ray.listing.remembered import INDEX_NAME
 from pager_ray.modalities import MAPS
 from pager_ray.owned import foreign_entries
 from pager_ray.plain import get_logger
+from pager_ray.puts import TEMPORARY_SUFFIX
 from pager_ray.runs.columnar import ColumnarCopy
 from pager_ray.runs.ledger import Ledger, shards_of
-from pager_ray.storage import TEMPORARY_SUFFIX, Folder, is_temporary, safe_name
+from pager_ray.storage import Folder, is_temporary, safe_name
 
 log = get_logger(__name__)
 

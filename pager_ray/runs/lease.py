@@ -8,6 +8,13 @@ exists, it has lost the output and stops.
 A lease counts as dead when it was given back, when it has not been renewed for :data:`LEASE_SECONDS`, or when its
 process is gone on this very machine. Its age is judged by the store's or the writer's clock against ours: clocks of
 machines that share an output may differ by less than that.
+
+Some stores do not decide who was first (:meth:`Folder.decides`). There a job first *announces* which generation it
+wants, in a file of its own, ``<generation>.<id>.wanted``, and then looks: it goes on where nobody else that lives wants
+the same, and no such generation has been made. Of two that look after they have announced, one at least sees the other,
+so never two of them go on, provided that the store lists what it has acknowledged; both may withdraw, and try again
+after a random time. What is weaker: a job that was paused for longer than :data:`LEASE_SECONDS` between its look and
+its lease writes over the one that followed, which the other finds out when it renews.
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import threading
 import time
 import uuid
@@ -37,7 +45,11 @@ RENEW_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 2.0
 """Between two looks at a lease whose holder may be dead."""
 
+ANNOUNCEMENTS: Final = 8
+"""How often a job announces what it wants before it leaves it to the others."""
+
 _SUFFIX: Final = ".json"
+_WANTED: Final = ".wanted"
 _DIGITS: Final = 8
 
 
@@ -46,11 +58,15 @@ class Lease:
 
     Args:
         folder: ``state/lease`` of the output.
+
+    Attributes:
+        announced: whether the output lies in a store that does not decide who was first.
     """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._generation: int | None = None
+        self.announced = False
         self._began = time.time()
         self._holder = {"id": uuid.uuid4().hex, "host": platform.node(), "boot": _boot_id(), "pid": os.getpid()}
         self._stop = threading.Event()
@@ -76,6 +92,26 @@ class Lease:
         if current is not None and (why := _life(current)):
             raise OutputInUseError(_in_use(self._folder, current, why))
         generation = newest + 1
+        self.announced = not self._folder.decides()
+        if not self.announced:
+            self._make(generation)
+        else:
+            self._announce(generation)
+            try:
+                self._make(generation)
+            finally:
+                self._folder.delete([self._wish(generation)])
+        self._generation = generation
+        self._folder.delete(_name(old) for old in self._generations() if old < generation)
+        if self.announced:
+            # Of jobs that died, or that were told off by this generation.
+            self._folder.delete(name for name in self._folder.names(_WANTED) if name < _name(generation))
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def _make(self, generation: int) -> None:
+        """Make a generation, unless somebody else is faster."""
         if not self._folder.create(_name(generation), self._state()):
             winner = self._read(generation) or {}
             # It may be our own, where the answer to the put was lost on its way.
@@ -85,11 +121,40 @@ class Lease:
             # Others came and went since we looked, and cleaned up the generation that we made again.
             self._folder.delete([_name(generation)])
             raise OutputInUseError(_in_use(self._folder, self._read(newer) or {}, "was faster by a moment"))
-        self._generation = generation
-        self._folder.delete(_name(old) for old in self._generations() if old < generation)
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
-        self._thread.start()
-        return self
+
+    def _wish(self, generation: int) -> str:
+        return f"{generation:0{_DIGITS}}.{self._holder['id']}{_WANTED}"
+
+    def _announce(self, generation: int) -> None:
+        """Say that a generation is wanted, and make sure that nobody else that lives wants it or has it.
+
+        Raises:
+            OutputInUseError: somebody has it, or wants it as often as we do.
+        """
+        mine = self._wish(generation)
+        other: dict[str, Any] | None = None
+        for _ in range(ANNOUNCEMENTS):
+            self._folder.write(mine, self._state())
+            other = self._other_wish(generation, mine)
+            # After the look at the others: who is through has made the generation before it took back its wish.
+            newest = self._newest()
+            if other is None and newest < generation:
+                return
+            self._folder.delete([mine])
+            if newest >= generation:
+                other = self._read(newest)
+                break
+            time.sleep(random.uniform(0.1, LOOK_SECONDS))
+        raise OutputInUseError(_in_use(self._folder, other or {}, "was faster by a moment"))
+
+    def _other_wish(self, generation: int, mine: str) -> dict[str, Any] | None:
+        """What somebody else that may live says who wants a generation; None where nobody does."""
+        for name in self._folder.names(_WANTED):
+            if name != mine and name.startswith(f"{generation:0{_DIGITS}}."):
+                state = self._read_state(name)
+                if state is not None and _life(state):
+                    return state
+        return None
 
     def _see_whether_it_lives(self, newest: int, state: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         """The newest lease once it is clear what its holder is: as it was while it may be dead, else anew."""
@@ -163,7 +228,7 @@ class Lease:
         renewed = time.monotonic()
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                if self._newest() != self._generation:
+                if self._newest() != self._generation or self._is_overwritten():
                     self._lost.set()
                     self._when_lost()
                     return
@@ -173,6 +238,11 @@ class Lease:
             except StorageError as error:
                 # The store may be down for a moment; nobody can follow while it is.
                 log.warning("the lease could not be renewed for %.0f s: %s", time.monotonic() - renewed, error)
+
+    def _is_overwritten(self) -> bool:
+        """Whether a store that does not decide let somebody write over our lease."""
+        state = self._read(self._generation or 0) if self.announced else None
+        return state is not None and state.get("id") != self._holder["id"]
 
     def _state(self, given_back: bool = False) -> bytes:
         state = self._holder | {"began": self._began, "renewed": time.time(), "given_back": given_back}
@@ -187,10 +257,13 @@ class Lease:
 
     def _read(self, generation: int) -> dict[str, Any] | None:
         """A lease's content; None where it was cleaned away, {} where it cannot be understood."""
+        return self._read_state(_name(generation))
+
+    def _read_state(self, name: str) -> dict[str, Any] | None:
         try:
-            content = self._folder.read(_name(generation))
+            content = self._folder.read(name)
         except StorageError:
-            if not self._folder.exists(_name(generation)):
+            if not self._folder.exists(name):
                 return None
             raise
         try:

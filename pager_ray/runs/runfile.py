@@ -131,12 +131,17 @@ def standing_run(layout: RunLayout, identity: Mapping[str, Any], *, overwrite: b
     return manifest
 
 
-def begin_start(manifest: dict[str, Any]) -> None:
-    """Note that the run is started (again), and with what; ``workers`` is for the model actors to fill."""
+def begin_start(manifest: dict[str, Any], *, announced: bool = False) -> None:
+    """Note that the run is started (again), and with what; ``workers`` is for the model actors to fill.
+
+    Args:
+        manifest: of the run.
+        announced: whether the output's store does not decide who was first: see :mod:`pager_ray.runs.lease`.
+    """
     manifest["state"] = RUNNING
     manifest["versions"] = software_versions()
     start = {"began": now(), "ended": None, "outcome": None, "versions": manifest["versions"], "workers": []}
-    manifest["starts"].append(start)
+    manifest["starts"].append(start | {"lease": "announced" if announced else "exclusive"})
 
 
 def end_start(manifest: dict[str, Any], state: str, outcome: str, counts: Mapping[str, int] | None) -> None:

@@ -195,7 +195,8 @@ def install(folder: Path) -> None:
     for name in ("write", "create"):
         _wrap(storage.Folder, name, functools.partial(_put, folder, getattr(storage.Folder, name)))
     _wrap(storage.Folder, "delete", functools.partial(_delete, folder, storage.Folder.delete))
-    _wrap(storage, "_write_temporary", functools.partial(_half, folder, storage._write_temporary))
+    puts = importlib.import_module("pager_ray.puts")
+    _wrap(puts, "_write_temporary", functools.partial(_half, folder, puts._write_temporary))
     modules = {module for module, _, _ in STAGES.values()} | {"pager_ray.pipeline.quarantine"}
     sys.meta_path.insert(0, _AfterImport(modules, functools.partial(_wrap_stages, folder)))
 

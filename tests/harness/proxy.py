@@ -16,7 +16,7 @@ import struct
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,6 +39,9 @@ _HOP_BY_HOP = (
     "upgrade",
     "expect",
 )
+
+Refusal = Callable[[web.BaseRequest], tuple[int, str] | None]
+"""Status and S3's code for a request that the store shall not hear of; None for one that is passed on."""
 
 _ERRORS = {
     500: ("InternalError", "We encountered an internal error. Please try again."),
@@ -92,6 +95,7 @@ class FaultProxy:
         faults: may be assigned while the proxy runs, to begin and to end a storm.
         seed: the same seed gives the same faults to the same sequence of requests.
         port: where to listen on loopback; 0 takes a free one.
+        refuse: which requests are answered here, and how. May be assigned while the proxy runs.
 
     Attributes:
         url: the proxy's own URL.
@@ -99,8 +103,16 @@ class FaultProxy:
         sent: bytes of answers' bodies that were passed on whole, by the request's path.
     """
 
-    def __init__(self, target: str, faults: Faults | None = None, seed: int = 0, port: int = 0) -> None:
+    def __init__(
+        self,
+        target: str,
+        faults: Faults | None = None,
+        seed: int = 0,
+        port: int = 0,
+        refuse: Refusal | None = None,
+    ) -> None:
         self.target = target
+        self.refuse = refuse
         self.faults = faults or Faults()
         self.seed = seed
         self.url = ""
@@ -151,8 +163,11 @@ class FaultProxy:
         try:
             if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self.refuse is not None and (refusal := self.refuse(request)) is not None:
+                return await self._say(request, *refusal, "refused by the proxy")
             if kind == "error":
-                return await self._error(request, 500 if variant else 503)
+                status = 500 if variant else 503
+                return await self._say(request, status, *_ERRORS[status])
             if kind == "reset" and variant:
                 self.counts["reset"] += 1
                 return _cut(request)
@@ -184,11 +199,10 @@ class FaultProxy:
             # The store is away or the client has left: nothing that could be answered.
             return _cut(request)
 
-    async def _error(self, request: web.BaseRequest, status: int) -> web.Response:
+    async def _say(self, request: web.BaseRequest, status: int, code: str, message: str) -> web.Response:
         self.counts["error"] += 1
         async for _ in _body(request):
             pass  # A client that is still sending would see a cut connection instead of the answer.
-        code, message = _ERRORS[status]
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
         return web.Response(status=status, body=text.encode(), content_type="application/xml")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +257,98 @@ def test_leases_lie_on_any_store() -> None:
             assert folder.names(".json") == ["00000002.json"]
     finally:
         fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture
+def undecided(monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
+    """A folder of a store that answers 501 to conditional puts."""
+    files = fsspec.filesystem("memory")
+    as_it_was = type(files).pipe_file
+
+    def without_conditions(self: Any, path: str, value: bytes, mode: str = "overwrite", **more: Any) -> None:
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+        as_it_was(self, path, value, mode=mode, **more)
+
+    monkeypatch.setattr(type(files), "pipe_file", without_conditions)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    yield Folder("memory://bucket/run/state/lease")
+    files.store.clear()
+
+
+def test_without_conditional_puts_a_job_announces_itself(undecided: Folder) -> None:
+    """Where a store does not decide who was first, a second job is refused all the same, and nothing is left behind."""
+    with Lease(undecided).take() as first:
+        assert first.announced
+        assert undecided.names() == ["00000001.json"]
+        with pytest.raises(OutputInUseError, match="is running"):
+            Lease(undecided).take()
+    with Lease(undecided).take() as second:
+        assert second.generation == 2
+        assert undecided.names() == ["00000002.json"]
+
+
+def test_an_announced_job_meets_nobody(undecided: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes between an announcement and its lease is refused, and so is who announced too late."""
+    make, look = Lease._make, Lease._other_wish
+    refused = []
+
+    def meet(lease: Lease, *given: Any) -> None:
+        monkeypatch.setattr(Lease, "_make", make)
+        with pytest.raises(OutputInUseError) as caught:
+            Lease(undecided).take()
+        refused.append(caught.value)
+        make(lease, *given)
+
+    monkeypatch.setattr(Lease, "_make", meet)
+    with Lease(undecided).take() as first:
+        assert first.generation == len(refused) == 1
+    leases = []
+
+    def overtaken(lease: Lease, *given: Any) -> Any:
+        monkeypatch.setattr(Lease, "_other_wish", look)
+        undecided.delete([lease._wish(2)])
+        leases.append(Lease(undecided).take())
+        undecided.write(lease._wish(2), b"{}")
+        return look(lease, *given)
+
+    monkeypatch.setattr(Lease, "_other_wish", overtaken)
+    with pytest.raises(OutputInUseError, match="was faster by a moment"):
+        Lease(undecided).take()
+    assert undecided.names() == ["00000002.json"]
+    leases[0].give_back()
+
+
+def test_of_many_that_announce_themselves_one_at_most_holds(undecided: Folder) -> None:
+    """However many want an undecided store's output at once, never two hold it; the next one alone gets it."""
+    for _ in range(3):
+        held: list[Lease] = []
+
+        def race(held: list[Lease] = held) -> None:
+            with contextlib.suppress(OutputInUseError):
+                held.append(Lease(undecided).take())
+
+        racers = [threading.Thread(target=race) for _ in range(4)]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        assert len(held) <= 1
+        for lease in held:
+            lease.give_back()
+        Lease(undecided).take().give_back()
+
+
+def test_an_announced_lease_that_is_written_over_is_lost(undecided: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was paused too long and writes over its follower's lease is found out at the next renewal."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
+    lost = threading.Event()
+    lease = Lease(undecided).take()
+    lease.when_lost(lost.set)
+    leave(undecided, 1)
+    # A renewal that was under way may have put ours once more.
+    while not lost.wait(0.05):
+        leave(undecided, 1)
+    with pytest.raises(OutputInUseError, match="taken over"):
+        lease.check()
+    lease.give_back()

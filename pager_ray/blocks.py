@@ -38,6 +38,8 @@ from pager_ray.modalities import maps_of
 from pager_ray.model import resolve_checkpoint
 from pager_ray.model.checkpoint import EMBEDDED
 from pager_ray.model.memory import MAX_BATCH
+from pager_ray.read import Content
+from pager_ray.read.cubemap import unpack_faces
 from pager_ray.schemes import short_name
 from pager_ray.single import file_of
 from pager_ray.stages.infer import infer_rows, load_predictor
@@ -68,9 +70,10 @@ PATH_COLUMNS: Final = ("uri", "path")
 class PanoramaPredictor:
     """A loaded model that maps batches; a class for ``ray.data.Dataset.map_batches``, and needs no Ray itself.
 
-    A row's picture is a file's bytes, an RGB array (H, W, 3) uint8 (sizes may differ), or a path or URL in a column of
-    paths. A row that gives no prediction stays, with ``error_class`` and ``message`` set and maps of no pixels; the
-    others have empty texts there. What else a batch holds comes along, the pictures themselves do not.
+    A row's picture is a file's bytes (of a cubemap, six files as :func:`pager_ray.read_panoramas` packs them), an RGB
+    array (H, W, 3) uint8 (sizes may differ), or a path or URL in a column of paths. A row that gives no prediction
+    stays, with ``error_class`` and ``message`` set and maps of no pixels; the others have empty texts there. What else
+    a batch holds comes along, the pictures themselves do not.
 
     Each batch gains ``id`` and ``uri`` where it has none, and
 
@@ -170,7 +173,7 @@ class PanoramaPredictor:
             )
         return found
 
-    def _row(self, columns: Mapping[str, Any], column: str, number: int) -> tuple[Row, bytes | InputError | None]:
+    def _row(self, columns: Mapping[str, Any], column: str, number: int) -> tuple[Row, Content | InputError | None]:
         """A row's identity, and its picture's file, why there is none, or None where it came as a reject."""
         given = {name: _plain(values[number]) for name, values in columns.items() if name in _KNOWN}
         uri = given.get("uri") or given.get("path") or ""
@@ -188,13 +191,14 @@ class PanoramaPredictor:
             text = str(error) if str(error).startswith(shown) else f"{shown}: {error}"
             return row, InputError(error.error_class, text, error.attempts)
 
-    def _content(self, value: Any, row: Row) -> bytes:
+    def _content(self, value: Any, row: Row) -> Content:
         value = _plain(value)
         if isinstance(value, Mapping):
             # As Hugging Face has images.
             value = value.get("bytes") or value.get("path")
         if isinstance(value, bytes | bytearray | memoryview):
-            return bytes(value)
+            content = bytes(value)
+            return unpack_faces(content) or content
         if isinstance(value, str | os.PathLike):
             return fetch_row({"uri": os.fspath(value)}, self._read)
         if value is None:

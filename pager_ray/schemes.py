@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pager_ray.cubemaps import plain_name
 from pager_ray.errors import ConfigError
 
 Role = Literal["input", "output", "checkpoint", "dataset"]
@@ -109,7 +110,12 @@ def split_member(uri: str) -> tuple[str, str, str] | None:
 
 
 def short_name(uri: str) -> str:
-    """A picture's name without the place: the last part of a path, a member's, or file and row (``x.parquet/12``)."""
+    """A picture's name without the place: the last part of a path, a member's, or file and row (``x.parquet/12``).
+
+    Of a cubemap's six names what they share, ``x.jpg``.
+    """
+    if (cubemap := plain_name(uri)) is not None:
+        return cubemap
     member = split_member(uri)
     if member is None:
         return uri.rpartition("/")[2]

@@ -13,7 +13,6 @@ import PIL.Image
 from PIL import ImageOps
 
 from pager_ray.errors import InputError, ShapeError
-from pager_ray.geometry import erp_to_cubemap
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Router
 from pager_ray.infer.profiling import profiled
@@ -21,8 +20,8 @@ from pager_ray.infer.routing import load_router, needs_clip
 from pager_ray.masking import mask_uri
 from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
-from pager_ray.read import DecodedPanorama, decode_panorama
-from pager_ray.read.fetch import fetch
+from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
+from pager_ray.read.fetch import fetch_content
 from pager_ray.schemes import short_name
 from pager_ray.shapes import UInt8
 from pager_ray.tracing import recorder, span, traced
@@ -43,7 +42,8 @@ def predict(
     """Depth, normals and sky of one panorama, at its own size.
 
     Args:
-        image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1. Pixels in memory are treated
+        image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1. A URL with six names in braces
+            (``room/{front,right,back,left,up,down}.jpg``) is a cubemap. Pixels in memory are treated
             as their file would be; only a cropped panorama's GPano metadata are not read from a PIL image.
         model: from :func:`pager_ray.load_model`.
         scene: ``indoor`` or ``outdoor`` picks the scale head; None lets the checkpoint's router
@@ -74,7 +74,7 @@ def _predict(
         uri, panorama = _load(image)
     architecture = model.architecture
     with span("sample the faces"):
-        faces = erp_to_cubemap(panorama.erp, architecture.face_size, architecture.cube_fov)
+        faces = panorama.faces(architecture.face_size, architecture.cube_fov)
     if router is None and scene is None and settings.scene_mode == "auto" and needs_clip(architecture):
         with span("load the scene router"):
             router = _shared_router(model)
@@ -115,21 +115,22 @@ def _shared_router(model: PagerModel) -> Router:
     return _routers[key]
 
 
-def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple[str, DecodedPanorama]:
+def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple[str, DecodedPanorama | DecodedCubemap]:
     """The panorama, and its masked URI (empty for pixels in memory).
 
     Pixels in memory are decoded as the file that they would be: limits, aspect, reduction, depth and transparency
     have one rule.
     """
+    content: Content
     if isinstance(image, (str, os.PathLike)):
         uri = os.fspath(image)
-        content, shown = fetch(uri), mask_uri(uri)
+        content, shown = fetch_content(uri), mask_uri(uri)
     elif isinstance(image, PIL.Image.Image):
         content, shown = _as_file(_plain(image)), ""
     else:
         content, shown = file_of(np.asarray(image)), ""
     try:
-        return shown, decode_panorama(content)
+        return shown, decode_content(content)
     except InputError as error:
         raise InputError(error.error_class, f"{shown or 'image'}: {error}", error.attempts) from error
 

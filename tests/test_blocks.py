@@ -17,7 +17,9 @@ from pager_ray.errors import ConfigError
 from pager_ray.here import run_here
 from pager_ray.infer import Predictor
 from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.read.cubemap import pack_faces
 from pager_ray.stages.settings import inference_settings
+from tests.read import cubes
 from tests.read.packed import pack
 
 SETTINGS = {"scene_mode": "indoor", "output.codec": "exact"}
@@ -137,3 +139,17 @@ def test_what_cannot_be_done_is_said(tiny_unified: Path, predictor: pager_ray.Pa
         pager_ray.PanoramaPredictor(tiny_unified, device="tpu")
     with pytest.raises(ConfigError, match=r"sky\.colour"):
         pager_ray.PanoramaPredictor(tiny_unified, settings={"sky.colour": "blue"})
+
+
+def test_cubemaps_come_packed_or_by_name(tmp_path: Path, predictor: pager_ray.PanoramaPredictor) -> None:
+    """Six files in one cell, as the dataset of panoramas packs them, and six names in braces are one row each."""
+    pictures = cubes.pictures("words", 32)
+    cubes.write(tmp_path, pictures)
+    packed = pack_faces([pictures[f"{face}.png"] for face in cubes.FACES])
+    by_bytes = predictor({"bytes": np.array([packed], object)})
+    by_name = predictor({"uri": np.array([f"{tmp_path}/{{front,right,back,left,up,down}}.png"])})
+    assert by_bytes["error_class"].tolist() == by_name["error_class"].tolist() == [""]
+    assert by_name["id"].tolist() == [tmp_path.name]
+    assert by_bytes["digest"].tolist() == by_name["digest"].tolist()
+    assert np.array_equal(by_bytes["depth"][0], by_name["depth"][0])
+    assert by_name["depth"][0].shape == (64, 128)

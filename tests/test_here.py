@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import pager_ray
 from pager_ray.config import RunConfig, load_config
+from pager_ray.errors import InputError
 from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
 from pager_ray.model import load_model, resolve_checkpoint
@@ -19,6 +21,7 @@ from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
+from tests.read import cubes
 from tests.read.packed import pack, write_tar
 
 COUNT = 4
@@ -96,6 +99,36 @@ def test_columns_of_a_container_come_out_again(inputs: Path, tmp_path: Path) -> 
     picture = source_picture(run[table.column("id")[0].as_py()], str(tmp_path))
     assert picture.shape == (64, 128, 3)
     assert not verify_output(tmp_path / "run").problems
+
+
+def test_cubemaps_are_inputs_as_others(inputs: Path, tmp_path: Path) -> None:
+    """In folders and zips, stopped between two: each once, one with a bad face as a reject; their picture is found."""
+    cubes.write(tmp_path / "in" / "hall", cubes.pictures("words", 32))
+    with zipfile.ZipFile(tmp_path / "in" / "scans.zip", "w") as archive:
+        for stem in ("one", "two"):
+            for name, content in cubes.pictures("matterport", 16).items():
+                is_bad = (stem, name[4:12]) == ("two", "_skybox5")
+                archive.writestr(f"{stem}{name[4:]}", b"Dear Sir or Madam" if is_bad else content)
+    uris = f"[{tmp_path}/in/hall, {tmp_path}/in/scans.zip]"
+    config = config_of(inputs, tmp_path / "run", **{"input.uris": uris})
+    checkpoint = resolve_checkpoint(config.checkpoint)
+    with pytest.raises(RuntimeError, match="the power went"):
+        run_here(config, checkpoint, Dying(config, fails_at=2))
+    second = Dying(config)
+    done = run_here(config, checkpoint, second)
+    assert (done.predictions, done.rejects_by_class, second.calls) == (2, {"not_an_image": 1}, 1)
+    assert not verify_output(tmp_path / "run").problems
+    run = pager_ray.open_run(tmp_path / "run")
+    table = run.table(["id", "width", "height", "coverage", "remarks"]).sort_by("id")
+    assert table.to_pylist() == [
+        {"id": "hall", "width": 128, "height": 64, "coverage": 1.0, "remarks": "cubemap"},
+        {"id": "scans/one", "width": 64, "height": 32, "coverage": 1.0, "remarks": "cubemap"},
+    ]
+    assert run.rejects().column("id").to_pylist() == ["scans/two"]
+    picture = source_picture(run["hall"], f"{tmp_path}/in")
+    assert np.abs(picture.astype(int) - cubes.panorama(64)).max() <= 6
+    with pytest.raises(InputError, match="does not lie below"):
+        source_picture(run["hall"], f"{tmp_path}/elsewhere")
 
 
 def test_a_job_over_containers_ends_where_it_was_stopped(inputs: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pager_ray.model.router import SceneRouter
 from pager_ray.single import predict
 from tests.infer.golden import HEIGHT, WIDTH, assert_near, faces, model, panorama
 from tests.infer.test_predictor import FakeRouter
+from tests.read import cubes
 
 UNIFIED = "tiny_unified"
 METRIC = "tiny_metric_depth"
@@ -308,3 +309,19 @@ def test_pictures_without_pixels_are_refused() -> None:
     """A PIL image of no size is refused with its size and what is taken."""
     with pytest.raises(ShapeError, match=r"^image: got 0×0 pixels, takes a panorama that has some$"):
         predict(Image.new("RGB", (0, 0)), model(METRIC))
+
+
+def test_a_cubemap_is_predicted_by_its_six_names(tmp_path: Path) -> None:
+    """What its panorama gives, but for resampling, at the size of that, under the name that the files share."""
+    cubes.write(tmp_path, cubes.pictures("letters", 64))
+    uri = f"{tmp_path}/room_{{f,r,b,l,u,d}}.png"
+    prediction = predict(uri, model(METRIC))
+    expected = predict(cubes.panorama(128), model(METRIC))
+    assert (prediction.id, prediction.uri) == ("room", uri)
+    assert (prediction.height, prediction.width) == (128, 256)
+    assert prediction.depth is not None
+    assert expected.depth is not None
+    assert np.abs(np.log(prediction.depth / expected.depth)).mean() < 0.01
+    (tmp_path / "room_u.png").unlink()
+    with pytest.raises(InputError, match=r"room_u\.png: does not exist"):
+        predict(uri, model(METRIC))

@@ -73,11 +73,12 @@ class InputConfig(Section):
         "img2dataset, zips, Parquet files of images, hf://datasets/…), or .parquet/.csv/.txt listings with a `uri` "
         "column (optional `id`, `scene`), on any fsspec URL",
     )
-    format: Literal["auto", "files", "listing", "webdataset", "zip", "parquet"] = Field(
+    format: Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap"] = Field(
         "auto",
         description="what sources are taken for. auto: by name and content; of a folder the images, or where it has "
-        "none of its own, what lies in its containers. files: images alone; listing: tables of URIs; webdataset, zip, "
-        "parquet: containers of that kind alone",
+        "none of its own, what lies in its containers; six images that are called like the faces of a cubemap are one "
+        "input. files: images alone, one by one; listing: tables of URIs; webdataset, zip, parquet: containers of that "
+        "kind alone; cubemap: the faces of cubemaps alone, in folders and containers",
     )
     image_column: str | None = Field(
         None,

@@ -19,7 +19,7 @@ from PIL import Image
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.preview import colorize_depth, colorize_normals, depth_limits, panel_size, plain_caption
-from pager_ray.read import decode_panorama
+from pager_ray.read import decode_content
 from pager_ray.read.pixels import decode_pixels, open_image
 from pager_ray.reader.picture import fetch_source
 from pager_ray.retrying import Retry
@@ -179,7 +179,7 @@ def _picture(
     if images_from is not None:
         try:
             content = fetch_source(prediction.uri, images_from, _SOURCE_RETRY)
-            return decode_panorama(content, max_width=PICTURE_WIDTH, **prediction.reading).erp, "its source"
+            return decode_content(content, max_width=PICTURE_WIDTH, **prediction.reading).erp, "its source"
         except InputError as error:
             elsewhere = error.error_class == FORBIDDEN
             why = "the source lies elsewhere" if elsewhere else "the source cannot be read any more"

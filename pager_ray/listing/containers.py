@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.errors import ConfigError, InputError, StorageError
+from pager_ray.listing.cubemaps import gather
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table
 from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
@@ -26,7 +27,7 @@ from pager_ray.read.fetch import input_error
 
 log = get_logger(__name__)
 
-Format = Literal["auto", "files", "listing", "webdataset", "zip", "parquet"]
+Format = Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap"]
 
 FORM_OF: Final[dict[str, Form]] = {"webdataset": "tar", "zip": "zip", "parquet": "parquet"}
 
@@ -35,6 +36,13 @@ FEW: Final = 64
 
 INDEX_THREADS: Final = 16
 """Containers that are listed at a time in one process; nearly all of it is waiting for the store."""
+
+NO_FACES: Final = "images that are no cubemap's faces"
+
+TAKES_FACES: Final = (
+    "takes six squares of one name, but for front, right, back, left, up and down (or f, r, b, l, u, d; pz, px, nz, "
+    "nx, py, ny; _skybox0 to _skybox5)"
+)
 
 _SHOWN: Final = 5
 
@@ -135,7 +143,9 @@ def list_members(
         left_out.update(members.left_out)
         stem = _stem(relative)
         if members.table.num_rows:
-            tables.append(_inputs(members, container, stem))
+            found, others = gather(_inputs(members, container, stem), alone=options.format == "cubemap")
+            tables.append(found)
+            left_out.update({NO_FACES: others} if others else {})
         elif members.problem is None:
             empty += 1
         if members.problem is not None:
@@ -143,10 +153,13 @@ def list_members(
             problems.append(f"{shown} {members.problem}")
             tables.append(_reject(container, stem, members, f"{shown}: {members.problem}"))
     told = _told(left_out)
+    tables = [table for table in tables if table.num_rows]
     if not any(pc.any(pc.is_null(table.column("error_class"))).as_py() for table in tables):
         if problems:
             more = f" (and {len(problems) - 1:,} more like it)" if len(problems) > 1 else ""
             raise ConfigError(f"{key}: {problems[0]}{more}")
+        if not tables and options.format == "cubemap":
+            raise ConfigError(f"{key}: {mask_uri(source)} holds no cubemap ({told or 'it is empty'}); {TAKES_FACES}")
         if not tables:
             raise ConfigError(
                 f"{key}: {mask_uri(source)} holds no image ({told or 'it is empty'}); takes containers of JPEG, PNG, "

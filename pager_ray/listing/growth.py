@@ -78,7 +78,7 @@ def _as_now(before: pa.Table, known: pa.Table, at: np.ndarray) -> pa.Table:
     order = np.full(before.num_rows, -1, dtype=np.int64)
     order[at] = np.arange(len(at))
     take = pa.array(order, mask=order < 0)
-    for name in ("stamp", *_PLACES):
+    for name in ("stamp", "face_places", *_PLACES):
         field = MANIFEST_SCHEMA.field(name)
         new = known.column(name).take(take)
         kept = pc.if_else(pa.array(order >= 0), pc.coalesce(new, before.column(name)), before.column(name))

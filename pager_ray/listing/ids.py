@@ -26,6 +26,9 @@ MAX_TAKEN = 100_000
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""
 
+_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
+"""Columns that come into the manifest as they are."""
+
 # What sources are expanded to, before ids are settled. An input has an id that was given, or a path that one is derived
 # from. Names that are no UTF-8 come with their bad bytes written out, and without ``is_utf8``.
 FOUND_SCHEMA = pa.schema(
@@ -40,7 +43,7 @@ FOUND_SCHEMA = pa.schema(
         pa.field("key", pa.string()),
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
-        *(MANIFEST_SCHEMA.field(name) for name in ("offset", "size", "row_group", "row", "kept", "stamp")),
+        *(MANIFEST_SCHEMA.field(name) for name in _SAME if name != "origin"),
     ]
 )
 
@@ -80,8 +83,7 @@ def settle_ids(found: pa.Table) -> Listing:
         classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
         texts = _replaced(texts, is_bad, bad)
     samples = pa.nulls(len(chosen), pa.string())
-    same = ("origin", "offset", "size", "row_group", "row", "kept", "stamp")
-    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in same)]
+    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in _SAME)]
     return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
 
 

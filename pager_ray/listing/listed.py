@@ -28,10 +28,12 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("kept", pa.string()),
         # A file's size and etag (or time) as one number; see growth.stamp_of. No part of what a listing is.
         pa.field("stamp", pa.int64()),
+        # Of a cubemap in a container: offset and size of each of its six members, as a JSON list.
+        pa.field("face_places", pa.string()),
     ]
 )
 
-LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp")
+LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
 """Those that manifests of earlier versions lack."""
 
 NETWORK = "network"
@@ -49,7 +51,8 @@ class Listed:
     ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
     what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
-    columns that come out again; ``stamp`` tells whether the file is still the one that was listed.
+    columns that come out again; ``stamp`` tells whether the file is still the one that was listed; ``face_places``
+    holds, as JSON, where the six members of a cubemap in a container lie.
     """
 
     uri: str
@@ -65,6 +68,7 @@ class Listed:
     row: int | None = None
     kept: str | None = None
     stamp: int | None = None
+    face_places: str | None = None
 
 
 class Listing(Sequence[Listed]):

@@ -33,9 +33,11 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
     Column by column for 65,536 rows at a time: each text's length in bytes as a little-endian int32 (−1 for none), then
     the texts themselves. Whatever characters a text has, it stays in its field. Of members of containers the four
     numbers of their places follow, as little-endian int64 (−1 for none): a container that was packed anew is another.
+    Where there are cubemaps in containers the places of their faces are one more column of texts.
     """
     whole = Listing.of(listed).table
-    table = whole.select(["id", "uri", "scene", "sample"])
+    faces = whole.column("face_places")
+    table = whole.select(["id", "uri", "scene", "sample", *(["face_places"] if faces.null_count < len(faces) else [])])
     places = whole.select(_PLACES)
     has_members = any(column.null_count < len(column) for column in places.columns)
     digest = hashlib.sha256()

@@ -18,7 +18,15 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
-from pager_ray.listing.containers import FORM_OF, SourceOptions, find_containers, list_members
+from pager_ray.listing.containers import (
+    FORM_OF,
+    NO_FACES,
+    TAKES_FACES,
+    SourceOptions,
+    find_containers,
+    list_members,
+)
+from pager_ray.listing.cubemaps import gather
 from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hidden, stamps_of, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
@@ -152,7 +160,7 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
         return _discover(filesystem, paths, facts, path, key, source, options), False
     if "::" not in source and (found := _container(source, filesystem, path, key, options)) is not None:
         return found, False
-    if options.format in ("auto", "listing") and path.lower().endswith(LISTING_SUFFIXES):
+    if options.format in ("auto", "listing", "cubemap") and path.lower().endswith(LISTING_SUFFIXES):
         if "::" in source:
             raise ConfigError(
                 f"{key}: {mask_uri(source)} is a listing inside another file, and its rows name places beside it; "
@@ -161,7 +169,8 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
         return read_listing(filesystem, path, key, source, options.settings), True
     if is_image_name(path):
         # A file that is not there becomes a reject when it is read, like any other row.
-        return _files([namer(source)(path)], [posixpath.basename(path)]), False
+        file = _files([namer(source)(path)], [posixpath.basename(path)])
+        return _gathered(file, key, source, options), False
     is_there = filesystem.exists(path)
     problem = "is neither an image nor a listing" if is_there else "does not exist"
     raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {(is_there and what_helps([path])) or _TAKES}")
@@ -178,7 +187,8 @@ def _braced(source: str, filesystem: Any, key: str, options: SourceOptions) -> p
         raise ConfigError(
             f"{key}: {odd} of the names of {mask_uri(source)} are neither images nor containers; {_TAKES}"
         )
-    tables = [_files([*map(name, images)], [*map(posixpath.basename, images)])] if images else []
+    files = [_files([*map(name, images)], [*map(posixpath.basename, images)])] if images else []
+    tables = [_gathered(table, key, source, options) for table in files]
     if containers:
         beside = _beside(filesystem, {posixpath.dirname(path) for path in paths}, paths)
         containers = find_containers([*paths, *beside], name_of(source, name), options.format)
@@ -275,7 +285,7 @@ def _discover(
 ) -> pa.Table:
     """The images among files; where there are none, what lies in the containers among them."""
     images, left_out = choose_images(paths, root)
-    if options.format in FORM_OF or (not images and options.format == "auto"):
+    if options.format in FORM_OF or (not images and options.format in ("auto", "cubemap")):
         seen = [path for path in paths if not lies_hidden(path, root)]
         containers = find_containers(seen, namer(source), options.format)
         if containers:
@@ -289,7 +299,20 @@ def _discover(
         log.info("%s: left out: %s", mask_uri(source), left_out)
     told = columns_of_images(filesystem, paths, images, options.settings)
     told["stamp"] = stamps_of(filesystem, images, facts)
-    return _files([*map(namer(source), images)], [_relative(path, root) for path in images], **told)
+    files = _files([*map(namer(source), images)], [_relative(path, root) for path in images], **told)
+    return _gathered(files, key, source, options)
+
+
+def _gathered(files: pa.Table, key: str, source: str, options: SourceOptions) -> pa.Table:
+    """Files with the faces of each cubemap as one input, unless they are wanted one by one."""
+    if options.format == "files":
+        return files
+    found, others = gather(files, alone=options.format == "cubemap")
+    if others:
+        log.info("%s: left out: %s %s", mask_uri(source), f"{others:,}", NO_FACES)
+    if not found.num_rows:
+        raise ConfigError(f"{key}: {mask_uri(source)} holds no cubemap (of {others:,} images); {TAKES_FACES}")
+    return found
 
 
 def _tell_others(paths: Sequence[str], containers: Sequence[tuple[str, Container]], root: str, source: str) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.bounded import Unreasonable, read_parquet, size_of
 from pager_ray.errors import ConfigError
+from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.ids import MAY_BE_SECRET, found_table
 from pager_ray.listing.listed import NETWORK, Texts
 from pager_ray.listing.naming import namer
@@ -62,7 +63,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         full = pa.chunked_array([pa.array(joined, pa.string())])
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
-    return found_table(
+    found = found_table(
         len(uri),
         uri=full,
         given=given,
@@ -72,6 +73,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         origin=pa.repeat(pa.scalar(NETWORK if is_remote(source) else None, pa.string()), len(uri)),
         kept=kept,
     )
+    return in_order(found)
 
 
 def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -17,6 +17,7 @@ from pager_ray.listing.kept import kept_fields, with_kept
 from pager_ray.pipeline.indexing import index_by_tasks
 from pager_ray.pipeline.supervision import dataset_of
 from pager_ray.read.containers import Container, IndexSettings, Members
+from pager_ray.read.cubemap import pack_faces
 from pager_ray.retrying import Retry
 from pager_ray.stages.read import FETCH_THREADS, ReadSettings, fetch_row
 from pager_ray.stages.rows import CONTENT, iterate
@@ -49,8 +50,8 @@ def read_panoramas(
     """Panoramas as a dataset: folders, globs, listings, tars, zips, Parquet files, datasets of the Hub.
 
     Nothing is decoded. Columns: ``id`` and ``uri``, as a run has them; ``scene`` (``indoor``, ``outdoor`` or null);
-    ``bytes`` of the image file; ``error_class`` and ``message``, null but for rows that cannot be read, which stay;
-    and those that are kept. :class:`pager_ray.PanoramaPredictor` takes such rows.
+    ``bytes`` of the image file, or of a zip with a cubemap's six; ``error_class`` and ``message``, null but for rows
+    that cannot be read, which stay; and those that are kept. :class:`pager_ray.PanoramaPredictor` takes such rows.
 
     Args:
         uris: as ``input.uris``.
@@ -138,9 +139,10 @@ def _fetched(table: pa.Table, settings: ReadSettings) -> pa.Table:
         if row["error_class"]:
             return None
         try:
-            return fetch_row(row, settings)
+            content = fetch_row(row, settings)
         except InputError as error:
             return error
+        return content if isinstance(content, bytes) else pack_faces(content)
 
     with ThreadPoolExecutor(FETCH_THREADS) as pool:
         found = list(pool.map(fetch_one, rows))

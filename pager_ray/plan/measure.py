@@ -26,6 +26,7 @@ from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.plain import get_logger
 from pager_ray.plan.stand_in import template
+from pager_ray.read.content import length_of
 from pager_ray.runs import RunLayout, write_shard
 from pager_ray.stages.infer import infer_rows
 from pager_ray.stages.names import StageName
@@ -176,7 +177,7 @@ class _Stages:
         """One row, through all stages."""
         try:
             # First of all, while no cache has it.
-            content, fetched = _timed(lambda: fetch_row(row.to_pylist()[0], self.read_settings), len)
+            content, fetched = _timed(lambda: fetch_row(row.to_pylist()[0], self.read_settings), length_of)
         except InputError as error:
             return error
         read, cost = _timed(lambda: self.read(row), _nbytes)
@@ -189,7 +190,7 @@ class _Stages:
             read, cost = _timed(lambda: self.read(row), _nbytes)
         waited = max(0.0, fetched.seconds - fetched.cpu_seconds)
         return self._after_read(
-            read, lambda *rest: Sample(len(content), waited, {StageName.READ: cost} | rest[0], *rest[1:])
+            read, lambda *rest: Sample(length_of(content), waited, {StageName.READ: cost} | rest[0], *rest[1:])
         )
 
     def _after_read(self, read: pa.Table, found: Callable[[dict[str, Work], Work, int], Result]) -> Result | InputError:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pager_ray.bounded import Unreasonable, parse_json
+from pager_ray.cubemaps import FACES, faces_of
 from pager_ray.errors import InputError, StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.read.containers.members import Place, read_member
 from pager_ray.read.containers.parquets import read_row_group
+from pager_ray.read.containers.places import CHANGED
+from pager_ray.read.content import Content
 from pager_ray.read.ranges import read_range
 from pager_ray.retrying import (
     Retry,
@@ -43,6 +47,8 @@ MAX_ROW_GROUP_BYTES = 2**31
 """How many bytes of pictures a row group may hold where nobody says."""
 
 NOWHERE = Place()
+
+_MAX_PLACES = 4096
 
 
 def fetch(
@@ -96,6 +102,46 @@ def fetch(
         return content
     except Exception as error:
         raise input_error(error, shown) from error
+
+
+def fetch_content(
+    uri: str,
+    retry: Retry | None = None,
+    *,
+    max_bytes: int = MAX_BYTES,
+    place: Place = NOWHERE,
+    face_places: str | None = None,
+    **options: Any,
+) -> Content:
+    """Read what a URI names: a file, or the six of a cubemap, each in a read of its own.
+
+    Args:
+        uri, retry, place, options: as of :func:`fetch`.
+        max_bytes: larger files are refused, and cubemaps whose six together are.
+        face_places: where the six members of a container lie, as the manifest has it.
+
+    Raises:
+        InputError, StorageError: as of :func:`fetch`; the message has the name of the face.
+    """
+    faces = faces_of(uri)
+    if faces is None:
+        return fetch(uri, retry, max_bytes=max_bytes, place=place, **options)
+    places = [NOWHERE] * len(faces) if face_places is None else _places_of(face_places, uri)
+    contents: list[bytes] = []
+    for face, at in zip(faces, places, strict=True):
+        left = max_bytes - sum(map(len, contents))
+        contents.append(fetch(face, retry, max_bytes=left, place=at, **options))
+    return tuple(contents)
+
+
+def _places_of(face_places: str, uri: str) -> list[Place]:
+    try:
+        found = [Place(int(offset), int(size)) for offset, size in parse_json(face_places, _MAX_PLACES)]
+    except (Unreasonable, TypeError, ValueError) as error:
+        raise InputError(CHANGED, f"{mask_uri(uri)}: the places of its faces cannot be read; list it anew") from error
+    if len(found) != len(FACES):
+        raise InputError(CHANGED, f"{mask_uri(uri)}: has the places of {len(found)} faces; list it anew")
+    return found
 
 
 def fetch_row_group(

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -45,6 +45,9 @@ _RADIANCE_HEADER: Final = 1 << 16
 _EXR_SAMPLE: Final = re.compile(r"^(?:(.*)\.)?([RGBAY])$")
 
 _decoder = threading.Lock()
+
+Measured = tuple[float, float]
+"""Of some light: the weighted sum of its logarithms, and of the weights."""
 
 
 @dataclass(frozen=True)
@@ -258,13 +261,32 @@ def _gain(light: Float32[np.ndarray, "h w 3"]) -> np.float32:
     """What brings the mean of the light to middle grey; 1 where all is dark."""
     height, width, _ = light.shape
     rows, columns = np.s_[:: max(1, height // _SAMPLES)], np.s_[:: max(1, width // (2 * _SAMPLES))]
-    luminance = np.nan_to_num(light[rows, columns] @ _LUMINANCE, nan=0, posinf=_MOST_LIGHT, neginf=0).astype(np.float64)
     latitude = (0.5 - (np.arange(height)[rows] + 0.5) / height) * np.pi
-    weights = np.where(luminance > 0, np.cos(latitude)[:, None], 0)
-    if not weights.any():
-        return np.float32(1)
-    mean = np.average(np.log(np.where(luminance > 0, luminance, 1)), weights=weights)
-    return np.float32(np.clip(_GREY / np.exp(mean), 1e-30, 1e30))
+    return _gain_of([_measured(light[rows, columns], np.cos(latitude)[:, None])])
+
+
+def mean_of_face(light: Float32[np.ndarray, "n n 3"]) -> Measured:
+    """What a face of a cubemap, 90 degrees wide, has in the mean of all light; see :func:`stops_of`."""
+    step = max(1, light.shape[0] // _SAMPLES)
+    plane = (np.arange(light.shape[0])[::step] + 0.5) * 2 / light.shape[0] - 1
+    # A pixel's solid angle falls with the third power of its distance.
+    return _measured(light[::step, ::step], (1 + plane[:, None] ** 2 + plane**2) ** -1.5)
+
+
+def stops_of(measured: Sequence[Measured]) -> float:
+    """The exposure, in stops, that brings the mean of all of it to middle grey."""
+    return float(np.log2(_gain_of(measured)))
+
+
+def _measured(light: Float32[np.ndarray, "h w 3"], weights: np.ndarray) -> Measured:
+    luminance = np.nan_to_num(light @ _LUMINANCE, nan=0, posinf=_MOST_LIGHT, neginf=0).astype(np.float64)
+    weights = np.where(luminance > 0, weights, 0)
+    return float((np.log(np.where(luminance > 0, luminance, 1)) * weights).sum()), float(weights.sum())
+
+
+def _gain_of(measured: Sequence[Measured]) -> np.float32:
+    logarithms, weights = (sum(one[part] for one in measured) for part in (0, 1))
+    return np.float32(np.clip(_GREY / np.exp(logarithms / weights), 1e-30, 1e30) if weights else 1)
 
 
 @lru_cache(maxsize=1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 
 from pager_ray.errors import InputError
+from pager_ray.geometry import erp_to_cubemap
 from pager_ray.read.emptiness import emptiness_of
 from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, settle
 from pager_ray.read.highrange import Exposure
@@ -16,6 +17,10 @@ from pager_ray.read.pixels import decode, open_image
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
+
+
+MAX_WIDTH: Final = 4096
+"""Columns of the largest ERP that is handed on: the network has never been fed from more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +52,20 @@ class DecodedPanorama:
     suspect: str | None
     remarks: tuple[str, ...]
 
+    def faces(self, face_size: int, fov: float) -> UInt8[np.ndarray, "6 s s 3"]:
+        """The network's faces, sampled from the panorama."""
+        return erp_to_cubemap(self.erp, face_size, fov)
+
+    def picture(self, width: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The panorama where about so many columns are wanted: all of it, as it is there."""
+        return self.erp
+
 
 def decode_panorama(
     data: bytes,
     *,
     max_pixels: int = 2**28,
-    max_width: int = 4096,
+    max_width: int = MAX_WIDTH,
     aspect_tolerance: float = ASPECT_TOLERANCE,
     gpano: GpanoMode = "auto",
     exposure: Exposure = "auto",
@@ -90,7 +103,7 @@ def decode_panorama(
     pixels = decode(header, right - left, bottom - top, exposure)
     is_whole = placement.coverage == 1
     empty = emptiness_of(pixels.rgb, pixels.hidden, is_whole=is_whole)
-    image = _resize(pixels.rgb, right - left, bottom - top)
+    image = resized(pixels.rgb, right - left, bottom - top)
     if pixels.conversion is not None:
         image = pixels.conversion(image)
     if image.shape[:2] == (height, 2 * height):
@@ -118,7 +131,8 @@ def _pixel_span(start: float, length: float, limit: int) -> tuple[int, int]:
     return first, min(max(round(start + length), first + 1), limit)
 
 
-def _resize(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+def resized(image: UInt8[np.ndarray, "h w *c"], width: int, height: int) -> UInt8[np.ndarray, "h2 w2 *c"]:
+    """The picture at another size, antialiased where it shrinks."""
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image

@@ -12,8 +12,8 @@ import numpy as np
 
 from pager_ray.errors import InputError
 from pager_ray.masking import mask_uri
-from pager_ray.read import decode_panorama
-from pager_ray.read.fetch import fetch
+from pager_ray.read import Content, decode_content
+from pager_ray.read.fetch import fetch_content
 from pager_ray.schemes import FORBIDDEN, lies_below
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pager_ray.retrying import Retry
 
 
-def fetch_source(uri: str, images_from: str, retry: Retry | None = None) -> bytes:
-    """The bytes of a panorama that a run names.
+def fetch_source(uri: str, images_from: str, retry: Retry | None = None) -> Content:
+    """The bytes of a panorama that a run names; of a cubemap those of its six faces.
 
     Args:
         uri: as the run has it.
@@ -32,14 +32,14 @@ def fetch_source(uri: str, images_from: str, retry: Retry | None = None) -> byte
         retry: for how long a troubled store is asked.
 
     Raises:
-        InputError: ``forbidden_uri``: it lies elsewhere; and the classes of :func:`pager_ray.read.fetch.fetch`.
+        InputError: ``forbidden_uri``: it lies elsewhere; and the classes of :func:`pager_ray.read.fetch.fetch_content`.
         StorageError: the store it lies on cannot be used at all.
     """
     if not lies_below(uri, images_from):
         raise InputError(
             FORBIDDEN, f"{mask_uri(uri)}: does not lie below {mask_uri(images_from)}, where pictures are read from"
         )
-    return fetch(uri, retry)
+    return fetch_content(uri, retry)
 
 
 def source_picture(prediction: Prediction, images_from: str, retry: Retry | None = None) -> UInt8[np.ndarray, "h w 3"]:
@@ -57,7 +57,7 @@ def source_picture(prediction: Prediction, images_from: str, retry: Retry | None
     height, width = prediction.height, prediction.width
     content = fetch_source(prediction.uri, images_from, retry)
     try:
-        erp = decode_panorama(content, max_width=max(64, width + width % 2), **prediction.reading).erp
+        erp = decode_content(content, max_width=max(64, width + width % 2), **prediction.reading).erp
     except InputError as error:
         raise InputError(error.error_class, f"{mask_uri(prediction.uri)}: {error}", error.attempts) from error
     if erp.shape[:2] == (height, width):

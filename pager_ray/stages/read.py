@@ -5,7 +5,6 @@ They share a task because what lies between them, the decoded panorama, is five 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,11 +14,11 @@ import cv2
 import pyarrow as pa
 
 from pager_ray.errors import InputError
-from pager_ray.geometry import erp_to_cubemap
 from pager_ray.listing.listed import NETWORK
-from pager_ray.read import decode_panorama
+from pager_ray.read import Content, decode_content
 from pager_ray.read.containers import Place
-from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch
+from pager_ray.read.content import digest_of
+from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch_content
 from pager_ray.retrying import Retry
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
@@ -78,7 +77,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
     return read
 
 
-def _fetch(row: Row, settings: ReadSettings) -> bytes | InputError | None:
+def _fetch(row: Row, settings: ReadSettings) -> Content | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
     if row["error_class"]:
         return None
@@ -92,20 +91,21 @@ def _fetch(row: Row, settings: ReadSettings) -> bytes | InputError | None:
         return error
 
 
-def fetch_row(row: Row, settings: ReadSettings) -> bytes:
+def fetch_row(row: Row, settings: ReadSettings) -> Content:
     """The bytes of a manifest's row.
 
     Raises:
-        InputError, StorageError: as :func:`pager_ray.read.fetch.fetch`.
+        InputError, StorageError: as :func:`pager_ray.read.fetch.fetch_content`.
     """
     place = Place(row.get("offset"), row.get("size"), row.get("row_group"), row.get("row"))
-    return fetch(
+    return fetch_content(
         row["uri"],
         settings.retry,
         max_bytes=settings.max_bytes,
         schemes=settings.schemes,
         strangers=is_strangers(row, settings),
         place=place,
+        face_places=row.get("face_places"),
         max_row_group_bytes=settings.max_row_group_bytes,
     )
 
@@ -115,12 +115,12 @@ def is_strangers(row: Row, settings: ReadSettings) -> bool:
     return settings.private == "refuse" or (settings.private == "auto" and row.get("origin") == NETWORK)
 
 
-def project_row(row: Row, content: bytes | InputError | None, settings: ReadSettings) -> Row:
+def project_row(row: Row, content: Content | InputError | None, settings: ReadSettings) -> Row:
     """A row of ``READ_SCHEMA``: decoded and projected, or a reject.
 
     Args:
         row: identity and status.
-        content: the file's bytes, why there are none, or None for a row that is a reject already.
+        content: the file's bytes, or a cubemap's six; why there are none; or None for a row that is a reject already.
         settings: of the stage.
     """
     if content is None:
@@ -128,12 +128,13 @@ def project_row(row: Row, content: bytes | InputError | None, settings: ReadSett
     if isinstance(content, InputError):
         return reject(row, StageName.READ, content)
     try:
-        panorama = decode_panorama(content, max_pixels=settings.max_pixels, **settings.decode)
+        panorama = decode_content(content, max_pixels=settings.max_pixels, **settings.decode)
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
     pixels: Row
+    width = settings.thumbnail_width
     if settings.project:
-        pixels = {"faces": blob(erp_to_cubemap(panorama.erp, settings.face_size, settings.fov))}
+        pixels = {"faces": blob(panorama.faces(settings.face_size, settings.fov))}
     else:
         pixels = {"panorama": blob(panorama.erp), "panorama_height": panorama.erp.shape[0]}
     return row | {
@@ -144,7 +145,7 @@ def project_row(row: Row, content: bytes | InputError | None, settings: ReadSett
         "blank_fraction": panorama.blank_fraction,
         "suspect": panorama.suspect,
         "remarks": ",".join(panorama.remarks) or None,
-        "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
-        "thumbnail": thumbnail(panorama.erp, settings.thumbnail_width),
+        "digest": digest_of(content),
+        "thumbnail": thumbnail(panorama.picture(width), width) if width is not None else None,
         **pixels,
     }

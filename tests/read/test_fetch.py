@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import InputError, StorageError
 from pager_ray.plain import plain_text
-from pager_ray.read.fetch import fetch
+from pager_ray.read.fetch import fetch, fetch_content
 from pager_ray.retrying import Retry
 
 SECRET = "hunter2"
@@ -252,3 +252,11 @@ def test_names_that_look_like_chains_are_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"another")
     (tmp_path / "a::b.jpg").write_bytes(b"this")
     assert fetch(f"{tmp_path}/a::b.jpg", AT_ONCE) == b"this"
+
+
+@pytest.mark.parametrize("places", ["", "x", "[]", "[[1,2]]", "[1]", '{"a":1}', "[[null,1]]", f"[[{'9' * 5000},1]]"])
+def test_places_of_faces_that_are_none(places: str) -> None:
+    """A manifest's word on where the six members lie is no more than that."""
+    with pytest.raises(InputError, match="face") as caught:
+        fetch_content("zip://x_{f,r,b,l,u,d}.png::/in/x.zip", Retry(0), face_places=places)
+    assert caught.value.error_class == "changed"

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import pickle
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,15 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.geometry import erp_to_cubemap
-from pager_ray.listing import MANIFEST_SCHEMA
+from pager_ray.listing import MANIFEST_SCHEMA, list_inputs
 from pager_ray.preview import panel_size
 from pager_ray.read import decode_panorama
+from pager_ray.read.containers import zips as members_of_zip
 from pager_ray.retrying import Retry
 from pager_ray.stages import read as stage
 from pager_ray.stages.read import ReadSettings, make_read_fn
 from pager_ray.stages.rows import READ_SCHEMA
+from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
 SIZE = 16
@@ -168,7 +171,7 @@ def test_what_may_not_be_read_is_a_reject(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_rows_that_the_listing_rejected_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row with a reason already is not read, and keeps the reason under the stage *list*."""
-    monkeypatch.setattr(stage, "decode_panorama", lambda *_, **__: pytest.fail("reads a rejected row"))
+    monkeypatch.setattr(stage, "decode_content", lambda *_, **__: pytest.fail("reads a rejected row"))
     path = put(tmp_path, "room.png", encode(picture(128, 64)))
     taken = {"id": "room~2", "uri": str(path), "error_class": "duplicate_id", "message": "id 'room' is taken"}
     row = make_read_fn(SETTINGS)(manifest(taken)).to_pylist()[0]
@@ -265,3 +268,82 @@ def test_panoramas_are_handed_on_whole_where_faces_are_sampled_elsewhere(tmp_pat
     new = ("faces", "panorama", "panorama_height")
     kept = {name: value for name, value in projected.items() if name not in new}
     assert {name: value for name, value in row.items() if name != "faces"} == kept
+
+
+def cubemap_row(uri: str, **settings: Any) -> dict[str, Any]:
+    return read(uri, settings=replace(SETTINGS, **settings))[0]
+
+
+def test_a_cubemap_is_a_row_as_any_other(tmp_path: Path) -> None:
+    """Faces of the network without an ERP between, the size of the panorama that they make, one digest of all."""
+    files = cubes.pictures("words", 64)
+    cubes.write(tmp_path, files)
+    uri = f"{tmp_path}/{{front,right,back,left,up,down}}.png"
+    row = cubemap_row(uri)
+    expected = erp_to_cubemap(cubes.panorama(128), SIZE)
+    faces = np.frombuffer(row.pop("faces"), np.uint8).reshape(6, SIZE, SIZE, 3)
+    assert np.abs(faces.astype(int) - expected).max() <= 4
+    whole = b"".join(files[f"{face}.png"] for face in cubes.FACES)
+    assert row == {name: None for name in READ_SCHEMA.names if name != "faces"} | {
+        "id": "0",
+        "uri": uri,
+        "width": 256,
+        "height": 128,
+        "coverage": 1.0,
+        "stretch": 1.0,
+        "blank_fraction": 0.0,
+        "remarks": "cubemap",
+        "digest": f"sha256:{hashlib.sha256(whole).hexdigest()}",
+    }
+
+
+def test_a_cubemap_becomes_a_panorama_where_one_is_wanted(tmp_path: Path) -> None:
+    """For a preview, and for a device that samples the faces itself, at no more than what they need."""
+    cubes.write(tmp_path, cubes.pictures("matterport", 64))
+    uri = f"{tmp_path}/0af1_skybox{{0..5}}_sami.png"
+    row = cubemap_row(uri, thumbnail_width=140, project=False)
+    assert row["faces"] is None
+    panorama = np.frombuffer(row["panorama"], np.uint8).reshape(row["panorama_height"], -1, 3)
+    assert np.abs(panorama.astype(int) - cubes.panorama(128)).max() <= 3
+    height, width = panel_size(140)
+    small = np.frombuffer(row["thumbnail"], np.uint8).reshape(height, width, 3)
+    expected = cv2.resize(cubes.panorama(128), (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - expected).max() <= 6
+
+
+def test_faces_of_a_zip_are_read_from_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One ranged read each and no look at the directory, which is looked at where nobody says where they lie."""
+    files = cubes.pictures("matterport", 32)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    [listed] = list_inputs([str(tmp_path / "x.zip")]).table.to_pylist()
+    asked: list[tuple[int, int]] = []
+    fetch_range = members_of_zip.read_range
+
+    def counted(filesystem: Any, path: str, start: int, end: int) -> bytes:
+        asked.append((start, end))
+        return fetch_range(filesystem, path, start, end)
+
+    monkeypatch.setattr(members_of_zip, "read_range", counted)
+    [row] = make_read_fn(SETTINGS)(manifest(listed)).to_pylist()
+    assert (row["error_class"], len(asked)) == (None, 6)
+    assert sum(end - start for start, end in asked) < sum(map(len, files.values())) + 6 * 400
+    # As a listing names it.
+    assert read(listed["uri"])[0]["digest"] == row["digest"]
+
+
+def test_one_face_rejects_a_cubemap(tmp_path: Path) -> None:
+    """With its own name where it cannot be read, with the cubemap's where it cannot be decoded; all count as one."""
+    files = cubes.pictures("words", 32)
+    cubes.write(tmp_path, files)
+    uri = f"{tmp_path}/{{front,right,back,left,up,down}}.png"
+    total = sum(map(len, files.values()))
+    assert cubemap_row(uri, max_bytes=total)["error_class"] is None
+    assert cubemap_row(uri, max_bytes=total - 1)["error_class"] == "too_large"
+    (tmp_path / "up.png").write_bytes(b"Dear Sir or Madam")
+    row = cubemap_row(uri)
+    assert (row["error_class"], row["message"].startswith(f"{uri}: up face: ")) == ("not_an_image", True)
+    (tmp_path / "up.png").unlink()
+    row = cubemap_row(uri)
+    assert (row["error_class"], row["message"].startswith(f"{tmp_path}/up.png: does not exist")) == ("missing", True)

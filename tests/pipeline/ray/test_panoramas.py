@@ -11,6 +11,7 @@ import pytest
 import pager_ray
 from pager_ray.encode import get_codec
 from pager_ray.samples import write_samples
+from tests.read import cubes
 from tests.read.packed import pack, write_tar
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -24,7 +25,9 @@ def test_a_pipeline_of_ones_own(tiny_unified: Path, tmp_path: Path) -> None:
     pack("parquet", tmp_path / "rows", {name: pictures[name] for name in names[:3]}, shards=1)
     members = [(f"{name}.jpg", pictures[name]) for name in names[3:]]
     write_tar(tmp_path / "x.tar", [*members, ("letter.jpg", b"no picture"), ("letter.json", b'{"town": "Bern"}')])
-    ds = pager_ray.read_panoramas([f"{tmp_path}/rows", f"{tmp_path}/x.tar"], keep_columns=["town"])
+    cubes.write(tmp_path / "six", cubes.pictures("words", 32))
+    sources = [f"{tmp_path}/rows", f"{tmp_path}/x.tar", f"{tmp_path}/six"]
+    ds = pager_ray.read_panoramas(sources, keep_columns=["town"])
     ds = ds.map_batches(
         pager_ray.PanoramaPredictor,
         fn_constructor_kwargs={
@@ -37,7 +40,8 @@ def test_a_pipeline_of_ones_own(tiny_unified: Path, tmp_path: Path) -> None:
     )
     ds.write_parquet(str(tmp_path / "out"))
     rows = {row["id"]: row for row in pq.read_table(tmp_path / "out").to_pylist()}
-    assert sorted(rows) == sorted([*names, "letter"])
+    assert sorted(rows) == sorted([*names, "letter", "six"])
+    assert (rows["six"]["remarks"], rows["six"]["width"], rows["six"]["error_class"]) == ("cubemap", 128, "")
     assert (rows["letter"]["error_class"], rows["letter"]["town"], rows["letter"]["depth"]) == (
         "not_an_image", "Bern", b""
     )  # fmt: skip

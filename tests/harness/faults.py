@@ -45,9 +45,9 @@ KINDS: Final = {
 
 # Functions of stages: point → module, object, function; a process dies before or after it.
 STAGES: Final = {
-    "fetch": ("pager_ray.stages.read", None, "fetch"),
-    "decode": ("pager_ray.stages.read", None, "decode_panorama"),
-    "project": ("pager_ray.stages.read", None, "erp_to_cubemap"),
+    "fetch": ("pager_ray.stages.read", None, "fetch_content"),
+    "decode": ("pager_ray.stages.read", None, "decode_content"),
+    "project": ("pager_ray.read.panorama", "DecodedPanorama", "faces"),
     "load the model": ("pager_ray.pipeline.model_actor", "InferActor", "_load"),
     "forward": ("pager_ray.pipeline.model_actor", "InferActor", "_predict"),
     "encode": ("pager_ray.stages.stitch", None, "_store"),
@@ -233,7 +233,7 @@ def _wrap_stages(folder: Path, module: Any) -> None:
             place = getattr(module, owner) if owner else module
             _wrap(place, function, functools.partial(_call, folder, point, getattr(place, function)))
     if module.__name__ == "pager_ray.stages.read":
-        _wrap(module, "decode_panorama", functools.partial(_poisoned, module.decode_panorama))
+        _wrap(module, "decode_content", functools.partial(_poisoned, module.decode_content))
     if module.__name__ == "pager_ray.pipeline.quarantine":
         # Suspected rows meet the same faults as their worker.
         module.CODE = f"from tests.harness.faults import install_from_environment as i; i(); {module.CODE}"
@@ -294,8 +294,8 @@ def _call(folder: Path, point: str, original: Callable[..., Any], *arguments: An
     return result
 
 
-def _poisoned(original: Callable[..., Any], data: bytes, **options: Any) -> Any:
-    if POISON in data:
+def _poisoned(original: Callable[..., Any], data: Any, **options: Any) -> Any:
+    if any(POISON in part for part in ([data] if isinstance(data, bytes) else data)):
         # As a decoder's own fault would: no exception, no exit code, no message.
         os.kill(os.getpid(), signal.SIGSEGV)
     return original(data, **options)

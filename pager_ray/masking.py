@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Final
+from urllib.parse import unquote
 
 MASK: Final = "***"
 
@@ -32,6 +33,7 @@ _NAMES: Final = ("file", "local", "zip", "tar", "parquet", "libarchive", "simple
 # "::" between file systems, and not inside a password or an IPv6 address.
 _CHAIN: Final = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*(?:://|::)|/)")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_QUERY: Final = re.compile(r"(?i)\A(https?://[^?#]*)\?[^#]*")
 _HOST: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 
 # Up to the last "@" of a run: a password may hold a quote.
@@ -51,6 +53,20 @@ _DECLARED: Final = (
 )
 _VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\+"[^"\\]*|[^\s&;'"<>]+)"""
 _QUOTE: Final = r"""\\*['"]?"""
+
+# Of a query: what signs a URL or lets somebody in, by whatever name stores and services have for it.
+_SECRET_NAME: Final = re.compile(
+    rf"(?i)(?:.*{_ASSIGNED}|x-(?:amz|goog|ms|oss|cos|obs|tos)-.*|(?:aws|oss|google)access(?:key)?id|key(?:-pair-id)?|policy"
+    r"|hdn(?:ts|ea|tl)|hmac|jwt|ticket|session(?:[-_]?id)?|sid|otp|pin|code|q-.*)"
+)
+# What stands beside a signature and changes with it: of CloudFront, of Google's older ones, and of Azure's.
+_OF_SIGNATURES: Final = re.compile(
+    r"(?i)(?:expires|exp|googleaccessid|s[vsprte]|srt|spr|st|sip|sk(?:oid|tid|[tesv])|rsc[cdelt]|ses|sdd|saoid|suoid|scid)="
+)
+# As keys look: letters of both kinds among digits, or hexadecimal, without a break.
+_OPAQUE: Final = re.compile(
+    r"(?=[A-Za-z0-9+]{16})(?=[A-Z0-9+]*[a-z])(?=[a-z0-9+]*[A-Z])(?=[A-Za-z+]*[0-9])[A-Za-z0-9+]{16,}|(?i:[0-9a-f]{32})"
+)
 
 _NAMED: Final = (
     # To the end of the line or the quote: schemes, key ids and signatures stand behind each other.
@@ -90,8 +106,9 @@ _SHORTEST: Final = 6
 def mask_uri(uri: str) -> str:
     """The URI without passwords and signed queries: safe for logs and files.
 
-    Chained URLs (``zip://…::s3://…``) are masked part by part. Queries are cut wherever they may hold a signature;
-    ``?`` and ``#`` in the keys of buckets and in globs stay.
+    Chained URLs (``zip://…::s3://…``) are masked part by part. Of a query what may be a signature goes, with what comes
+    and goes with one (dates, expiry, scopes); what else it says (``?width=4096``) stays, and so do ``?`` and ``#`` in
+    the keys of buckets and in globs. Two signatures of one address leave the same text.
     """
     return "::".join(_masked(part) for part in _CHAIN.split(os.fspath(uri)))
 
@@ -107,13 +124,36 @@ def _masked(part: str) -> str:
         login = None
     if scheme in _WEB:
         path, sign, fragment = tail.partition("#")
-        path = path.partition("?")[0]
-        tail = path + (sign + fragment if "=" not in fragment else "")
+        path, _, query = path.partition("?")
+        tail = path + _shown_query(query) + (sign + fragment if "=" not in fragment else "")
     elif scheme not in _PLAIN_KEYS:
-        tail = re.sub(r"\?[^#]*=[^#]*|#.*=.*", "", tail, flags=re.DOTALL)
+        tail = re.sub(r"#.*=.*", "", tail, flags=re.DOTALL)
+        tail = re.sub(r"\?([^#]*=[^#]*)", lambda match: _shown_query(match[1]), tail, flags=re.DOTALL)
     else:
         tail = _NAMED[1].sub(rf"\1{MASK}", tail)
     return f"{before}://{login + '@' if login is not None else ''}{host}{tail}"
+
+
+def _shown_query(query: str) -> str:
+    """A query with its sign, without what may be secret; nothing where nothing is left.
+
+    What has no name may be a key, and what has one may still look like one.
+    """
+    parts = [part for part in query.split("&") if part]
+    shown = [part for part in parts if not _is_secret(part)]
+    if len(shown) < len(parts):
+        shown = [part for part in shown if not _OF_SIGNATURES.match(part)]
+    return "?" + "&".join(shown) if shown else ""
+
+
+def _is_secret(part: str) -> bool:
+    """Whether one part of a query may be a signature, a key or a token."""
+    name, named, value = part.partition("=")
+    plain = unquote(unquote(value))
+    if not named or _SECRET_NAME.fullmatch(unquote(name)) or _OPAQUE.search(plain):
+        return True
+    whole = f"{name}={plain}"
+    return _without_values(whole) != whole or ("://" in plain and mask_text(plain) != plain)
 
 
 def _taken_apart(rest: str) -> tuple[str | None, str, str]:
@@ -141,6 +181,19 @@ def carries_secret(uri: str) -> bool:
         return True
     is_local = "://" not in text or all(part.startswith(("file://", "local://")) for part in text.split("::"))
     return not is_local and _without_values(text) != text
+
+
+def is_signed(uri: str) -> bool:
+    """Whether a URI's secrets are all in queries of web addresses: one that is signed, or has a token there.
+
+    Such a one is for its bearer for a while; a login or a key elsewhere belongs to the environment.
+    """
+    return carries_secret(uri) and not carries_secret(without_queries(uri))
+
+
+def without_queries(uri: str) -> str:
+    """A URI whose web addresses end where their queries begin."""
+    return "::".join(_QUERY.sub(r"\1", part) for part in _CHAIN.split(os.fspath(uri)))
 
 
 def mask_text(text: str) -> str:

@@ -26,6 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.cubemaps import plain_name
 from pager_ray.errors import ConfigError
+from pager_ray.masking import is_signed
 
 Role = Literal["input", "output", "checkpoint", "dataset"]
 """What a URI is for."""
@@ -67,6 +68,8 @@ _EXTENDED: Final[dict[Role, str]] = {
 
 # As fsspec tells a protocol without "://" in a chain from a path.
 _NO_WORD: Final = re.compile(r".*[^a-z]+.*", re.DOTALL)
+# Nothing that a request could not carry as it is.
+_SENDABLE: Final = re.compile(r"[!-~]+")
 # IPv6 addresses that stand for an IPv4 one: of translators (RFC 6052), and of tunnels (RFC 3056).
 _TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -188,9 +191,15 @@ def open_place(uri: str, role: Role, more: Sequence[str] = (), *, strangers: boo
         # Not by fsspec, which takes "::" in a name for a chain.
         filesystem = fsspec.filesystem("file")
         return filesystem, LocalFileSystem._strip_protocol(uri)
-    if not strangers or parts[-1][0] not in _WEB:
-        return fsspec.core.url_to_fs(uri)
-    return fsspec.core.url_to_fs(uri, **{parts[-1][0]: {"get_client": public_client}})
+    scheme, inner = parts[-1]
+    options: dict[str, Any] = {}
+    if scheme in _WEB:
+        if strangers:
+            options["get_client"] = public_client
+        if is_signed(inner) and _SENDABLE.fullmatch(inner):
+            # A signature is of what was written: nothing is quoted anew.
+            options["encoded"] = True
+    return fsspec.core.url_to_fs(uri, **({scheme: options} if options else {}))
 
 
 def lies_below(uri: str, prefix: str) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pager_ray.masking import carries_secret, mask_text, mask_uri
+from pager_ray.masking import carries_secret, is_signed, mask_text, mask_uri
 from pager_ray.plain import MaskingFilter
 
 SECRET = "wJalrXUtnFEMI"
@@ -195,12 +195,48 @@ def test_keys_are_known_by_their_form(key: str) -> None:
         "sftp://user@host/a.jpg",
         "zip://a.jpg::/data/x@2.zip",
         "zip://a@2x.jpg::s3://bucket/x.zip",
+        "https://host/a.jpg?width=4096",
+        "https://host/a.jpg?width=4096&format=jpg&name=room%2012&dl=1",
+        "https://host/get?id=550e8400-e29b-41d4-a716-446655440000&file=House_12/room.jpg",
+        "https://host/a.jpg?from=https%3A%2F%2Fother%2Fb.jpg",
+        "az://container/a.jpg?snapshot=2026-11-29",
+        "zip://a.jpg::https://host/x.zip?v=2",
     ],
 )
 def test_ordinary_uris_hold_no_secret(uri: str) -> None:
     """Names with the signs of logins and queries are names."""
     assert mask_uri(uri) == uri
     assert not carries_secret(uri)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20261129%2Fus-east-1%2Fs3%2Faws4_request"
+            "&X-Amz-Date=20261129T100000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=0a1b",
+            "",
+        ),
+        ("width=4096&X-Goog-Algorithm=GOOG4&X-Goog-Expires=60&X-Goog-Signature=0a1b", "?width=4096"),
+        ("sv=2024-11-04&se=2026-12-01T00%3A00%3A00Z&sr=b&sp=r&sig=a%2Bb%3D", ""),
+        ("Expires=1764400000&Signature=a~b&Key-Pair-Id=K1&quality=80", "?quality=80"),
+        ("GoogleAccessId=x%40y.iam&Expires=1764400000&Signature=ab", ""),
+        ("token=abc&width=4096", "?width=4096"),
+        ("access_token=abc", ""),
+        ("key=abc", ""),
+        ("a=1;sig=abc", ""),
+        ("next=https%3A%2F%2Fuser%3Ahunter2%40host%2F", ""),
+        ("x=wJalrXUtnFEMI7K7MDENG", ""),
+        ("x=0123456789abcdef0123456789abcdef", ""),
+    ],
+)
+def test_of_a_signed_query_the_rest_stays(query: str, shown: str) -> None:
+    """What signs goes with all that changes with it, so that one address has one text; size and name stay."""
+    uri = f"https://host/a.jpg?{query}"
+    assert mask_uri(uri) == f"https://host/a.jpg{shown}"
+    assert is_signed(uri)
+    assert not is_signed(f"https://user:hunter2@host/a.jpg?{query}")
+    assert mask_text(f"cannot read {uri} today") == f"cannot read https://host/a.jpg{shown} today"
 
 
 def test_logs_are_masked_with_their_tracebacks() -> None:

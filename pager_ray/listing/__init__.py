@@ -1,7 +1,7 @@
 """From ``input.uris`` to the manifest: one row per input, with a unique id."""
 
 from pager_ray.listing.growth import Growth, grown
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts
+from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts, with_signatures
 from pager_ray.listing.manifest import is_same_listing, listing_digest, read_manifest, rows_to_do, write_manifest
 from pager_ray.listing.sources import list_inputs
 
@@ -17,5 +17,6 @@ __all__ = [
     "listing_digest",
     "read_manifest",
     "rows_to_do",
+    "with_signatures",
     "write_manifest",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts, completed
+from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, SIGNED, Listed, Listing, Texts, completed
 from pager_ray.masking import mask_uri
 from pager_ray.read.ranges import STATE_KEYS
 
@@ -54,9 +54,10 @@ def stamp_of(facts: Mapping[str, Any]) -> int:
 def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
     """Compare a run's manifest with what its sources name now."""
     before, now = completed(standing), Listing.of(listed).table
-    places = pc.index_in(now.column("uri"), value_set=before.column("uri")).combine_chunks()
+    keys_before, keys_now = _keys(before, now)
+    places = pc.index_in(keys_now, value_set=keys_before).combine_chunks()
     is_new = places.is_null()
-    gone = pc.sum(pc.invert(pc.is_in(before.column("uri"), value_set=now.column("uri")))).as_py() or 0
+    gone = pc.sum(pc.invert(pc.is_in(keys_before, value_set=keys_now))).as_py() or 0
     known = now.filter(pc.invert(is_new))
     at = places.drop_null().to_numpy()
     stood = before.take(pa.array(at))
@@ -73,13 +74,28 @@ def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
     return Growth(pa.concat_tables([table, new]), new.num_rows, gone, ids)
 
 
+def _keys(*tables: pa.Table) -> list[pa.ChunkedArray]:
+    """What inputs are known by: their URIs, and their ids too where signatures are all that tells URIs apart."""
+    now = tables[-1]
+    signed = now.column("uri").filter(pc.is_valid(now.column(SIGNED.name)))
+    counted = pc.value_counts(signed)
+    shared = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    uris = [table.column("uri") for table in tables]
+    if not len(shared):
+        return uris
+    return [
+        pc.if_else(pc.is_in(uri, value_set=shared), pc.binary_join_element_wise(uri, table.column("id"), "\0"), uri)
+        for uri, table in zip(uris, tables, strict=True)
+    ]
+
+
 def _as_now(before: pa.Table, known: pa.Table, at: np.ndarray) -> pa.Table:
     """The manifest with stamps and places as they are now."""
     order = np.full(before.num_rows, -1, dtype=np.int64)
     order[at] = np.arange(len(at))
     take = pa.array(order, mask=order < 0)
-    for name in ("stamp", "face_places", *_PLACES):
-        field = MANIFEST_SCHEMA.field(name)
+    for name in ("stamp", "face_places", *_PLACES, SIGNED.name):
+        field = LISTED_SCHEMA.field(name)
         new = known.column(name).take(take)
         kept = pc.if_else(pa.array(order >= 0), pc.coalesce(new, before.column(name)), before.column(name))
         before = before.set_column(before.schema.get_field_index(name), field, kept)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.errors import ConfigError
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listing, Texts
+from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, SIGNED, Listing, Texts
 from pager_ray.masking import mask_uri
 
 MAX_TAKEN = 100_000
@@ -44,6 +44,7 @@ FOUND_SCHEMA = pa.schema(
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
         *(MANIFEST_SCHEMA.field(name) for name in _SAME if name != "origin"),
+        SIGNED,
     ]
 )
 
@@ -83,17 +84,20 @@ def settle_ids(found: pa.Table) -> Listing:
         classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
         texts = _replaced(texts, is_bad, bad)
     samples = pa.nulls(len(chosen), pa.string())
-    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in _SAME)]
-    return Listing(pa.table(columns, schema=MANIFEST_SCHEMA))
+    same = (*_SAME, SIGNED.name)
+    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in same)]
+    return Listing(pa.table(columns, schema=LISTED_SCHEMA))
 
 
 def once(found: pa.Table) -> pa.Table:
     """The inputs without those that repeat an earlier one: the same URI under the same id and scene.
 
+    What is signed may be told apart by its signature alone, as where a token names the picture.
+
     Args:
         found: ``FOUND_SCHEMA``.
     """
-    uris = _codes(found.column("uri"))
+    uris = _codes(pc.coalesce(found.column(SIGNED.name), found.column("uri")))
     if len(uris) == 0 or int(uris.max()) + 1 == len(uris):
         return found
     keys = uris.astype(np.int64)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -33,6 +34,12 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
+SIGNED = pa.field("signed", pa.string())
+"""A row's URI as it was given, with its signature, where it has one: used, and never stored. ``uri`` is without it."""
+
+LISTED_SCHEMA = pa.schema([*MANIFEST_SCHEMA, SIGNED])
+"""A listing in memory."""
+
 LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
 """Those that manifests of earlier versions lack."""
 
@@ -52,7 +59,8 @@ class Listed:
     what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
     columns that come out again; ``stamp`` tells whether the file is still the one that was listed; ``face_places``
-    holds, as JSON, where the six members of a cubemap in a container lie.
+    holds, as JSON, where the six members of a cubemap in a container lie; ``signed`` is the URI to ask for, where it is
+    signed.
     """
 
     uri: str
@@ -69,17 +77,18 @@ class Listed:
     kept: str | None = None
     stamp: int | None = None
     face_places: str | None = None
+    signed: str | None = field(default=None, repr=False)
 
 
 class Listing(Sequence[Listed]):
     """All inputs of a job as one table, a tenth of the memory that as many objects take.
 
     Args:
-        table: ``MANIFEST_SCHEMA``.
+        table: ``LISTED_SCHEMA``, without columns that nothing is in.
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = completed(table).cast(MANIFEST_SCHEMA)
+        self.table = completed(table).cast(LISTED_SCHEMA)
 
     @classmethod
     def of(cls, rows: Sequence[Listed] | pa.Table) -> Listing:
@@ -88,8 +97,8 @@ class Listing(Sequence[Listed]):
             return rows
         if isinstance(rows, pa.Table):
             return cls(rows)
-        columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Listed)}
-        return cls(pa.table({name: columns[name] for name in MANIFEST_SCHEMA.names}, schema=MANIFEST_SCHEMA))
+        columns = {one.name: [getattr(row, one.name) for row in rows] for one in fields(Listed)}
+        return cls(pa.table({name: columns[name] for name in LISTED_SCHEMA.names}, schema=LISTED_SCHEMA))
 
     def __len__(self) -> int:
         """Number of inputs."""
@@ -116,11 +125,29 @@ class Listing(Sequence[Listed]):
 
 
 def completed(table: pa.Table) -> pa.Table:
-    """A manifest with the columns that earlier versions did not write."""
-    for name in LATER_COLUMNS:
+    """A manifest with the columns that earlier versions did not write, and those that none does."""
+    for name in (*LATER_COLUMNS, SIGNED.name):
         if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows, MANIFEST_SCHEMA.field(name).type))
-    return table.select(MANIFEST_SCHEMA.names)
+            table = table.append_column(name, pa.nulls(table.num_rows, LISTED_SCHEMA.field(name).type))
+    return table.select(LISTED_SCHEMA.names)
+
+
+def with_signatures(manifest: pa.Table, listed: Sequence[Listed] | pa.Table) -> pa.Table:
+    """A manifest's rows with the signatures that a listing gives them now; those of its other rows are unknown."""
+    now = Listing.of(listed).table
+    now = now.filter(pc.is_valid(now.column(SIGNED.name)))
+    manifest = completed(manifest)
+    if not now.num_rows:
+        return manifest
+    both = (pc.binary_join_element_wise(table.column("uri"), table.column("id"), "\0") for table in (manifest, now))
+    places = pc.index_in(next(both), value_set=next(both).combine_chunks())
+    # What a run has grown by has ids of the run's own.
+    alone = pc.value_counts(now.column("uri"))
+    alone = alone.field("values").filter(pc.equal(alone.field("counts"), 1))
+    by_place = pc.index_in(manifest.column("uri"), value_set=now.column("uri").combine_chunks())
+    by_place = pc.if_else(pc.is_in(manifest.column("uri"), value_set=alone), by_place, None)
+    signed = now.column(SIGNED.name).take(pc.coalesce(places, by_place))
+    return manifest.set_column(manifest.schema.get_field_index(SIGNED.name), SIGNED, signed)
 
 
 class Texts(Sequence[str]):

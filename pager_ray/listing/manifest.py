@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.bounded import as_texts, read_parquet
 from pager_ray.errors import StorageError
-from pager_ray.listing.listed import MANIFEST_SCHEMA, Listed, Listing, Texts, completed
+from pager_ray.listing.listed import MANIFEST_SCHEMA, SIGNED, Listed, Listing, Texts, completed
 from pager_ray.storage import Folder, error_reason
 
 MANIFEST_NAME = "manifest.parquet"
@@ -106,7 +106,8 @@ def _typed(table: pa.Table) -> pa.Table:
 
 def _put(folder: Folder, name: str, table: pa.Table) -> None:
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    # What is signed is for its bearer, and for an hour.
+    pq.write_table(table.drop_columns([SIGNED.name]), sink, compression="zstd")
     folder.write(name, sink.getvalue())
 
 

@@ -30,10 +30,10 @@ from pager_ray.listing.cubemaps import gather
 from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hidden, stamps_of, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
-from pager_ray.listing.listed import Listing, Texts
+from pager_ray.listing.listed import SIGNED, Listing, Texts
 from pager_ray.listing.naming import namer
 from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing
-from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
 from pager_ray.read.containers import Container, form_by_content, form_by_name
@@ -80,12 +80,13 @@ def list_inputs(
     options = replace(options, settings=replace(options.settings, retry=retry, schemes=tuple(schemes)))
     for number, source in enumerate(uris):
         key = f"input.uris[{number}]"
-        if carries_secret(source):
+        if carries_secret(source) and not is_signed(source):
             raise ConfigError(
                 f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
                 "profile, where no manifest can store them"
             )
         (table, is_listing), _ = retry.call(partial(_expand, source, key, options), f"listing {mask_uri(source)}")
+        table = _signatures_apart(table)
         found.append(table if is_listing or not found else _without(table, found))
     named = pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table()
     inputs = once(named)
@@ -94,12 +95,27 @@ def list_inputs(
     return settle_ids(inputs)
 
 
+def _signatures_apart(table: pa.Table) -> pa.Table:
+    """The inputs with their URIs as they may be stored, beside those that are signed as they were given."""
+    uri = table.column("uri")
+    may_be = pc.match_substring(uri, "?").to_numpy()
+    if not may_be.any():
+        return table
+    texts = uri.to_pylist()
+    signed = [text if it_may and is_signed(text) else None for text, it_may in zip(texts, may_be, strict=True)]
+    shown = [mask_uri(text) if is_one else text for text, is_one in zip(texts, signed, strict=True)]
+    for field, column in ((table.schema.field("uri"), shown), (SIGNED, signed)):
+        place = table.schema.get_field_index(field.name)
+        table = table.set_column(place, field, pa.array(column, field.type))
+    return table
+
+
 def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
     """A folder's or glob's files that no source before it named."""
 
     def names(files: pa.Table) -> pa.ChunkedArray:
         # A name whose bad bytes are written out is not the file that is really called so.
-        uri = files.column("uri")
+        uri = pc.coalesce(files.column(SIGNED.name), files.column("uri"))
         return pc.if_else(files.column("is_utf8"), uri, pc.binary_join_element_wise("\0", uri, ""))
 
     again = pc.is_in(names(table), value_set=names(pa.concat_tables(earlier)))
@@ -148,6 +164,8 @@ def _expand(source: str, key: str, options: SourceOptions) -> tuple[pa.Table, bo
 
 
 def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOptions) -> tuple[pa.Table, bool]:
+    if (address := without_queries(source)) != source and ("=" in source or is_signed(source)):
+        return _addressed(source, address, filesystem, path, key, options)
     if has_braces(path) and not filesystem.exists(path):
         return _braced(source, filesystem, key, options), False
     if _is_glob(filesystem, path):
@@ -174,6 +192,21 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
     is_there = filesystem.exists(path)
     problem = "is neither an image nor a listing" if is_there else "does not exist"
     raise ConfigError(f"{key}: {mask_uri(source)} {problem}; {(is_there and what_helps([path])) or _TAKES}")
+
+
+def _addressed(
+    source: str, address: str, filesystem: Any, path: str, key: str, options: SourceOptions
+) -> tuple[pa.Table, bool]:
+    """What a web address with a query names: a listing, or a picture whatever it is called; signed ones, too."""
+    name = posixpath.basename(address.partition("::")[0])
+    if name.lower().endswith(LISTING_SUFFIXES) and "::" not in source and options.format in ("auto", "listing"):
+        return read_listing(filesystem, path, key, source, options.settings), True
+    if form_by_name(name) is not None:
+        raise ConfigError(
+            f"{key}: {mask_uri(source)} is a container at an address with a query, where it cannot be read again in "
+            "parts; copy it out, or give it by a store's own URL"
+        )
+    return _files([source], [name]), False
 
 
 def _braced(source: str, filesystem: Any, key: str, options: SourceOptions) -> pa.Table:

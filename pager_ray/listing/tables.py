@@ -19,7 +19,7 @@ from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.ids import MAY_BE_SECRET, found_table
 from pager_ray.listing.listed import NETWORK, Texts
 from pager_ray.listing.naming import namer
-from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values
 from pager_ray.schemes import is_remote
@@ -45,7 +45,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         ConfigError: it cannot be understood.
     """
     (uri, given, scene), kept = _listing_columns(filesystem, path, key, source, settings)
-    scheme, separator, place = namer(source)(path).rpartition("://")
+    scheme, separator, place = namer(without_queries(source))(without_queries(path)).rpartition("://")
     _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
     given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
     is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))
@@ -61,7 +61,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
             for inner, climbs_out, whole in zip(Texts(inside), climbs.to_pylist(), Texts(full), strict=True)
         ]
         full = pa.chunked_array([pa.array(joined, pa.string())])
-    relative = pc.if_else(is_absolute, pc.replace_substring_regex(uri, "^(?s:.*)/", ""), inside)
+    relative = pc.if_else(is_absolute, pc.replace_substring_regex(_addresses(uri), "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
     found = found_table(
         len(uri),
@@ -74,6 +74,15 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         kept=kept,
     )
     return in_order(found)
+
+
+def _addresses(uri: pa.ChunkedArray) -> pa.ChunkedArray:
+    """URIs of which web addresses end where their queries begin, for names that are made of them."""
+    may_have = pc.match_substring_regex(uri, r"(?i)https?://.*\?").to_numpy()
+    if not may_have.any():
+        return uri
+    texts = [without_queries(text) if it_may else text for text, it_may in zip(Texts(uri), may_have, strict=True)]
+    return pa.chunked_array([pa.array(texts, pa.string())])
 
 
 def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -100,7 +109,7 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
     wrong = [
         _first(has_no_uri, lambda _: True, uri),
         _first(has_no_scene, lambda _: True, scene),
-        _first(may_be_secret, carries_secret, uri),
+        _first(may_be_secret, lambda text: carries_secret(text) and not is_signed(text), uri),
         _first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
         _first(pc.greater(pc.binary_length(uri), MAX_URI_LENGTH), lambda _: True, uri),
     ]
@@ -172,6 +181,7 @@ def _listing_columns(
     filesystem: Any, path: str, key: str, source: str, settings: IndexSettings
 ) -> tuple[list[pa.ChunkedArray], pa.Array]:
     """The uri, id and scene columns of a listing, as text, and what is kept of the others."""
+    name = without_queries(path).lower()
     keep = {plain_name(name): name for name in settings.keep}
 
     def unreadable(error: Exception) -> ConfigError:
@@ -182,11 +192,11 @@ def _listing_columns(
 
     try:
         with filesystem.open(path, "rb") as file:
-            if path.lower().endswith(".txt"):
+            if name.endswith(".txt"):
                 lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
                 table = pa.table({"uri": [line for line in lines if line and not line.startswith("#")]})
                 names = table.column_names
-            elif path.lower().endswith(".csv"):
+            elif name.endswith(".csv"):
                 # A name may be NA or null; only an empty cell says nothing.
                 header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
                 file.seek(0)

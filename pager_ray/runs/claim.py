@@ -24,7 +24,7 @@ from pager_ray.errors import (
     Terminated,
     own_cause,
 )
-from pager_ray.listing import Listed, Listing, Texts, read_manifest, rows_to_do, write_manifest
+from pager_ray.listing import Listed, Listing, Texts, read_manifest, rows_to_do, with_signatures, write_manifest
 from pager_ray.plain import get_logger, plain_text
 from pager_ray.runs.growing import Growing, growth_of, listing_sha256, note_growth, settle_manifest
 from pager_ray.runs.layout import RUN_FILE, RunLayout
@@ -196,7 +196,7 @@ def _claim(
     standing = layout.ledger.read()
     if dropped := layout.drop_uncommitted(shards_of(standing)):
         log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)
-    inputs = Listing.of(listed).table if is_new else read_manifest(layout.manifest)
+    inputs = Listing.of(listed).table if is_new else with_signatures(read_manifest(layout.manifest), listed)
     before = reconcile(layout, inputs, standing)
     again: dict[str, int] = {}
     if retry_rejects is not None:

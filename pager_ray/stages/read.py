@@ -14,7 +14,7 @@ import cv2
 import pyarrow as pa
 
 from pager_ray.errors import InputError
-from pager_ray.listing.listed import NETWORK
+from pager_ray.listing.listed import NETWORK, SIGNED
 from pager_ray.read import Content, decode_content
 from pager_ray.read.containers import Place
 from pager_ray.read.content import digest_of
@@ -68,7 +68,7 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
     def read(table: pa.Table) -> pa.Table:
         # Ray runs as many tasks as there are cores; threads inside them would only compete.
         cv2.setNumThreads(1)
-        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT]) for scalars in iterate(table)]
+        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT, SIGNED]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [project_row(row, content, settings) for row, content in zip(received, fetched, strict=True)]
@@ -99,7 +99,7 @@ def fetch_row(row: Row, settings: ReadSettings) -> Content:
     """
     place = Place(row.get("offset"), row.get("size"), row.get("row_group"), row.get("row"))
     return fetch_content(
-        row["uri"],
+        row.get(SIGNED.name) or row["uri"],
         settings.retry,
         max_bytes=settings.max_bytes,
         schemes=settings.schemes,

@@ -82,7 +82,7 @@ def test_rows_to_do_are_those_that_are_left(folder: Folder) -> None:
     manifest = read_manifest(folder)
     for ids in (["e", "c~2"], [], [row.id for row in ROWS]):
         left = rows_to_do(manifest, ids, {"e": 3})
-        expected = [row | {"attempts": 3 if row["id"] == "e" else None} for row in manifest.to_pylist()]
+        expected = [row | {"signed": None, "attempts": 3 if row["id"] == "e" else None} for row in manifest.to_pylist()]
         assert left.to_pylist() == [row for row in expected if row["id"] in ids]
 
 

@@ -13,9 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import ConfigError, StorageError
-from pager_ray.listing import list_inputs
+from pager_ray.listing import (
+    grown,
+    list_inputs,
+    listing_digest,
+    read_manifest,
+    with_signatures,
+    write_manifest,
+)
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
+from pager_ray.storage import Folder
 
 
 @pytest.fixture
@@ -97,7 +105,7 @@ def test_a_missing_image_is_still_a_row(tmp_path):
         ("list.csv", 'uri,id\na.jpg,"x\ny"\n', "row 1: id takes"),
         (
             "list.csv",
-            "uri\nhttps://host/a.jpg?sig=1\n",
+            "uri\nhttps://name:word@host/a.jpg?sig=1\n",
             "row 1: the URI carries credentials; give them through the environment",
         ),
         ("list.csv", "a,b\n1\n", "cannot be read as a listing"),
@@ -413,3 +421,79 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "tour.zip").write_bytes(content)
     with pytest.raises(ConfigError, match=r"input\.uris\[0\]: .*tour\.zip is no zip that can be read"):
         list_inputs([str(tmp_path / "tour.zip")])
+
+
+def signed_listing(path, *, key="abc"):
+    """Two rows that are signed, one of them with a size to ask for, and one with a size alone."""
+    signature = f"X-Amz-Date=2026&X-Amz-Signature={key}"
+    rows = [f"https://host/a/1.jpg?{signature}", f"https://host/a/2.jpg?width=4096&{signature}", "http://host/3?w=1.5"]
+    path.write_text("uri\n" + "\n".join(rows) + "\n")
+    return rows
+
+
+def test_signatures_are_used_and_never_stored(tmp_path):
+    """What is signed is listed without its signature, which is beside it in memory alone; sizes are no credentials."""
+    rows = signed_listing(tmp_path / "list.csv")
+    listing = list_inputs([str(tmp_path / "list.csv")])
+    shown = ["https://host/a/1.jpg", "https://host/a/2.jpg?width=4096", "http://host/3?w=1.5"]
+    assert [row.uri for row in listing] == shown
+    assert [row.signed for row in listing] == [rows[0], rows[1], None]
+    assert [row.id for row in listing] == ["1", "2", "3"]
+    assert "abc" not in repr(list(listing))
+    folder = Folder(str(tmp_path / "state"))
+    write_manifest(folder, listing)
+    manifest = read_manifest(folder)
+    assert manifest.column("uri").to_pylist() == shown
+    assert b"abc" not in folder.read("manifest.parquet")
+    # Signed anew, it is the same listing, with what is signed now.
+    signed_listing(tmp_path / "list.csv", key="xyz")
+    later = list_inputs([str(tmp_path / "list.csv")])
+    assert listing_digest(later) == listing_digest(manifest)
+    assert with_signatures(manifest, later).column("signed").to_pylist() == [
+        *(row.replace("abc", "xyz") for row in rows[:2]),
+        None,
+    ]
+    growth = grown(manifest, later)
+    assert (growth.new, growth.gone, list(growth.changed)) == (0, 0, [])
+    assert growth.table.column("signed").null_count == 1
+
+
+def test_tokens_may_be_all_that_tells_pictures_apart(tmp_path):
+    """Rows whose URLs differ in a token are inputs of their own under their ids, also where a run grows by one."""
+    path = tmp_path / "list.csv"
+    path.write_text("uri,id\nhttps://host/get?token=A,a\nhttps://host/get?token=B,b\n")
+    two = list_inputs([str(path)])
+    assert [(row.id, row.error_class) for row in two] == [("a", None), ("b", None)]
+    path.write_text(path.read_text() + "https://host/get?token=C,c\n")
+    three = list_inputs([str(path)])
+    growth = grown(two.table, three)
+    assert (growth.new, growth.gone) == (1, 0)
+    tokens = dict(
+        zip(*(with_signatures(growth.table, three).column(name).to_pylist() for name in ("id", "signed")), strict=True)
+    )
+    assert tokens == {name: f"https://host/get?token={name.upper()}" for name in "abc"}
+    # Without ids nobody could tell them apart on a later start: the first is an input, the others say why they are not.
+    path.write_text("uri\nhttps://host/get?token=A\nhttps://host/get?token=B\n")
+    assert [row.error_class for row in list_inputs([str(path)])] == [None, "duplicate_id"]
+
+
+@pytest.mark.parametrize(
+    ("source", "uri", "id"),
+    [
+        ("https://host/in/a.jpg?X-Goog-Signature=ab", "https://host/in/a.jpg", "a"),
+        ("https://host/in/a.jpg?width=4096", "https://host/in/a.jpg?width=4096", "a"),
+        ("https://host/get?name=b.jpg&sig=ab", "https://host/get?name=b.jpg", "get"),
+    ],
+)
+def test_addresses_with_queries_are_pictures(source, uri, id):
+    """A web address with a query is one picture, whatever it is called; its signature is used and not shown."""
+    (row,) = list_inputs([source])
+    assert (row.uri, row.id) == (uri, id)
+    assert row.signed == (source if source != uri else None)
+
+
+def test_signed_containers_are_refused():
+    """A container at a signed address could not be read by a later start: that is said before anything is fetched."""
+    with pytest.raises(ConfigError, match="is a container at an address with a query") as caught:
+        list_inputs(["https://host/x.zip?sig=secret"])
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,58 @@
+"""Whole jobs on real stores, in one process: whatever the store, the same run comes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import botocore.session
+import pytest
+
+import pager_ray
+from pager_ray.here import run_here
+from pager_ray.model import resolve_checkpoint
+from pager_ray.reader.verify import verify_output
+from pager_ray.storage import Folder
+from tests.test_here import COUNT, Dying, config_of, inputs
+
+__all__ = ["inputs"]
+
+
+def presign(bucket: str, key: str, **keys: str) -> str:
+    client = botocore.session.Session().create_client("s3", **keys)
+    try:
+        address: str = client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key}, ExpiresIn=3600)
+        return address
+    finally:
+        client.close()
+
+
+def test_presigned_addresses_are_used_and_never_stored(inputs: Path, s3_bucket: str, tmp_path: Path) -> None:
+    """A run of presigned URLs that stops goes on with the signatures that its listing has then; none is in any file."""
+    bucket = s3_bucket.removeprefix("s3://")
+    names = sorted(path.name for path in (inputs / "in").glob("0*.jpg"))
+    for name in names:
+        Folder(s3_bucket).write(f"in & out/+{name}", (inputs / "in" / name).read_bytes())
+    listing = tmp_path / "list.txt"
+    config = config_of(inputs, tmp_path / "run", **{"input.uris": str(listing)})
+    checkpoint = resolve_checkpoint(config.checkpoint)
+
+    wrong = {"aws_access_key_id": "another", "aws_secret_access_key": "one"}
+    first = [presign(bucket, f"in & out/+{name}", **(wrong if name == names[-1] else {})) for name in names]
+    listing.write_text("\n".join(first))
+    with pytest.raises(RuntimeError, match="the power went"):
+        run_here(config, checkpoint, Dying(config, fails_at=COUNT - 1))
+    listing.write_text("\n".join(presign(bucket, f"in & out/+{name}") for name in names))
+    done = run_here(config, checkpoint, Dying(config))
+    assert (done.inputs, done.predictions, done.rejects) == (COUNT, COUNT, 0)
+    run = pager_ray.open_run(tmp_path / "run")
+    assert sorted(run.ids()) == sorted(f"%2B{Path(name).stem}" for name in names)
+    assert list(verify_output(str(tmp_path / "run"), 1.0).problems) == []
+
+    # What stands in the first listing by now is refused by the store, row by row.
+    listing.write_text("\n".join(first))
+    other = config_of(inputs, tmp_path / "other", **{"input.uris": str(listing)})
+    done = run_here(other, checkpoint, Dying(other))
+    assert (done.predictions, done.rejects_by_class) == (COUNT - 1, {"permission_denied": 1})
+    for path in (path for run in ("run", "other") for path in (tmp_path / run).rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        assert not [word for word in (b"Signature", b"X-Amz", b"AWSAccessKeyId") if word in content], path

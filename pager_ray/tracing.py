@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pager_ray.errors import ConfigError, StorageError
 
@@ -55,10 +55,41 @@ def recorder() -> Recorder | None:
     return _CURRENT.get()
 
 
+class Watcher(Protocol):
+    """Who shows a person what this process does; of its methods, those of spans are called here."""
+
+    def begin(self, step: str) -> None:
+        """A span begins."""
+
+    def look(self, facts: Mapping[str, Any]) -> None:
+        """So far is the work: ``total``, ``predicted``, ``rejected`` and what else is known."""
+
+
+_watcher: Watcher | None = None
+
+
+def watcher() -> Watcher | None:
+    """Who watches this process, from whatever thread; None where nobody does."""
+    return _watcher
+
+
+@contextmanager
+def watching(who: Watcher) -> Iterator[None]:
+    """Have somebody told of every span that begins while a ``with`` block runs."""
+    global _watcher
+    before, _watcher = _watcher, who
+    try:
+        yield
+    finally:
+        _watcher = before
+
+
 @contextmanager
 def span(name: str, **facts: Any) -> Iterator[None]:
     """Record what a ``with`` block takes, whatever ends it; costs nothing where nobody traces."""
     began, current = time.time(), recorder()
+    if _watcher is not None:
+        _watcher.begin(name)
     try:
         yield
     finally:

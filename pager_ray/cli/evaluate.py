@@ -15,6 +15,7 @@ from pager_ray.cli.options import (
     what_again,
 )
 from pager_ray.config import EvaluateConfig, load_config
+from pager_ray.report.display import shown
 from pager_ray.tracing import span, traced
 
 
@@ -38,9 +39,10 @@ def evaluate(
     """Predict and score every sample of a dataset; the same command again resumes."""
     again, overrides = what_again(retry_rejects, overwrite, overrides)
     config = load_config(config_path, overrides, EvaluateConfig)
-    with traced(trace_path):
+    with shown(), traced(trace_path):
         tell_of_loading()
         with span("load Ray and torch"):
             from pager_ray.pipeline.evaluation import run_evaluation
 
-        return tell(run_evaluation(config, overwrite=overwrite, retry_rejects=again))
+        outcome = run_evaluation(config, overwrite=overwrite, retry_rejects=again)
+    return tell(outcome)

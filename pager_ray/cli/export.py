@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pager_ray.cli.options import Finite, all_of, tell
+from pager_ray.report.display import shown
 
 FORMAT_NAMES = (
     "glb",
@@ -98,4 +99,6 @@ def export(run_uri: str, **given: Any) -> int:
         local=given["local"],
         address=given["address"],
     )
-    return tell(run_export(request))
+    with shown():
+        outcome = run_export(request)
+    return tell(outcome)

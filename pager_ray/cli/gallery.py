@@ -8,6 +8,7 @@ import click
 
 from pager_ray.cli.options import echo_lines
 from pager_ray.errors import ConfigError
+from pager_ray.report.display import shown
 
 
 @click.command()
@@ -26,12 +27,13 @@ def gallery(to: str | None, details: str, overwrite: bool, images_from: str | No
         raise ConfigError(f"--details: got {details!r}; takes a number of panoramas or all")
     from pager_ray.gallery import build_gallery
 
-    built = build_gallery(
-        output,
-        to,
-        details=None if details == "all" else int(details),
-        overwrite=overwrite,
-        images_from=images_from,
-    )
+    with shown():
+        built = build_gallery(
+            output,
+            to,
+            details=None if details == "all" else int(details),
+            overwrite=overwrite,
+            images_from=images_from,
+        )
     echo_lines(built.lines())
     return 0

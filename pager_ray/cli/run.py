@@ -16,6 +16,7 @@ from pager_ray.cli.options import (
 )
 from pager_ray.config import load_config
 from pager_ray.errors import ConfigError
+from pager_ray.report.display import shown
 from pager_ray.tracing import span, traced
 
 
@@ -52,7 +53,7 @@ def run(
     from pager_ray.plan.outcome import read_plan
 
     planned = read_plan(plan_path) if plan_path is not None else None
-    with traced(trace_path):
+    with shown(), traced(trace_path):
         tell_of_loading()
         # Ray and torch take seconds to import: wrong usage is answered before.
         with span("load Ray and torch"):
@@ -60,4 +61,5 @@ def run(
             from pager_ray.runs.growing import Growing
 
         growing = Growing(redo_changed) if append else None
-        return tell(run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned, growing=growing))
+        summary = run_job(config, overwrite=overwrite, retry_rejects=again, plan=planned, growing=growing)
+    return tell(summary)

@@ -10,9 +10,12 @@ from pager_ray.cli.options import (
     overrides_argument,
     retry_rejects_option,
     tell,
+    tell_of_loading,
     what_again,
 )
 from pager_ray.config import ScoreConfig, load_config
+from pager_ray.report.display import shown
+from pager_ray.tracing import span
 
 
 class _ScoreCommand(CommandWithKeys):
@@ -51,6 +54,10 @@ def score(
     again, overrides = what_again(retry_rejects, overwrite, overrides)
     given = [f"{key}={value}" for key, values in options.items() for value in values if value is not None]
     config = load_config(config_path, [*given, *overrides], ScoreConfig)
-    from pager_ray.pipeline.evaluation import run_scoring
+    with shown():
+        tell_of_loading()
+        with span("load Ray"):
+            from pager_ray.pipeline.evaluation import run_scoring
 
-    return tell(run_scoring(config, overwrite=overwrite, retry_rejects=again))
+        outcome = run_scoring(config, overwrite=overwrite, retry_rejects=again)
+    return tell(outcome)

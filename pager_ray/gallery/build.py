@@ -33,6 +33,7 @@ from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import GALLERY_FOLDER
 from pager_ray.schemes import short_name
 from pager_ray.storage import Folder, safe_name
+from pager_ray.tracing import watcher
 
 log = get_logger(__name__)
 
@@ -149,7 +150,9 @@ def _make_details(source: _Source, rows: Rows, count: int, workers: int) -> dict
     told = time.monotonic()
     for detail in _results(source, tasks, processes):
         made[detail.row] = detail
-        if time.monotonic() - told > _PROGRESS_SECONDS:
+        if (shown := watcher()) is not None:
+            shown.look({"total": count, "predicted": len(made), "rejected": 0})
+        elif time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
             log.info("%d of %d pages", len(made), count)
     return made

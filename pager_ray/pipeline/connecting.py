@@ -70,6 +70,9 @@ def connect(address: str | None) -> None:
 
 
 def _init(address: str | None) -> None:
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        # How to leave out a token that Ray makes for itself.
+        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
 
 

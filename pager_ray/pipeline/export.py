@@ -20,6 +20,7 @@ from pager_ray.plain import get_logger
 from pager_ray.reader.run import open_run
 from pager_ray.report.outcomes import ExportOutcome
 from pager_ray.storage import Folder
+from pager_ray.tracing import watcher
 
 log = get_logger(__name__)
 
@@ -73,7 +74,9 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     todo = _left(records, selected)
     log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
     if todo and (request.local or len(todo) <= LOCAL_ROWS):
-        for id in todo:
+        for number, id in enumerate(todo):
+            if (shown := watcher()) is not None:
+                shown.look({"total": len(todo), "predicted": number, "rejected": 0})
             records.commit(export_ids(run, [id], output, settings))
     elif todo:
         # Ray takes seconds to import, and more to start.

@@ -16,11 +16,12 @@ from pager_ray.errors import PagerError, Terminated
 from pager_ray.export.exporter import EXPORT_SCHEMA, make_export_fn
 from pager_ray.export.formats import ExportSettings
 from pager_ray.export.records import Records
+from pager_ray.pipeline.board import start_board
 from pager_ray.pipeline.causes import known_cause
 from pager_ray.pipeline.chain import Stage, add_stage, job_context
 from pager_ray.pipeline.cluster import Reservation, connected, giving_back
 from pager_ray.pipeline.isolate import this_node
-from pager_ray.pipeline.progress import ProgressLog, start_board
+from pager_ray.pipeline.progress import ProgressLog
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.pipeline.supervision import ROWS_PER_CHUNK
 from pager_ray.runs.claim import PARTITION_ROWS

@@ -8,7 +8,7 @@ A row whose worker died while it was alone is suspected, no more: nodes are take
 anywhere is tried in quarantine from then on, where an end is seen with its cause
 (:mod:`~pager_ray.pipeline.quarantine`): a row that ends it is a reject, one that leaves it is innocent whatever
 happened before. The model cannot be had a second time beside itself, and a row that takes its whole node along leaves
-nobody to see it. There alone deaths are counted: after :data:`~pager_ray.pipeline.progress.UNSEEN_DEATHS` of the same
+nobody to see it. There alone deaths are counted: after :data:`~pager_ray.pipeline.board.UNSEEN_DEATHS` of the same
 row, each time by itself, it is a reject too, and every row comes to an end. To lose an innocent one takes four kills
 from outside, each at the moment in which it is alone, after one of its block; and it can be tried again:
 ``--retry-rejects worker_death``.
@@ -30,13 +30,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from pager_ray.errors import InputError, PagerError, ShapeError
-from pager_ray.pipeline.progress import UNSEEN_DEATHS, Attempt, Suspicion
+from pager_ray.pipeline.board import UNSEEN_DEATHS, Attempt, Suspicion
 from pager_ray.pipeline.quarantine import Convicted, NotStarted, try_in_quarantine
 from pager_ray.pipeline.trace_log import SAMPLED
 from pager_ray.plain import get_logger
+from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import IDENTITY, PUT_OFF, TableFunction, carry, iterate, naming_row, reject, to_table
 from pager_ray.stages.work import Work
 from pager_ray.tracing import Event, Samples, event
@@ -101,7 +103,7 @@ def isolated(
         stage: its name in rejects.
         function: maps rows 1:1; must give every row the same result alone as in its block.
         schema: of what it returns.
-        board: the :class:`~pager_ray.pipeline.progress.Board`.
+        board: the :class:`~pager_ray.pipeline.board.Board`.
         pieces: the parts of a block that can be tried alone, single rows where the stage does not read several at once.
     """
 
@@ -155,10 +157,20 @@ def call_isolated(
                 result = trial.one_by_one(task, table)
     seconds = busy_seconds() if busy_seconds is not None else time.perf_counter() - began
     work = Work(table.num_rows, seconds, time.process_time() - cpu_began, result.nbytes, this_node())
-    board.end.remote(stage, task, work)
+    board.end.remote(stage, task, work, known=_new_rejects(result, stage))
     if attempt.trace:
         board.trace.remote(_events(stage, clock, work, samples))
     return result
+
+
+def _new_rejects(result: pa.Table, stage: str) -> dict[str, int]:
+    """Rejects by class that a stage made; the first stage also tells of those that the listing made."""
+    if not {"error_class", "stage"} <= {*result.column_names}:
+        return {}
+    made = (StageName.LIST, stage) if stage in (StageName.UNPACK, StageName.READ) else (stage,)
+    mine = pc.is_in(result.column("stage"), pa.array(made, pa.string()))
+    counted = pc.value_counts(result.column("error_class").filter(mine).drop_null()).to_pylist()
+    return {one["values"]: one["counts"] for one in counted if one["values"] != PUT_OFF}
 
 
 def traced_process(stage: str) -> str:

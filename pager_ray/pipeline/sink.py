@@ -36,7 +36,7 @@ class ShardSink(Datasink[None]):
     Args:
         generation: of the ledger; see :mod:`pager_ray.runs.ledger`.
         rows_per_shard: rows to gather per task.
-        board: the :class:`~pager_ray.pipeline.progress.Board`.
+        board: the :class:`~pager_ray.pipeline.board.Board`.
     """
 
     def __init__(self, layout: RunLayout, generation: int, schema: pa.Schema, rows_per_shard: int, board: Any) -> None:

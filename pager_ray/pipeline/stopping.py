@@ -1,6 +1,6 @@
 """SIGTERM, which ``ray job stop``, a spot notice and Kubernetes send: finish what the model has begun, then end.
 
-The first signal closes the gates of the pipeline (:meth:`~pager_ray.pipeline.progress.Board.stop_taking`): rows that
+The first signal closes the gates of the pipeline (:meth:`~pager_ray.pipeline.board.Board.stop_taking`): rows that
 the model has not begun are left for the next start, the others are predicted, written and committed. When nothing is in
 flight, or when the time for it is over, or at the second signal, :class:`Terminated` is raised in the main thread.
 """
@@ -50,7 +50,7 @@ def finishing_what_is_begun(board: Any, seconds: float) -> Iterator[threading.Ev
     """Within the block, SIGTERM ends the job gracefully; in a thread other than the main one nothing changes.
 
     Args:
-        board: the job's :class:`~pager_ray.pipeline.progress.Board`.
+        board: the job's :class:`~pager_ray.pipeline.board.Board`.
         seconds: how long at most.
 
     Yields:

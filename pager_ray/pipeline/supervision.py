@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,15 +11,16 @@ import pyarrow as pa
 import ray
 
 from pager_ray.errors import StorageError
+from pager_ray.pipeline.board import start_board
 from pager_ray.pipeline.cluster import Reservation
-from pager_ray.pipeline.progress import ProgressLog, start_board
+from pager_ray.pipeline.progress import ProgressLog
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
 from pager_ray.plain import get_logger
 from pager_ray.report.stages import stage_lines
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.layout import PROGRESS_FILE
 from pager_ray.stages.counts import Counts
-from pager_ray.stages.work import summarise_stages
+from pager_ray.stages.work import StageWork, summarise_stages
 from pager_ray.tracing import recorder
 
 log = get_logger(__name__)
@@ -64,6 +65,7 @@ def progress(claim: Claim, board: Any, reservation: Reservation) -> Iterator[Non
         batch_sizes=claim.batch_sizes,
         note=partial(_note, claim),
         model_workers=reservation.model_workers,
+        bottleneck=lambda work: (_summary(work, start["workers"], reservation) or {}).get("bottleneck"),
     )
     try:
         with told, finishing_what_is_begun(board, patience(claim.errors.stop_seconds)) as stop:
@@ -71,15 +73,21 @@ def progress(claim: Claim, board: Any, reservation: Reservation) -> Iterator[Non
             claim.told_to_stop = stop.is_set()
     finally:
         _take_trace(board)
-        start["stages"] = summarise_stages(
-            {name: told.work[name] for name in sorted(told.work, key=lambda name: told.work[name].began or 0.0)},
-            model_workers=min(len(start["workers"]), reservation.model_workers),
-            workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
-            cores=ray.cluster_resources().get("CPU", 0.0),
-            workers=start["workers"],
-        )
+        start["stages"] = _summary(told.work, start["workers"], reservation)
         for line in stage_lines(start["stages"]) if start["stages"] else []:
             log.info("%s", line)
+
+
+def _summary(
+    work: Mapping[str, StageWork], workers: Sequence[Mapping[str, Any]], reservation: Reservation
+) -> dict[str, Any] | None:
+    return summarise_stages(
+        {name: work[name] for name in sorted(work, key=lambda name: work[name].began or 0.0)},
+        model_workers=min(len(workers), reservation.model_workers),
+        workers_per_gpu=1 / reservation.actor_gpus if reservation.actor_gpus else None,
+        cores=ray.cluster_resources().get("CPU", 0.0),
+        workers=workers,
+    )
 
 
 def _take_trace(board: Any) -> None:

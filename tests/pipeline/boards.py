@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray
 
-from pager_ray.pipeline.progress import Board
+from pager_ray.pipeline.board import Board
 from pager_ray.stages.counts import Counts
 
 

@@ -18,8 +18,8 @@ import pytest
 
 from pager_ray.errors import CheckpointError, InputError, PagerError, ShapeError
 from pager_ray.pipeline import isolate
+from pager_ray.pipeline.board import MAX_MODEL_DEATHS, UNSEEN_DEATHS
 from pager_ray.pipeline.isolate import Room, _task, call_isolated, isolated
-from pager_ray.pipeline.progress import MAX_MODEL_DEATHS, UNSEEN_DEATHS
 from pager_ray.pipeline.quarantine import KILLS, NotStarted
 from pager_ray.stages.rows import IDENTITY, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once

@@ -14,7 +14,7 @@ import pytest
 
 from pager_ray.errors import ErrorBudgetExceeded, OutputInUseError, PagerError, StorageError
 from pager_ray.pipeline import sink as sink_module
-from pager_ray.pipeline.progress import MAX_INTERNAL_ERRORS
+from pager_ray.pipeline.board import MAX_INTERNAL_ERRORS
 from pager_ray.pipeline.sink import MAX_DEATHS, ShardSink
 from pager_ray.runs import RunLayout, predictions_schema
 from pager_ray.runs.layout import SHARD_NAME

@@ -10,18 +10,19 @@ from pager_ray.stages.counts import Counts
 
 
 def test_lines_say_what_is_done_and_left() -> None:
-    """A line has rows, share and rejects, and rate and time left once there is a rate."""
+    """A line has rows, share and rejects, and rate and time left once they are known."""
     counts = Counts(10_000, predicted=2_400, rejected=100)
-    assert progress_line(counts, None) == "2,500/10,000 panoramas (25%), 100 rejected"
-    assert progress_line(counts, 5.0) == (
+    assert progress_line(counts) == "2,500/10,000 panoramas (25%), 100 rejected"
+    assert progress_line(counts, 5.0) == "2,500/10,000 panoramas (25%), 100 rejected, 5.0 panoramas/s"
+    assert progress_line(counts, 5.0, 1500) == (
         "2,500/10,000 panoramas (25%), 100 rejected, 5.0 panoramas/s, 25 min 0 s left"
     )
 
 
 def test_lines_at_the_ends() -> None:
     """Nothing listed is all done, and a finished run has no time left."""
-    assert progress_line(Counts(0), None) == "0/0 panoramas (100%), 0 rejected"
-    assert progress_line(Counts(4, 4), 2.0).endswith("2.0 panoramas/s, 0 s left")
+    assert progress_line(Counts(0)) == "0/0 panoramas (100%), 0 rejected"
+    assert progress_line(Counts(4, 4), 2.0, 0.0).endswith("2.0 panoramas/s, 0 s left")
 
 
 @pytest.mark.parametrize(

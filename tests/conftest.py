@@ -44,6 +44,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Nor may they join a cluster that somebody else, or a test beside them, has on this machine.
 os.environ["RAY_ADDRESS"] = "local"
+# A Ray keeps as many idle workers as a test's job has tasks at once: the next test's find what they import imported.
+os.environ.setdefault("RAY_num_workers_soft_limit", "8")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

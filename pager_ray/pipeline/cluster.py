@@ -19,11 +19,7 @@ from ray.data import ActorPoolStrategy
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
 from pager_ray.pipeline.connecting import connect
-from pager_ray.stages.settings import SMALL_CLUSTER_CPUS
-
-# On a small machine whole-CPU reservations leave nothing for the other stages. Reservations are not limits, so shares
-# do.
-SMALL_TASK_CPUS = 0.25
+from pager_ray.stages.settings import SMALL_CLUSTER_CPUS, SMALL_TASK_CPUS
 
 # What stays free beside the model actors, which hold their reservation for the whole run: one of Ray's own tasks (they
 # take a CPU each) and two of ours. Without it the first stage waits for ever for a CPU that no actor gives back.

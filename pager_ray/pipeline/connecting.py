@@ -7,9 +7,12 @@ whatever session it finds. What can be known before is looked at before.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import ray
 
 from pager_ray.errors import ConfigError, PagerError
 from pager_ray.plain import get_logger
+from pager_ray.stages.settings import SMALL_CLUSTER_CPUS, SMALL_TASK_CPUS
 
 log = get_logger(__name__)
 
@@ -30,6 +34,8 @@ ANSWER_SECONDS = 30.0
 # What Ray adds to its temporary folder for its longest socket, and what the system allows.
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _MAX_SOCKET = 107
+
+_WORKERS_KEPT = "RAY_num_workers_soft_limit"
 
 _BUSY = "timed out during startup"
 
@@ -56,6 +62,11 @@ def connect(address: str | None) -> None:
         _check_session_is_ours(where)
     else:
         _check_address(given, where)
+    with _idle_workers_kept() if given == LOCAL else nullcontext():
+        _connect(address, given)
+
+
+def _connect(address: str | None, given: str) -> None:
     try:
         _init(address)
     except Exception as error:
@@ -67,6 +78,25 @@ def connect(address: str | None) -> None:
             _init(address)
         except Exception as second:
             raise _explained(second, given) from second
+
+
+@contextmanager
+def _idle_workers_kept() -> Iterator[None]:
+    """Let a Ray of one's own keep as many idle workers as a small machine's job has tasks at once.
+
+    Ray keeps one per CPU, for a second. Tasks of a small job take a share of a CPU, so that more of them run than there
+    are CPUs; most of their workers ended after each block, and the next block waited for another one's imports.
+    """
+    cpus = os.cpu_count() or 1
+    if _WORKERS_KEPT in os.environ or cpus >= SMALL_CLUSTER_CPUS:
+        yield
+        return
+    # Only Ray's own processes, which are started meanwhile, are to see it.
+    os.environ[_WORKERS_KEPT] = str(math.ceil(cpus / SMALL_TASK_CPUS))
+    try:
+        yield
+    finally:
+        del os.environ[_WORKERS_KEPT]
 
 
 def _init(address: str | None) -> None:

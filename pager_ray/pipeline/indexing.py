@@ -11,10 +11,11 @@ from ray.exceptions import RayError
 
 from pager_ray.errors import own_cause
 from pager_ray.listing.containers import FEW, Indexer, index_here, index_one
-from pager_ray.pipeline.cluster import SMALL_TASK_CPUS, connected
+from pager_ray.pipeline.cluster import connected
 from pager_ray.plain import get_logger
 from pager_ray.read.containers import Container, IndexSettings, Members
 from pager_ray.read.containers.places import members_of
+from pager_ray.stages.settings import SMALL_TASK_CPUS
 
 log = get_logger(__name__)
 

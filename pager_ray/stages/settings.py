@@ -28,6 +28,9 @@ from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings
 SMALL_CLUSTER_CPUS = 4
 """With fewer, tasks reserve shares of a CPU: whole ones would leave nothing for the other stages."""
 
+SMALL_TASK_CPUS = 0.25
+"""Such a share. Reservations are no limits."""
+
 AUTO_SHARDS = 64
 AUTO_ROWS_PER_SHARD = 16
 

@@ -14,12 +14,11 @@ from pager_ray.errors import ConfigError
 from pager_ray.pipeline.cluster import (
     FREE_TASKS,
     RAY_TASK_CPUS,
-    SMALL_CLUSTER_CPUS,
-    SMALL_TASK_CPUS,
     Reservation,
     connected,
     reserve,
 )
+from pager_ray.stages.settings import SMALL_CLUSTER_CPUS, SMALL_TASK_CPUS
 
 
 def config_of(*overrides: str) -> ComputeConfig:

@@ -165,3 +165,19 @@ def test_another_version_is_named(silent: str, monkeypatch: pytest.MonkeyPatch) 
         f"Ray cannot be reached at {silent}: Version mismatch: The cluster was started with: Ray: 2.9.0"
     )
     assert told.endswith("install the cluster's versions of Ray and Python here")
+
+
+@pytest.mark.parametrize(("cpus", "address", "kept"), [(2, None, "8"), (2, "local", "8"), (64, "local", None)])
+def test_a_small_ray_of_ones_own_keeps_its_workers(
+    cpus: int, address: str | None, kept: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as tasks run at once; only Ray's own processes see it, and whoever set it is obeyed."""
+    seen: list[str | None] = []
+    monkeypatch.delenv("RAY_num_workers_soft_limit", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get(connecting._WORKERS_KEPT)))
+    connect(address)
+    assert "RAY_num_workers_soft_limit" not in os.environ
+    monkeypatch.setenv("RAY_num_workers_soft_limit", "3")
+    connect(address)
+    assert seen == [kept, "3"]

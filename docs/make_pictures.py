@@ -1,6 +1,7 @@
 """Draw the README's pictures: python -m docs.make_pictures; those of the gallery need the system's Chromium.
 
-Every panorama is rendered by the project. The gallery shows exact maps, the other picture predictions beside them.
+Every panorama is rendered by the project, and none was trained on. Predictions are those of ``embedded``; the README's
+picture shows them beside the exact maps.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from pathlib import Path
 from PIL import Image
 
 import pager_ray
+from pager_ray.config import load_config
 from pager_ray.gallery import build_gallery
+from pager_ray.here import run_here
+from pager_ray.infer import Predictor
+from pager_ray.model import resolve_checkpoint
 from pager_ray.preview import render_preview
 from pager_ray.samples import make_scene, render
+from pager_ray.stages.settings import inference_settings
 from tests.gallery.browser.pages import drawn, open_panorama, press
-from tests.gallery.runs import rendered_run
 from tests.harness.browser import Browser
 
 HERE = Path(__file__).parent
@@ -61,9 +66,9 @@ def picture_of(jpeg: bytes) -> Image.Image:
 def draw_gallery() -> None:
     """The gallery's list; below it one panorama as 360° view of depth and as point cloud."""
     with tempfile.TemporaryDirectory() as temporary:
-        run = rendered_run(Path(temporary), NAMES, 768)
-        build_gallery(str(run.folder), images_from=temporary)
-        index = Path(run.folder) / "gallery" / "index.html"
+        run = predicted_run(Path(temporary))
+        build_gallery(str(run), images_from=temporary)
+        index = run / "gallery" / "index.html"
         browser = Browser(Path(temporary) / "profile")
         try:
             browser.resize(1280, 740)
@@ -87,6 +92,20 @@ def draw_gallery() -> None:
         finally:
             browser.close()
     compose(shots).save(HERE / "gallery.jpg", quality=82, optimize=True)
+
+
+def predicted_run(folder: Path) -> Path:
+    """What `embedded` makes of eight rendered panoramas."""
+    pictures = folder / "panoramas"
+    pictures.mkdir()
+    for number, name in enumerate(NAMES):
+        panorama = render(make_scene(number // 2, "outdoor" if number % 2 else "indoor"), 768, 1536)
+        Image.fromarray(panorama.rgb).save(pictures / f"{name}.png")
+    words = [f"input.uris={pictures}", f"output.uri={folder / 'run'}", "checkpoint=embedded", "output.codec=exact"]
+    config = load_config(None, words)
+    model = pager_ray.load_model("embedded", device="cpu")
+    run_here(config, resolve_checkpoint("embedded"), Predictor(model, inference_settings(config), None))
+    return folder / "run"
 
 
 def shot_of(browser: Browser, box: tuple[float, float, float, float]) -> Image.Image:

@@ -1,12 +1,14 @@
-"""Containers on a real S3 server: killed halfway and resumed, nothing lost and nothing twice; few bytes are read."""
+"""Containers on a real S3 server: predicted like files, killed halfway and resumed, each once; few bytes are read."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 
@@ -23,7 +25,7 @@ from tests.harness.s3 import S3Server
 from tests.pipeline.slow.store.test_object_storage import committed, start
 from tests.read.packed import FORMS, pack
 
-ROWS = 24
+PICTURES = 4
 
 
 def upload(folder: Path, url: str) -> None:
@@ -34,19 +36,20 @@ def upload(folder: Path, url: str) -> None:
 
 
 def test_a_killed_run_over_containers_is_resumed(s3_bucket: str, tiny_unified: Path, tmp_path: Path) -> None:
-    """Tars and Parquet files: what was committed stays, the rest of a shard and of a row group is done, each once."""
-    listing = Path(write_samples(tmp_path / "in", ROWS, height=64, ground_truth=False))
+    """The same pictures in every form: what was committed stays, the rest of a shard and of a row group is done, each
+    once, and all forms of a picture are predicted alike to the byte, before the kill and after it."""
+    listing = Path(write_samples(tmp_path / "in", PICTURES, height=64, ground_truth=False))
     pictures = {path.stem: path.read_bytes() for path in sorted(listing.parent.glob("*.jpg"))}
-    names = list(pictures)
-    pack("tar", tmp_path / "packed" / "tars", {name: pictures[name] for name in names[: ROWS // 2]}, suffix="jpg")
-    pack("hub", tmp_path / "packed" / "rows", {name: pictures[name] for name in names[ROWS // 2 :]}, shards=1)
+    for form in FORMS:
+        named = {f"{form}-{name}": content for name, content in pictures.items()}
+        pack(form, tmp_path / "packed" / form, named, suffix="jpg", shards=1)
     upload(tmp_path / "packed", f"{s3_bucket}/in")
-    settings = [f"input.uris=[{s3_bucket}/in/tars, {s3_bucket}/in/rows/data/train-00000-of-00001.parquet]"]
+    settings = [f"input.uris=[{', '.join(f'{s3_bucket}/in/{form}' for form in FORMS)}]", "output.codec=exact"]
     orders = tmp_path / "orders"
     orders.mkdir()
     valve = faults.hold(orders)
-    # All of the tars, and half of the first row group.
-    enough = ROWS // 2 + 4
+    # Half of all, some shards of each kind of reading.
+    enough = len(FORMS) * PICTURES // 2 // 2 * 2
     valve.let_through(enough)
     first = start(s3_bucket, tiny_unified, orders, {}, *settings)
     deadline = time.monotonic() + 1800
@@ -62,9 +65,21 @@ def test_a_killed_run_over_containers_is_resumed(s3_bucket: str, tiny_unified: P
     _, errors = second.communicate(timeout=1800)
     assert second.returncode == 0, errors
     run = pager_ray.open_run(f"{s3_bucket}/run")
-    assert sorted(run.ids()) == names
+    assert (
+        sorted(run.ids())
+        == sorted(committed(s3_bucket))
+        == sorted(f"{form}-{name}" for form in FORMS for name in pictures)
+    )
     assert set(before) <= set(run.ids())
     assert exit_code(["verify", f"{s3_bucket}/run"]) == 0
+    filesystem, _ = fsspec.core.url_to_fs(s3_bucket)
+    by_picture = defaultdict(list)
+    for file in run.files():
+        table = pq.read_table(filesystem.open(file), columns=["digest", "depth", "normals", "sky"])
+        for row in table.to_pylist():
+            by_picture[row["digest"]].append(tuple(row.values()))
+    assert sorted(map(len, by_picture.values())) == [len(FORMS)] * PICTURES
+    assert all(len(set(maps)) == 1 for maps in by_picture.values())
 
 
 @pytest.mark.parametrize("form", FORMS[1:])

@@ -12,6 +12,7 @@ frequency as in photographs (decoding time depends on how many coefficients ther
   calls per second of all of them.
 
 Ours brings panoramas wider than 4096 px down to that while it decodes them, the library samples all their pixels.
+*Project a cubemap* is from six faces of a quarter of that width, from which the library's way is over an ERP.
 Results are compared in the same run; where the library darkens the cube corners, its pixels are left out.
 """
 
@@ -42,7 +43,7 @@ from benchmarks.output_size import FACE, KINDS, Maps, predicted_faces, stitched
 from pager_ray import geometry
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
-from pager_ray.geometry import sampling, stitch
+from pager_ray.geometry import cubes, sampling, stitch
 from pager_ray.geometry.face_positions import face_positions
 from pager_ray.read import decode_panorama
 
@@ -115,6 +116,13 @@ def library_faces(erp: np.ndarray) -> torch.Tensor:
     return pytorch360convert.e2c(image, face_w=FACE, cube_format="stack")
 
 
+def library_faces_of_cubemap(faces: np.ndarray) -> torch.Tensor:
+    """(6, N, N, 3) uint8 → (6, 3, S, S) in [0, 1], over an ERP."""
+    size = faces.shape[1]
+    erp = library_erp(faces.astype(np.float32), 2 * size, 4 * size)
+    return library_faces(erp.round().byte().permute(1, 2, 0).numpy())
+
+
 def library_erp(faces: np.ndarray, height: int, width: int) -> torch.Tensor:
     """(6, S, S, C) → (C, H, W)."""
     channels_first = torch.from_numpy(faces).permute(0, 3, 1, 2)
@@ -147,6 +155,7 @@ def cases(folder: Path, width: int) -> list[Case]:
     height = width // 2
     whole, working = pillow(data), decode_panorama(data).erp
     maps = stitched(faces, height, width)
+    cubemap = geometry.erp_to_cubemap(working, working.shape[1] // 4)
 
     def encode(*kinds: str) -> list[bytes]:
         return [get_codec(kind).encode(maps[kind]) for kind in kinds]  # type: ignore[arg-type, index]
@@ -162,6 +171,11 @@ def cases(folder: Path, width: int) -> list[Case]:
             "decode + project",
             lambda: library_faces(pillow(data)),
             lambda: geometry.erp_to_cubemap(decode_panorama(data).erp, FACE),
+        ),
+        Case(
+            "project a cubemap",
+            partial(library_faces_of_cubemap, cubemap),
+            partial(cubes.resample_cubemap, cubemap, FACE),
         ),
         Case(
             "stitch depth (sky)",
@@ -183,6 +197,7 @@ def cases(folder: Path, width: int) -> list[Case]:
 def forget_tables() -> None:
     """Drop the tables of sample positions."""
     face_positions.cache_clear()
+    cubes._face_positions.cache_clear()
     stitch._erp_positions.cache_clear()
 
 

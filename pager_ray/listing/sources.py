@@ -26,7 +26,7 @@ from pager_ray.listing.containers import (
     find_containers,
     list_members,
 )
-from pager_ray.listing.cubemaps import gather
+from pager_ray.listing.cubemaps import gather, in_order
 from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hidden, stamps_of, what_helps
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
@@ -44,6 +44,9 @@ from pager_ray.schemes import SchemeError, open_place
 from pager_ray.storage import client_errors, error_reason
 
 log = get_logger(__name__)
+
+LISTINGS = ("auto", "listing", "cubemap")
+"""Formats in which a table is one of URIs."""
 
 # Files named by several sources that are told one by one.
 _NAMED_TWICE = 10
@@ -178,7 +181,7 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
         return _discover(filesystem, paths, facts, path, key, source, options), False
     if "::" not in source and (found := _container(source, filesystem, path, key, options)) is not None:
         return found, False
-    if options.format in ("auto", "listing", "cubemap") and path.lower().endswith(LISTING_SUFFIXES):
+    if options.format in LISTINGS and path.lower().endswith(LISTING_SUFFIXES):
         if "::" in source:
             raise ConfigError(
                 f"{key}: {mask_uri(source)} is a listing inside another file, and its rows name places beside it; "
@@ -199,14 +202,15 @@ def _addressed(
 ) -> tuple[pa.Table, bool]:
     """What a web address with a query names: a listing, or a picture whatever it is called; signed ones, too."""
     name = posixpath.basename(address.partition("::")[0])
-    if name.lower().endswith(LISTING_SUFFIXES) and "::" not in source and options.format in ("auto", "listing"):
+    may_list = options.format in LISTINGS and "::" not in source
+    if may_list and name.lower().endswith(LISTING_SUFFIXES):
         return read_listing(filesystem, path, key, source, options.settings), True
     if form_by_name(name) is not None:
         raise ConfigError(
             f"{key}: {mask_uri(source)} is a container at an address with a query, where it cannot be read again in "
             "parts; copy it out, or give it by a store's own URL"
         )
-    return _files([source], [name]), False
+    return in_order(_files([source], [name])), False
 
 
 def _braced(source: str, filesystem: Any, key: str, options: SourceOptions) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pager_ray.bounded import Unreasonable, read_parquet, size_of
 from pager_ray.errors import ConfigError
 from pager_ray.listing.cubemaps import in_order
+from pager_ray.listing.growth import stamp_of
 from pager_ray.listing.ids import MAY_BE_SECRET, found_table
 from pager_ray.listing.listed import NETWORK, Texts
 from pager_ray.listing.naming import namer
@@ -31,6 +32,12 @@ MAX_ID_LENGTH = 1024
 MAX_URI_LENGTH = 8192
 MAX_LISTING_BYTES = 1 << 31
 
+ETAGS = ("etag", "e_tag")
+TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
+"""Columns that inventories of stores have, and that tell whether an object is still the one that it was."""
+SIZE = "size"
+"""Says so with one of these alone: of others' listings it may mean anything."""
+
 
 def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> pa.Table:
     """The rows of a listing as inputs, ``FOUND_SCHEMA``.
@@ -44,7 +51,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
     Raises:
         ConfigError: it cannot be understood.
     """
-    (uri, given, scene), kept = _listing_columns(filesystem, path, key, source, settings)
+    (uri, given, scene), kept, stamp = _listing_columns(filesystem, path, key, source, settings)
     scheme, separator, place = namer(without_queries(source))(without_queries(path)).rpartition("://")
     _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
     given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
@@ -72,6 +79,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         is_utf8=pa.array(np.ones(len(uri), dtype=bool)),
         origin=pa.repeat(pa.scalar(NETWORK if is_remote(source) else None, pa.string()), len(uri)),
         kept=kept,
+        stamp=stamp,
     )
     return in_order(found)
 
@@ -179,8 +187,9 @@ def _all_of(file: Any) -> bytes:
 
 def _listing_columns(
     filesystem: Any, path: str, key: str, source: str, settings: IndexSettings
-) -> tuple[list[pa.ChunkedArray], pa.Array]:
-    """The uri, id and scene columns of a listing, as text, and what is kept of the others."""
+) -> tuple[list[pa.ChunkedArray], pa.Array, pa.Array]:
+    """The uri, id and scene columns of a listing, as text; what is kept of the others, and the stamps of its files."""
+    states = (*ETAGS, *TIMES, SIZE)
     name = without_queries(path).lower()
     keep = {plain_name(name): name for name in settings.keep}
 
@@ -200,7 +209,7 @@ def _listing_columns(
                 # A name may be NA or null; only an empty cell says nothing.
                 header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
                 file.seek(0)
-                texts = _ours(header, _names(header, settings))
+                texts = _ours(header, (*_names(header, settings), *({*states} - {*keep})))
                 options = pyarrow.csv.ConvertOptions(
                     column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
                 )
@@ -210,7 +219,7 @@ def _listing_columns(
             else:
                 header = pq.ParquetFile(file).schema_arrow.names
                 names = [plain_name(name) for name in header]
-                table = read_parquet(file, size_of(file), _ours(header, (*_names(header, settings), *keep)))
+                table = read_parquet(file, size_of(file), _ours(header, (*_names(header, settings), *keep, *states)))
                 table = table.rename_columns([plain_name(name) for name in table.column_names])
         if "uri" not in names:
             raise ConfigError(
@@ -233,7 +242,8 @@ def _listing_columns(
         for column in (*columns, *others.columns):
             # Parquet files may hold bytes that are no UTF-8 in columns of text.
             column.validate(full=True)
-        return columns, _kept(others, settings.keep, f"{key}: {mask_uri(source)}")
+        told = table.select([name for name in states if names.count(name) == 1])
+        return columns, _kept(others, settings.keep, f"{key}: {mask_uri(source)}"), _stamps(told)
     except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
         raise unreadable(error) from error
     except OSError as error:
@@ -241,6 +251,30 @@ def _listing_columns(
         if type(error) is OSError and error.errno is None:
             raise unreadable(error) from error
         raise
+
+
+def _stamps(table: pa.Table) -> pa.Array:
+    """Stamps as a folder's files have them, from a listing's etags or times; null where it says neither."""
+    told = {
+        name: Texts(table.column(name).cast(pa.string()))
+        for name in table.column_names
+        if (kind := table.schema.field(name).type) in (pa.string(), pa.large_string())
+        or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)
+    }  # fmt: skip
+    if not {*told} - {SIZE}:
+        return pa.nulls(table.num_rows, pa.int64())
+    stamps = []
+    for values in zip(*told.values(), strict=True):
+        row = {name: value for name, value in zip(told, values, strict=True) if value}
+        etag = next((row[name] for name in ETAGS if name in row), None)
+        # Stores have etags in quotes, their inventories have not.
+        facts = {
+            "size": row.get(SIZE),
+            "etag": None if etag is None else f'"{etag.strip(chr(34))}"',
+            "mtime": next((row[name] for name in TIMES if name in row), None),
+        }
+        stamps.append(stamp_of(facts) if facts["etag"] or facts["mtime"] else None)
+    return pa.array(stamps, pa.int64())
 
 
 def _kept(table: pa.Table, keep: tuple[str, ...], where: str) -> pa.Array:

@@ -12,6 +12,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
+from pager_ray.cubemaps import faces_of
 from pager_ray.errors import ConfigError
 from pager_ray.listing import Listed, grown, is_same_listing, list_inputs
 from pager_ray.listing.containers import Format, SourceOptions
@@ -74,6 +75,13 @@ def test_braces_name_cubemaps(tmp_path: Path) -> None:
     assert (row.id, row.uri) == ("x", f"{tmp_path}/x_skybox{{1,2,3,4,0,5}}_sami.jpg")
     rows = listed(f"{tmp_path}/{{a,b}}/{{up,down,left,right,front,back}}.jpg")
     assert [(row.id, row.uri) for row in rows] == [(name, f"{tmp_path}/{name}/{WORDS}.jpg") for name in "ab"]
+
+
+def test_an_address_with_a_query_names_a_cubemap() -> None:
+    """Each face is asked for with it."""
+    [row] = listed("https://host.example/a/{up,down,left,right,front,back}.jpg?width=512")
+    assert (row.id, row.uri) == ("a", f"https://host.example/a/{WORDS}.jpg?width=512")
+    assert (faces_of(row.uri) or "")[4] == "https://host.example/a/up.jpg?width=512"
 
 
 def test_rows_of_a_listing_name_cubemaps(tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.listing import Growth, Listed, Listing, grown, list_inputs
@@ -98,3 +102,41 @@ def test_nothing_may_have_grown(count: int) -> None:
     assert (rows(growth), growth.new, growth.gone) == (STANDING[:count], 0, 0)
     assert grown(Listing.of([]).table, STANDING).new == 3
     assert grown(Listing.of(STANDING).table, []).gone == 3
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_listings_tell_what_was_replaced(form: str, tmp_path: Path) -> None:
+    """By an etag, or a time where there is none; what says neither is not known to have changed."""
+
+    def listing(**changed: object) -> Listing:
+        columns: dict[str, list[object]] = {
+            "uri": ["s3://b/a.jpg", "s3://b/b.jpg", "s3://b/c.jpg"],
+            "E_Tag": ["1111", "22", None],
+            "size": [10, 20, 30],
+            "last_modified": [datetime(2026, 1, 1), datetime(2026, 1, 2), datetime(2026, 1, 3)],
+        }
+        table = pa.table({name: changed.get(name, values) for name, values in columns.items()})
+        path = tmp_path / f"list.{form}"
+        if form == "csv":
+            pyarrow.csv.write_csv(table, path)
+        else:
+            pq.write_table(table, path)
+        return list_inputs([str(path)])
+
+    before = listing()
+    assert None not in [row.stamp for row in before]
+    # As the folder that they lie in has it.
+    assert before[0].stamp == stamp_of({"size": 10, "ETag": '"1111"', "LastModified": 7})
+    assert list(grown(before.table, listing()).changed) == []
+    assert list(grown(before.table, listing(E_Tag=["1112", "22", None])).changed) == ["a"]
+    assert list(grown(before.table, listing(size=[10, 21, 30])).changed) == ["b"]
+    later = [datetime(2027, 1, 1)] * 3
+    # Written anew as the same bytes where an etag tells.
+    assert list(grown(before.table, listing(last_modified=later)).changed) == ["c"]
+
+
+def test_a_size_alone_tells_nothing(tmp_path: Path) -> None:
+    """It may be anything's in a listing."""
+    (tmp_path / "list.csv").write_text("uri,size,etag\na.jpg,10,\n")
+    (tmp_path / "other.csv").write_text("uri,size\na.jpg,10\n")
+    assert [list_inputs([str(tmp_path / name)])[0].stamp for name in ("list.csv", "other.csv")] == [None, None]

@@ -333,6 +333,14 @@ def test_faces_of_a_zip_are_read_from_their_places(tmp_path: Path, monkeypatch: 
     assert read(listed["uri"])[0]["digest"] == row["digest"]
 
 
+def test_a_strangers_cubemap_is_a_strangers(tmp_path: Path) -> None:
+    """Each of the six names is held to what a single one would be."""
+    cubes.write(tmp_path, cubes.pictures("words", 32))
+    uri = f"{tmp_path}/{{front,right,back,left,up,down}}.png"
+    [row] = make_read_fn(SETTINGS)(manifest({"id": "a", "uri": uri, "origin": "network"})).to_pylist()
+    assert (row["error_class"], row["message"].partition(":")[0]) == ("forbidden_uri", f"{tmp_path}/front.png")
+
+
 def test_one_face_rejects_a_cubemap(tmp_path: Path) -> None:
     """With its own name where it cannot be read, with the cubemap's where it cannot be decoded; all count as one."""
     files = cubes.pictures("words", 32)

@@ -38,11 +38,11 @@ _NAMED: Final = re.compile(
 _BRACES: Final = re.compile(r"(?s)(.*)\{([^{}/]*)\}([^{}/]*)")
 _RANGE: Final = "0..5"
 
-CANDIDATES: Final = (
-    r"(?is)(([/_-]|^)((pos|neg)[xyz]|[pn][xyz]|front|right|back|left|up|top|down|bottom|[a-z])|[_-]skybox[0-5](_sami)?)"
-    r"\.[^./:]+(::.*)?$"
-)
+_WORD: Final = r"(?:(?:pos|neg)[xyz]|[pn][xyz]|front|right|back|left|up|top|down|bottom|[a-z])"
+CANDIDATES: Final = rf"(?is)(?:([/_-]|^){_WORD}|([_-]skybox)[0-5]((?:_sami)?))(\.[^./:]+(?:::.*)?)$"
 """URIs that may be a face's, as RE2 has it."""
+WITHOUT_WORDS: Final = r"\1\2{}\3\4"
+"""In place of what matches: the same text for all faces of a cubemap."""
 
 
 class FaceName(NamedTuple):

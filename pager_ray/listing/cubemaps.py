@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pager_ray.cubemaps import (
     CANDIDATES,
     FACES,
+    WITHOUT_WORDS,
     FaceName,
     canonical_uri,
     common_part,
@@ -64,7 +65,7 @@ def gather(found: pa.Table, *, alone: bool = False) -> tuple[pa.Table, int]:
     Returns:
         ``FOUND_SCHEMA``, in the order of the first face of each, and how many inputs were left out.
     """
-    groups = _groups(found)
+    groups = _groups(found, least=1 if alone else len(FACES))
     whole = {key: group for key, group in groups.items() if group.is_whole or (alone and group.places)}
     taken = np.zeros(found.num_rows, dtype=bool)
     for group in whole.values():
@@ -101,11 +102,17 @@ def in_order(found: pa.Table) -> pa.Table:
     return found
 
 
-def _groups(found: pa.Table) -> dict[Key, _Group]:
+def _groups(found: pa.Table, least: int) -> dict[Key, _Group]:
+    """The faces of cubemaps that have so many files or more."""
     groups: dict[Key, _Group] = defaultdict(_Group)
     uris = found.column("uri")
     may_be = pc.and_(pc.match_substring_regex(uris, CANDIDATES), found.column("is_utf8"))
     places = np.flatnonzero(may_be.to_numpy())
+    if least > 1 and len(places):
+        # Of millions of pictures that end in a letter none becomes an object here.
+        common = pc.replace_substring_regex(uris.take(pa.array(places)), CANDIDATES, WITHOUT_WORDS, max_replacements=1)
+        codes = pc.dictionary_encode(common).combine_chunks().indices.to_numpy()
+        places = places[np.bincount(codes)[codes] >= least]
     for place, uri in zip(places.tolist(), uris.take(pa.array(places)).to_pylist(), strict=True):
         name, container = split_container(uri)
         one = face_name(name)

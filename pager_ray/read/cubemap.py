@@ -199,5 +199,5 @@ def unpack_faces(content: bytes) -> tuple[bytes, ...] | None:
             if not stored or [one.filename for one in members] != [*FACES]:
                 return None
             return tuple(archive.read(one) for one in members)
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, NotImplementedError, EOFError):
+    except (zipfile.BadZipFile, *DECODER_ERRORS):
         return None

@@ -180,4 +180,13 @@ def test_six_files_travel_as_one() -> None:
             for name in names:
                 archive.writestr(name, bytes(100_000))
         assert unpack_faces(other.getvalue()) is None
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        forged = bytearray(packed)
+        # In headers and in the directory, which are no more than the last part.
+        places = rng.integers(len(packed) - 600, len(packed), 3) if rng.random() < 0.8 else rng.integers(0, 60, 3)
+        for place in places:
+            forged[place] = rng.integers(256)
+        found = unpack_faces(bytes(forged))
+        assert found is None or len(found) == 6
     assert np.array_equal(decode_content(contents, gpano="require").erp, decode_cubemap(contents).erp)

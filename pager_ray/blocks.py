@@ -122,7 +122,7 @@ class PanoramaPredictor:
             config,
             resolved,
             # A row whose scene is not known: it decides whether a scene router is needed.
-            Listing.of([Listed("unknown", "unknown")]).table,
+            Listing.of([Listed("unknown", "unknown")]),
             on_gpu=on_gpu,
             threads=None if threads == "auto" else threads,
             batch_size=(MAX_BATCH if on_gpu else 1) if asked == "auto" else asked,

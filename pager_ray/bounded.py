@@ -10,7 +10,7 @@ All of them raise :class:`Unreasonable`, which names no file: whoever reads one 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -181,7 +181,27 @@ def read_parquet(
         pyarrow.ArrowException, OSError: no Parquet file, damaged, or unreadable.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    file, wanted, lacking = _opened(source, size, columns, may_lack)
+    table = _plain(file.read(columns=wanted), size)
+    for name in lacking:
+        table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))
+    return table
+
+
+def parquet_parts(source: Any, size: int, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """As :func:`read_parquet`, up to so many rows at a time; none where there are no rows."""
+    import pyarrow as pa
+
+    file, wanted, _ = _opened(source, size, columns, None)
+    for batch in file.iter_batches(batch_size=rows, columns=wanted):
+        yield _plain(pa.Table.from_batches([batch]), size)
+
+
+def _opened(
+    source: Any, size: int, columns: Sequence[str] | None, may_lack: Mapping[str, pa.DataType] | None
+) -> tuple[pq.ParquetFile, list[str] | None, list[str]]:
+    """The file, the columns to read of it, and those that it may lack and does."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(source)
@@ -200,8 +220,18 @@ def read_parquet(
     ]
     if multiplied:
         file = pq.ParquetFile(source, read_dictionary=multiplied, metadata=file.metadata)
-    table = file.read(columns=wanted)
-    # Also those that the file itself asks to be read as dictionaries.
+    return file, wanted, lacking
+
+
+def _plain(table: pa.Table, size: int) -> pa.Table:
+    """The table with texts written out that come as dictionaries, also where the file itself asks for that.
+
+    Raises:
+        Unreasonable: it would hold more than such a file does.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     for place, field in enumerate(table.schema):
         if not pa.types.is_dictionary(field.type):
             continue
@@ -215,8 +245,6 @@ def read_parquet(
                 raise Unreasonable(f"holds {written} bytes of {field.name} in a file of {size}")
         plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
         table = table.set_column(place, plain, column.cast(field.type.value_type))
-    for name in lacking:
-        table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))
     return table
 
 

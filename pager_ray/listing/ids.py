@@ -4,12 +4,13 @@ A derived id is the path inside the folder (or glob, or listing) without its ext
 extension stays, and where that is ambiguous too the id is the whole path. A member of a container has a shorter one
 first: its sample's key, or the value of a column called ``id``, ``key``, …; its path begins with the container's name.
 
-Ids of millions of inputs are settled as columns; Python sees the rows that are in trouble.
+Ids of millions of inputs are settled as columns, part by part; Python sees the rows that are in trouble.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import pyarrow.compute as pc
 
 from pager_ray.errors import ConfigError
 from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, SIGNED, Listing, Texts
+from pager_ray.listing.parts import Parts
+from pager_ray.listing.repeats import Numbered, codes_of, repeats
 from pager_ray.masking import mask_uri
 
 MAX_TAKEN = 100_000
@@ -28,6 +31,15 @@ MAY_BE_SECRET = "[@?]"
 
 _SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
 """Columns that come into the manifest as they are."""
+
+# Possible ids of an input, shortest first.
+_GIVEN, _KEY, _STEM, _RELATIVE, _PATH = range(5)
+_READ = {
+    _KEY: ["given", "key"],
+    _STEM: ["given", "key", "relative"],
+    _RELATIVE: ["given", "key", "relative"],
+}
+_NONE = np.zeros(0, dtype=np.int64)
 
 # What sources are expanded to, before ids are settled. An input has an id that was given, or a path that one is derived
 # from. Names that are no UTF-8 come with their bad bytes written out, and without ``is_utf8``.
@@ -55,7 +67,7 @@ def found_table(rows: int, **columns: Any) -> pa.Table:
     return pa.table(arrays, schema=FOUND_SCHEMA)
 
 
-def settle_ids(found: pa.Table) -> Listing:
+def settle_ids(found: Parts) -> Listing:
     """Give every input a unique id; see the module's text for the rule.
 
     An input whose id is taken becomes a reject under another (``room~2``); one without ``is_utf8`` is a reject, too.
@@ -63,33 +75,34 @@ def settle_ids(found: pa.Table) -> Listing:
     Args:
         found: ``FOUND_SCHEMA``.
     """
-    uri = found.column("uri")
-    chosen = _chosen_ids(found)
-    taken, owner = _taken(chosen)
-    if len(taken) > max(MAX_TAKEN, len(chosen) // 10):
-        raise ConfigError(
-            f"input.uris: {len(taken):,} of {len(chosen):,} rows have the id of an earlier row (first: "
-            f"{chosen[int(taken[0])].as_py()[:200]!r}); list each panorama once, with an id of its own"
-        )
-    spare_ids, messages = _spare_ids(chosen, taken, owner, uri)
-    is_taken = np.zeros(len(chosen), dtype=bool)
-    is_taken[taken] = True
-    chosen = _replaced(chosen, is_taken, spare_ids)
-    classes = pc.if_else(pa.array(is_taken), "duplicate_id", found.column("error_class"))
-    texts = _replaced(found.column("message"), is_taken, messages)
-    is_bad = ~found.column("is_utf8").to_numpy()
-    if is_bad.any():
-        names = Texts(uri.filter(pa.array(is_bad)))
-        bad = [f"{mask_uri(name)}: the name is not UTF-8 and cannot be stored; rename the file" for name in names]
-        classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
-        texts = _replaced(texts, is_bad, bad)
-    samples = pa.nulls(len(chosen), pa.string())
-    same = (*_SAME, SIGNED.name)
-    columns = [chosen, uri, found.column("scene"), classes, texts, samples, *(found.column(name) for name in same)]
-    return Listing(pa.table(columns, schema=LISTED_SCHEMA))
+    choice, are_unique = _choices(found)
+    taken, owner = (_NONE, _NONE) if are_unique else _taken(found, choice)
+    spare_ids, messages = _spare_ids(found, choice, taken, owner)
+    settled, first = Parts(LISTED_SCHEMA), 0
+    for part in found.read():
+        rows = part.num_rows
+        begin, end = np.searchsorted(taken, [first, first + rows])
+        is_taken = np.zeros(rows, dtype=bool)
+        is_taken[taken[begin:end] - first] = True
+        chosen = _replaced(_ids(part, choice[first : first + rows]), is_taken, spare_ids[begin:end])
+        classes = pc.if_else(pa.array(is_taken), "duplicate_id", part.column("error_class"))
+        texts = _replaced(part.column("message"), is_taken, messages[begin:end])
+        is_bad = ~part.column("is_utf8").to_numpy()
+        uri = part.column("uri")
+        if is_bad.any():
+            names = Texts(uri.filter(pa.array(is_bad)))
+            bad = [f"{mask_uri(name)}: the name is not UTF-8 and cannot be stored; rename the file" for name in names]
+            classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
+            texts = _replaced(texts, is_bad, bad)
+        samples = pa.nulls(rows, pa.string())
+        same = (*_SAME, SIGNED.name)
+        columns = [chosen, uri, part.column("scene"), classes, texts, samples, *(part.column(name) for name in same)]
+        settled.add(pa.table(columns, schema=LISTED_SCHEMA))
+        first += rows
+    return Listing(settled)
 
 
-def once(found: pa.Table) -> pa.Table:
+def once(found: Parts) -> Parts:
     """The inputs without those that repeat an earlier one: the same URI under the same id and scene.
 
     What is signed may be told apart by its signature alone, as where a token names the picture.
@@ -97,97 +110,181 @@ def once(found: pa.Table) -> pa.Table:
     Args:
         found: ``FOUND_SCHEMA``.
     """
-    uris = _codes(pc.coalesce(found.column(SIGNED.name), found.column("uri")))
-    if len(uris) == 0 or int(uris.max()) + 1 == len(uris):
+    pairs = list(repeats(lambda: _addresses(found)))
+    if not pairs:
         return found
-    keys = uris.astype(np.int64)
-    for name in ("given", "scene", "is_utf8"):
-        codes = _codes(pc.fill_null(found.column(name).cast(pa.string()), "\0"))
+    rows, firsts = (np.concatenate(some) for some in zip(*pairs, strict=True))
+    order = np.argsort(rows)
+    rows, keys = rows[order], firsts[order]
+    names = ("given", "scene", "is_utf8")
+    told = _at(found, rows, names)
+    for name in names:
+        codes = codes_of(pc.fill_null(told.column(name).cast(pa.string()), "\0"))
         # Numbered anew each time: the product of all would be too large for a number.
         _, keys = np.unique(keys * (int(codes.max()) + 1) + codes, return_inverse=True)
     _, first = np.unique(keys, return_index=True)
-    return found if len(first) == len(keys) else found.take(pa.array(np.sort(first)))
+    if len(first) == len(rows):
+        return found
+    stays = np.ones(found.num_rows, dtype=bool)
+    stays[np.delete(rows, first)] = False
+    kept, at = Parts(FOUND_SCHEMA), 0
+    for part in found.read():
+        kept.add(part.filter(pa.array(stays[at : at + part.num_rows])))
+        at += part.num_rows
+    return kept
 
 
-def _chosen_ids(found: pa.Table) -> pa.ChunkedArray:
-    """The given ids, and for other inputs the shortest candidate that is nobody else's."""
-    given = found.column("given")
-    is_given = pc.is_valid(given)
-    if pc.all(is_given).as_py():
-        return given
-    derived = found.filter(pc.invert(is_given))
-    reserved = given.drop_null()
-    chosen, waiting = None, np.ones(derived.num_rows, dtype=bool)
-    key = derived.column("key")
-    for candidates in [*([key] if key.null_count < len(key) else []), *_candidates(derived)]:
-        fits = waiting & _is_unique(candidates) & candidates.is_valid().to_numpy()
-        if len(reserved):
-            fits &= ~pc.is_in(candidates, value_set=reserved).to_numpy()
-        chosen = candidates if chosen is None else pc.if_else(pa.array(waiting), candidates, chosen)
-        if candidates is key:
-            # Paths come after keys: one that is somebody's key stays longer.
-            reserved = pa.chunked_array([*reserved.chunks, *candidates.filter(pa.array(fits)).chunks], pa.string())
-        waiting &= ~fits
+def _choices(found: Parts) -> tuple[np.ndarray, bool]:
+    """Which of its possible ids each input takes, and whether they are known to be nobody else's.
+
+    That is the given id, and for other inputs the shortest candidate that is unique.
+    """
+    choice = np.full(found.num_rows, _GIVEN, dtype=np.uint8)
+    if found.has("given"):
+        first = 0
+        for part in found.read(["given"]):
+            missing = part.column("given").is_null().to_numpy()
+            choice[first : first + part.num_rows][missing] = _PATH
+            first += part.num_rows
+    else:
+        choice[:] = _PATH
+    waiting = choice == _PATH
+    is_derived_alone = bool(waiting.all())
+    for candidate in (*([_KEY] if found.has("key") else []), _STEM, _RELATIVE):
         if not waiting.any():
             break
-    assert chosen is not None
-    if len(derived) == len(found):
-        return chosen
-    return _replaced(given, ~is_given.to_numpy(), chosen)
+        fits = waiting.copy()
+        for rows, _ in repeats(partial(_rivals, found, choice, candidate, fits)):
+            fits[rows[rows >= 0]] = False
+        choice[fits] = candidate
+        waiting &= ~fits
+    return choice, is_derived_alone and not waiting.any()
 
 
-def _candidates(derived: pa.Table) -> Iterator[pa.ChunkedArray]:
-    """Possible ids of inputs without one, shortest first: without extension, with it, the whole path."""
-    relative = derived.column("relative")
-    # As posixpath.splitext: dots that a name begins with are no extension's.
-    yield pc.replace_substring_regex(relative, r"([^/.][^/]*)\.[^/.]*$", r"\1")
-    yield relative
-    uri = derived.column("uri")
+def _rivals(found: Parts, choice: np.ndarray, candidate: int, fits: np.ndarray) -> Iterator[Numbered]:
+    """Texts of which one must be unique to be an id: candidates, given ids and keys that are taken, without a row."""
+    first = 0
+    for part in found.read(_READ[candidate]):
+        rows = part.num_rows
+        chosen = choice[first : first + rows]
+        texts = _candidate(part, candidate)
+        if (chosen == _GIVEN).any():
+            texts = pc.if_else(pa.array(chosen == _GIVEN), part.column("given"), texts)
+        numbers = np.arange(first, first + rows)
+        there = texts.is_valid().to_numpy()
+        if not there.all():
+            # Nobody is called nothing.
+            fits[first : first + rows] &= there
+            texts, numbers = texts.filter(pa.array(there)), numbers[there]
+        yield texts, numbers
+        if candidate != _KEY and (chosen == _KEY).any():
+            # Paths come after keys: one that is somebody's key stays longer.
+            keys = part.column("key").filter(pa.array(chosen == _KEY))
+            yield keys, np.full(len(keys), -1)
+        first += rows
+
+
+def _candidate(part: pa.Table, number: int) -> pa.ChunkedArray:
+    """A possible id of each input: its key; its path without extension, with it; the whole path, from its URI."""
+    if number == _KEY:
+        return part.column("key")
+    relative = part.column("relative")
+    if number == _STEM:
+        # As posixpath.splitext: dots that a name begins with are no extension's.
+        return pc.replace_substring_regex(relative, r"([^/.][^/]*)\.[^/.]*$", r"\1")
+    if number == _RELATIVE:
+        return relative
+    uri = part.column("uri")
     may_be_secret = pc.match_substring_regex(uri, MAY_BE_SECRET)
     masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
     uri = _replaced(uri, may_be_secret.to_numpy(), masked)
-    yield pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
+    return pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
 
 
-def _codes(texts: pa.ChunkedArray) -> np.ndarray:
-    """A number per text, equal for equal ones, from 0 on."""
-    return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy() if len(texts) else np.zeros(0, dtype=int)
+def _ids(part: pa.Table, choice: np.ndarray) -> pa.ChunkedArray:
+    """The ids that a part's inputs have chosen."""
+    ids = part.column("given")
+    for number in np.unique(choice):
+        if number != _GIVEN:
+            mask = choice == number
+            some = part if mask.all() else part.filter(pa.array(mask))
+            ids = _replaced(ids, mask, _candidate(some, int(number)))
+    return ids
 
 
-def _is_unique(texts: pa.ChunkedArray) -> np.ndarray:
-    codes = _codes(pc.fill_null(texts, "") if texts.null_count else texts)
-    return np.asarray(np.bincount(codes)[codes] == 1) if len(codes) else np.zeros(0, dtype=bool)
+def _chosen(found: Parts, choice: np.ndarray) -> Iterator[tuple[int, pa.ChunkedArray]]:
+    """The place of each part's first row, and the part's ids."""
+    first = 0
+    for part in found.read(["given", "key", "relative", "uri"]):
+        yield first, _ids(part, choice[first : first + part.num_rows])
+        first += part.num_rows
 
 
-def _taken(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the ids that an earlier input has, and those inputs' places."""
-    codes = _codes(ids)
-    first = np.empty(codes.max() + 1 if len(codes) else 0, dtype=np.int64)
-    # Backwards: the earliest place is the one that stays.
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    taken = np.flatnonzero(first[codes] != np.arange(len(codes)))
-    return taken, first[codes[taken]]
+def _taken(found: Parts, choice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the ids that an earlier input has, in order, and those inputs' places."""
+
+    def numbered() -> Iterator[Numbered]:
+        return ((ids, np.arange(first, first + len(ids))) for first, ids in _chosen(found, choice))
+
+    pairs = [(rows[rows != owner], owner[rows != owner]) for rows, owner in repeats(numbered)]
+    if not pairs:
+        return _NONE, _NONE
+    taken, owner = (np.concatenate(some) for some in zip(*pairs, strict=True))
+    order = np.argsort(taken)
+    taken, owner = taken[order], owner[order]
+    if len(taken) > max(MAX_TAKEN, found.num_rows // 10):
+        (name,) = _ids_at(found, choice, taken[:1])
+        raise ConfigError(
+            f"input.uris: {len(taken):,} of {found.num_rows:,} rows have the id of an earlier row (first: "
+            f"{name[:200]!r}); list each panorama once, with an id of its own"
+        )
+    return taken, owner
 
 
-def _spare_ids(
-    ids: pa.ChunkedArray, taken: np.ndarray, owner: np.ndarray, uri: pa.ChunkedArray
-) -> tuple[list[str], list[str]]:
+def _ids_at(found: Parts, choice: np.ndarray, rows: np.ndarray) -> list[str]:
+    names: list[str] = []
+    for first, ids in _chosen(found, choice):
+        begin, end = np.searchsorted(rows, [first, first + len(ids)])
+        names += ids.take(pa.array(rows[begin:end] - first)).to_pylist()
+    return names
+
+
+def _at(found: Parts, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+    """Some columns of some rows, by their places, which ascend."""
+    tables, first = [], 0
+    for part in found.read(columns):
+        begin, end = np.searchsorted(rows, [first, first + part.num_rows])
+        tables.append(part.take(pa.array(rows[begin:end] - first)))
+        first += part.num_rows
+    return pa.concat_tables(tables)
+
+
+def _addresses(found: Parts) -> Iterator[Numbered]:
+    """What each input is known by, with its place."""
+    first = 0
+    for part in found.read(["uri", SIGNED.name]):
+        yield pc.coalesce(part.column(SIGNED.name), part.column("uri")), np.arange(first, first + part.num_rows)
+        first += part.num_rows
+
+
+def _spare_ids(found: Parts, choice: np.ndarray, taken: np.ndarray, owner: np.ndarray) -> tuple[list[str], list[str]]:
     """Ids of their own for inputs whose id is taken, and why they are rejects."""
     if not len(taken):
         return [], []
     # Only these can be in a spare id's way.
-    reserved = set(ids.filter(pc.match_substring(ids, "~")).to_pylist())
+    reserved = {name for _, ids in _chosen(found, choice) for name in Texts(ids.filter(pc.match_substring(ids, "~")))}
+    owners = np.unique(owner)
+    uris = _at(found, owners, ["uri"]).column("uri")
     next_copy: dict[str, int] = {}
     spares, messages = [], []
-    for place, first in zip(taken.tolist(), owner.tolist(), strict=True):
-        name = ids[place].as_py()
+    for name, place in zip(_ids_at(found, choice, taken), np.searchsorted(owners, owner).tolist(), strict=True):
         copy = next_copy.get(name, 2)
         while (spare := f"{name}~{copy}") in reserved:
             copy += 1
         next_copy[name] = copy + 1
         reserved.add(spare)
         spares.append(spare)
-        owner_uri = mask_uri(uri[first].as_py())
+        owner_uri = mask_uri(uris[place].as_py())
         messages.append(f"id {name!r} is already taken by {owner_uri}; give every row an id of its own")
     return spares, messages
 

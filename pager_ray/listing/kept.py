@@ -7,7 +7,7 @@ what is none of these in every row.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,15 +21,15 @@ _KINDS: Final = {bool: "bool", int: "int", float: "float"}
 _LARGEST: Final = 2**63
 
 
-def kept_fields(kept: pa.ChunkedArray, names: Sequence[str]) -> list[pa.Field]:
+def kept_fields(kept: Iterable[pa.ChunkedArray], names: Sequence[str]) -> list[pa.Field]:
     """The fields of the kept columns of a run.
 
     Args:
-        kept: the manifest's column.
+        kept: the manifest's column, part by part.
         names: of the columns.
     """
     seen: dict[str, set[str]] = {name: set() for name in names}
-    for text in Texts(kept.drop_null()) if names else ():
+    for text in (text for part in kept for text in Texts(part.drop_null())) if names else ():
         for name, value in json.loads(text).items():
             kind = _KINDS.get(type(value), "text")
             # Larger numbers fit no column.

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pager_ray.listing.parts import Parts
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -81,14 +84,16 @@ class Listed:
 
 
 class Listing(Sequence[Listed]):
-    """All inputs of a job as one table, a tenth of the memory that as many objects take.
+    """All inputs of a job: columns, a tenth of the memory that as many objects take, and large ones on the disk.
 
     Args:
-        table: ``LISTED_SCHEMA``, without columns that nothing is in.
+        rows: ``LISTED_SCHEMA``; of a table without columns that nothing is in.
     """
 
-    def __init__(self, table: pa.Table) -> None:
-        self.table = completed(table).cast(LISTED_SCHEMA)
+    def __init__(self, rows: pa.Table | Parts) -> None:
+        if isinstance(rows, pa.Table):
+            rows = Parts.of([completed(rows).cast(LISTED_SCHEMA)], LISTED_SCHEMA)
+        self._parts = rows
 
     @classmethod
     def of(cls, rows: Sequence[Listed] | pa.Table) -> Listing:
@@ -100,9 +105,22 @@ class Listing(Sequence[Listed]):
         columns = {one.name: [getattr(row, one.name) for row in rows] for one in fields(Listed)}
         return cls(pa.table({name: columns[name] for name in LISTED_SCHEMA.names}, schema=LISTED_SCHEMA))
 
+    @property
+    def table(self) -> pa.Table:
+        """All rows in memory; see :meth:`parts` for many."""
+        return self._parts.table()
+
+    def parts(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows part by part, with some of their columns; none where there are no rows."""
+        return self._parts.read(columns)
+
+    def has(self, name: str) -> bool:
+        """Whether any row has a value in a column."""
+        return self._parts.has(name)
+
     def __len__(self) -> int:
         """Number of inputs."""
-        return self.table.num_rows
+        return self._parts.num_rows
 
     @overload
     def __getitem__(self, index: int) -> Listed: ...
@@ -115,13 +133,18 @@ class Listing(Sequence[Listed]):
         if isinstance(index, slice):
             return Listing(self.table[index])
         place = range(len(self))[index]
-        return Listed(**self.table.slice(place, 1).to_pylist()[0])
+        for part in self.parts():
+            if place < part.num_rows:
+                return Listed(**part.slice(place, 1).to_pylist()[0])
+            place -= part.num_rows
+        raise IndexError(index)
 
     def __iter__(self) -> Iterator[Listed]:
         """Go through the inputs."""
-        for batch in self.table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-            for row in batch.to_pylist():
-                yield Listed(**row)
+        for part in self.parts():
+            for batch in part.to_batches(max_chunksize=_ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    yield Listed(**row)
 
 
 def completed(table: pa.Table) -> pa.Table:
@@ -132,13 +155,13 @@ def completed(table: pa.Table) -> pa.Table:
     return table.select(LISTED_SCHEMA.names)
 
 
-def with_signatures(manifest: pa.Table, listed: Sequence[Listed] | pa.Table) -> pa.Table:
+def with_signatures(stored: Listing, listed: Sequence[Listed] | pa.Table) -> Listing:
     """A manifest's rows with the signatures that a listing gives them now; those of its other rows are unknown."""
-    now = Listing.of(listed).table
+    signing = Listing.of(listed)
+    if not signing.has(SIGNED.name):
+        return stored
+    manifest, now = stored.table, signing.table
     now = now.filter(pc.is_valid(now.column(SIGNED.name)))
-    manifest = completed(manifest)
-    if not now.num_rows:
-        return manifest
     both = (pc.binary_join_element_wise(table.column("uri"), table.column("id"), "\0") for table in (manifest, now))
     places = pc.index_in(next(both), value_set=next(both).combine_chunks())
     # What a run has grown by has ids of the run's own.
@@ -147,7 +170,7 @@ def with_signatures(manifest: pa.Table, listed: Sequence[Listed] | pa.Table) -> 
     by_place = pc.index_in(manifest.column("uri"), value_set=now.column("uri").combine_chunks())
     by_place = pc.if_else(pc.is_in(manifest.column("uri"), value_set=alone), by_place, None)
     signed = now.column(SIGNED.name).take(pc.coalesce(places, by_place))
-    return manifest.set_column(manifest.schema.get_field_index(SIGNED.name), SIGNED, signed)
+    return Listing(manifest.set_column(manifest.schema.get_field_index(SIGNED.name), SIGNED, signed))
 
 
 class Texts(Sequence[str]):
@@ -189,3 +212,59 @@ class Texts(Sequence[str]):
     def __repr__(self) -> str:
         """The first few, and how many there are."""
         return f"Texts({self[:3]!r}, {len(self)} in all)"
+
+
+class ChosenIds(Sequence[str]):
+    """Ids of some rows of a listing, in its order, which are read as they are asked for.
+
+    Args:
+        rows: the listing.
+        chosen: which of its rows, (rows,) bool.
+    """
+
+    def __init__(self, rows: Listing, chosen: np.ndarray) -> None:
+        self.rows = rows
+        self.chosen = chosen
+        self._count = int(np.count_nonzero(chosen))
+
+    def __len__(self) -> int:
+        """Number of ids."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One id, or a list of them."""
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            wanted = {*places}
+            found = dict(zip(sorted(wanted), self._first(max(wanted, default=-1) + 1, wanted), strict=True))
+            return [found[place] for place in places]
+        return next(iter(self._first(places + 1, {places})))
+
+    def _first(self, number: int, wanted: set[int]) -> Iterator[str]:
+        """The wanted ones among the first so many."""
+        if number:
+            yield from (id for place, id in zip(range(number), self, strict=False) if place in wanted)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the ids."""
+        first = 0
+        for part in self.rows.parts(["id"]) if self._count else ():
+            chosen = self.chosen[first : first + part.num_rows]
+            first += part.num_rows
+            yield from Texts(part.column("id").filter(pa.array(chosen)))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other sequence holds the same ids in the same order."""
+        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """The first few, and how many there are."""
+        return f"ChosenIds({self[:3]!r}, {len(self)} in all)"

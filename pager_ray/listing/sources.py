@@ -32,7 +32,8 @@ from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
 from pager_ray.listing.naming import namer
-from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing
+from pager_ray.listing.parts import Parts
+from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing, signatures_apart
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
@@ -77,7 +78,7 @@ def list_inputs(
     Raises:
         ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
     """
-    found: list[pa.Table] = []
+    found: list[Parts] = []
     retry = retry or Retry()
     options = options or SourceOptions()
     options = replace(options, settings=replace(options.settings, retry=retry, schemes=tuple(schemes)))
@@ -89,31 +90,18 @@ def list_inputs(
                 "profile, where no manifest can store them"
             )
         (table, is_listing), _ = retry.call(partial(_expand, source, key, options), f"listing {mask_uri(source)}")
-        table = _signatures_apart(table)
-        found.append(table if is_listing or not found else _without(table, found))
-    named = pa.concat_tables(found) if found else FOUND_SCHEMA.empty_table()
+        if isinstance(table, pa.Table):
+            table = signatures_apart(table)
+            table = Parts.of([table if is_listing or not found else _without(table, found)], FOUND_SCHEMA)
+        found.append(table)
+    named = found[0] if len(found) == 1 else Parts.of((part for one in found for part in one.read()), FOUND_SCHEMA)
     inputs = once(named)
-    if repeated := len(named) - len(inputs):
+    if repeated := named.num_rows - inputs.num_rows:
         log.info("%s rows repeat an earlier one; each input is processed once", f"{repeated:,}")
     return settle_ids(inputs)
 
 
-def _signatures_apart(table: pa.Table) -> pa.Table:
-    """The inputs with their URIs as they may be stored, beside those that are signed as they were given."""
-    uri = table.column("uri")
-    may_be = pc.match_substring(uri, "?").to_numpy()
-    if not may_be.any():
-        return table
-    texts = uri.to_pylist()
-    signed = [text if it_may and is_signed(text) else None for text, it_may in zip(texts, may_be, strict=True)]
-    shown = [mask_uri(text) if is_one else text for text, is_one in zip(texts, signed, strict=True)]
-    for field, column in ((table.schema.field("uri"), shown), (SIGNED, signed)):
-        place = table.schema.get_field_index(field.name)
-        table = table.set_column(place, field, pa.array(column, field.type))
-    return table
-
-
-def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
+def _without(table: pa.Table, earlier: Sequence[Parts]) -> pa.Table:
     """A folder's or glob's files that no source before it named."""
 
     def names(files: pa.Table) -> pa.ChunkedArray:
@@ -121,7 +109,9 @@ def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
         uri = pc.coalesce(files.column(SIGNED.name), files.column("uri"))
         return pc.if_else(files.column("is_utf8"), uri, pc.binary_join_element_wise("\0", uri, ""))
 
-    again = pc.is_in(names(table), value_set=names(pa.concat_tables(earlier)))
+    columns = ["uri", "is_utf8", SIGNED.name]
+    named = pa.concat_tables([part for one in earlier for part in one.read(columns)])
+    again = pc.is_in(names(table), value_set=names(named))
     twice = Texts(table.column("uri").filter(again))
     for uri in twice[:_NAMED_TWICE]:
         log.info("%s is named twice by input.uris; it is processed once", mask_uri(uri))
@@ -130,7 +120,7 @@ def _without(table: pa.Table, earlier: Sequence[pa.Table]) -> pa.Table:
     return table.filter(pc.invert(again))
 
 
-def _expand(source: str, key: str, options: SourceOptions) -> tuple[pa.Table, bool]:
+def _expand(source: str, key: str, options: SourceOptions) -> tuple[pa.Table | Parts, bool]:
     """What one source names, with whether it is a listing."""
     schemes = options.settings.schemes
     try:
@@ -166,7 +156,7 @@ def _expand(source: str, key: str, options: SourceOptions) -> tuple[pa.Table, bo
         filesystem.invalidate_cache()
 
 
-def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOptions) -> tuple[pa.Table, bool]:
+def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOptions) -> tuple[pa.Table | Parts, bool]:
     if (address := without_queries(source)) != source and ("=" in source or is_signed(source)):
         return _addressed(source, address, filesystem, path, key, options)
     if has_braces(path) and not filesystem.exists(path):
@@ -199,7 +189,7 @@ def _named(source: str, filesystem: Any, path: str, key: str, options: SourceOpt
 
 def _addressed(
     source: str, address: str, filesystem: Any, path: str, key: str, options: SourceOptions
-) -> tuple[pa.Table, bool]:
+) -> tuple[pa.Table | Parts, bool]:
     """What a web address with a query names: a listing, or a picture whatever it is called; signed ones, too."""
     name = posixpath.basename(address.partition("::")[0])
     may_list = options.format in LISTINGS and "::" not in source

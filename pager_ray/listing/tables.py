@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import Unreasonable, read_parquet, size_of
+from pager_ray.bounded import Unreasonable, parquet_parts, size_of
 from pager_ray.errors import ConfigError
+from pager_ray.listing import parts as by_parts
 from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.growth import stamp_of
-from pager_ray.listing.ids import MAY_BE_SECRET, found_table
-from pager_ray.listing.listed import NETWORK, Texts
+from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, found_table
+from pager_ray.listing.listed import NETWORK, SIGNED, Texts
 from pager_ray.listing.naming import namer
+from pager_ray.listing.parts import Parts
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values
@@ -37,10 +39,11 @@ TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
 """Columns that inventories of stores have, and that tell whether an object is still the one that it was."""
 SIZE = "size"
 """Says so with one of these alone: of others' listings it may mean anything."""
+_STATES = (*ETAGS, *TIMES, SIZE)
 
 
-def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> pa.Table:
-    """The rows of a listing as inputs, ``FOUND_SCHEMA``.
+def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> Parts:
+    """The rows of a listing as inputs, ``FOUND_SCHEMA``; those of Parquet files are read part by part.
 
     Args:
         filesystem, path: where it is.
@@ -51,9 +54,29 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
     Raises:
         ConfigError: it cannot be understood.
     """
-    (uri, given, scene), kept, stamp = _listing_columns(filesystem, path, key, source, settings)
-    scheme, separator, place = namer(without_queries(source))(without_queries(path)).rpartition("://")
-    _check_rows(uri, given, scene, f"{key}: {mask_uri(source)}")
+    where = f"{key}: {mask_uri(source)}"
+    place = namer(without_queries(source))(without_queries(path))
+    parts = Parts(FOUND_SCHEMA)
+    for (uri, given, scene), kept, stamp in _listing_columns(filesystem, path, where, settings):
+        _check_rows(uri, given, scene, where, parts.num_rows)
+        found = _inputs(uri, given, scene, kept, stamp, place, is_remote(source))
+        parts.add(signatures_apart(in_order(found)))
+    if not parts.num_rows:
+        raise ConfigError(f"{where} lists nothing; give it a row per image")
+    return parts
+
+
+def _inputs(
+    uri: pa.ChunkedArray,
+    given: pa.ChunkedArray,
+    scene: pa.ChunkedArray,
+    kept: pa.Array,
+    stamp: pa.Array,
+    listing: str,
+    is_remote: bool,
+) -> pa.Table:
+    """Rows of a listing that lies at a URI, as inputs."""
+    scheme, separator, place = listing.rpartition("://")
     given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
     is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))
     inside = _normal_paths(uri, is_absolute)
@@ -70,18 +93,32 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         full = pa.chunked_array([pa.array(joined, pa.string())])
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(_addresses(uri), "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
-    found = found_table(
+    return found_table(
         len(uri),
         uri=full,
         given=given,
         relative=relative,
         scene=scene,
         is_utf8=pa.array(np.ones(len(uri), dtype=bool)),
-        origin=pa.repeat(pa.scalar(NETWORK if is_remote(source) else None, pa.string()), len(uri)),
+        origin=pa.repeat(pa.scalar(NETWORK if is_remote else None, pa.string()), len(uri)),
         kept=kept,
         stamp=stamp,
     )
-    return in_order(found)
+
+
+def signatures_apart(table: pa.Table) -> pa.Table:
+    """The inputs with their URIs as they may be stored, beside those that are signed as they were given."""
+    uri = table.column("uri")
+    may_be = pc.match_substring(uri, "?").to_numpy()
+    if not may_be.any():
+        return table
+    texts = uri.to_pylist()
+    signed = [text if it_may and is_signed(text) else None for text, it_may in zip(texts, may_be, strict=True)]
+    shown = [mask_uri(text) if is_one else text for text, is_one in zip(texts, signed, strict=True)]
+    for field, column in ((table.schema.field("uri"), shown), (SIGNED, signed)):
+        place = table.schema.get_field_index(field.name)
+        table = table.set_column(place, field, pa.array(column, field.type))
+    return table
 
 
 def _addresses(uri: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -104,8 +141,8 @@ def _normal_paths(uri: pa.ChunkedArray, is_absolute: pa.ChunkedArray) -> pa.Chun
     return pa.chunked_array([pa.array(paths, pa.string())])
 
 
-def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedArray, where: str) -> None:
-    """Refuse a listing for its first row that cannot be understood.
+def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedArray, where: str, before: int) -> None:
+    """Refuse a listing for its first row that cannot be understood, behind so many others.
 
     Columns are looked at as a whole; what Python alone can judge is asked of the few rows that may be odd.
     """
@@ -126,7 +163,7 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
         return
     row, check = min(places)
     _, value = wrong[check]  # type: ignore[misc]
-    row_name = f"{where} row {row + 1}"
+    row_name = f"{where} row {before + row + 1}"
     raise ConfigError(
         (
             f"{row_name} has no uri; give every row one",
@@ -186,64 +223,42 @@ def _all_of(file: Any) -> bytes:
 
 
 def _listing_columns(
-    filesystem: Any, path: str, key: str, source: str, settings: IndexSettings
-) -> tuple[list[pa.ChunkedArray], pa.Array, pa.Array]:
-    """The uri, id and scene columns of a listing, as text; what is kept of the others, and the stamps of its files."""
-    states = (*ETAGS, *TIMES, SIZE)
-    name = without_queries(path).lower()
+    filesystem: Any, path: str, where: str, settings: IndexSettings
+) -> Iterator[tuple[list[pa.ChunkedArray], pa.Array, pa.Array]]:
+    """The uri, id and scene columns of a listing, as text; what is kept of the others, and stamps; part by part."""
     keep = {plain_name(name): name for name in settings.keep}
 
     def unreadable(error: Exception) -> ConfigError:
         return ConfigError(
-            f"{key}: {mask_uri(source)} cannot be read as a listing ({error_reason(error)}); takes .parquet or .csv "
+            f"{where} cannot be read as a listing ({error_reason(error)}); takes .parquet or .csv "
             "with a `uri` column of texts, or .txt with a URI per line"
         )
 
     try:
         with filesystem.open(path, "rb") as file:
-            if name.endswith(".txt"):
-                lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
-                table = pa.table({"uri": [line for line in lines if line and not line.startswith("#")]})
-                names = table.column_names
-            elif name.endswith(".csv"):
-                # A name may be NA or null; only an empty cell says nothing.
-                header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
-                file.seek(0)
-                texts = _ours(header, (*_names(header, settings), *({*states} - {*keep})))
-                options = pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
+            names, tables = _opened(file, path, settings, keep)
+            if "uri" not in names:
+                raise ConfigError(
+                    f"{where} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
                 )
-                table = pyarrow.csv.read_csv(file, convert_options=options)
-                names = [plain_name(name) for name in table.column_names]
-                table = table.rename_columns(names)
-            else:
-                header = pq.ParquetFile(file).schema_arrow.names
-                names = [plain_name(name) for name in header]
-                table = read_parquet(file, size_of(file), _ours(header, (*_names(header, settings), *keep, *states)))
-                table = table.rename_columns([plain_name(name) for name in table.column_names])
-        if "uri" not in names:
-            raise ConfigError(
-                f"{key}: {mask_uri(source)} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
-            )
-        columns_of = _names(names, settings)
-        if doubled := [name for name in (*columns_of, *keep) if names.count(name) > 1]:
-            raise ConfigError(f"{key}: {mask_uri(source)} has more than one `{doubled[0]}` column; keep one")
-        if table.num_rows == 0:
-            raise ConfigError(f"{key}: {mask_uri(source)} lists nothing; give it a row per image")
-        columns = [
-            table.column(name).cast(pa.string())
-            if name in names
-            else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
-            for name in columns_of
-        ]
-        others = table.select([name for name in keep if name in names]).rename_columns(
-            [keep[name] for name in keep if name in names]
-        )
-        for column in (*columns, *others.columns):
-            # Parquet files may hold bytes that are no UTF-8 in columns of text.
-            column.validate(full=True)
-        told = table.select([name for name in states if names.count(name) == 1])
-        return columns, _kept(others, settings.keep, f"{key}: {mask_uri(source)}"), _stamps(told)
+            columns_of = _names(names, settings)
+            if doubled := [name for name in (*columns_of, *keep) if names.count(name) > 1]:
+                raise ConfigError(f"{where} has more than one `{doubled[0]}` column; keep one")
+            for table in tables:
+                columns = [
+                    table.column(name).cast(pa.string())
+                    if name in names
+                    else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+                    for name in columns_of
+                ]
+                others = table.select([name for name in keep if name in names]).rename_columns(
+                    [keep[name] for name in keep if name in names]
+                )
+                for column in (*columns, *others.columns):
+                    # Parquet files may hold bytes that are no UTF-8 in columns of text.
+                    column.validate(full=True)
+                told = table.select([name for name in _STATES if names.count(name) == 1])
+                yield columns, _kept(others, settings.keep, where), _stamps(told)
     except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
         raise unreadable(error) from error
     except OSError as error:
@@ -251,6 +266,35 @@ def _listing_columns(
         if type(error) is OSError and error.errno is None:
             raise unreadable(error) from error
         raise
+
+
+def _opened(
+    file: Any, path: str, settings: IndexSettings, keep: Mapping[str, str]
+) -> tuple[list[str], Iterable[pa.Table]]:
+    """The names of a listing's columns, as they are compared, and its rows under these names."""
+    name = without_queries(path).lower()
+    if name.endswith(".txt"):
+        lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
+        table = pa.table({"uri": pa.array([line for line in lines if line and not line.startswith("#")], pa.string())})
+        return table.column_names, [table]
+    if name.endswith(".csv"):
+        # A name may be NA or null; only an empty cell says nothing.
+        header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
+        file.seek(0)
+        texts = _ours(header, (*_names(header, settings), *({*_STATES} - {*keep})))
+        options = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
+        )
+        table = pyarrow.csv.read_csv(file, convert_options=options)
+        names = [plain_name(name) for name in table.column_names]
+        # Types of columns are those that all rows agree on, so it is read as a whole.
+        return names, [table.rename_columns(names)]
+    header = pq.ParquetFile(file).schema_arrow.names
+    wanted = _ours(header, (*_names(header, settings), *keep, *_STATES))
+    tables = parquet_parts(file, size_of(file), wanted, by_parts.PART_ROWS)
+    return [plain_name(name) for name in header], (
+        table.rename_columns([plain_name(name) for name in table.column_names]) for table in tables
+    )
 
 
 def _stamps(table: pa.Table) -> pa.Array:

@@ -198,7 +198,7 @@ def _report(
             "resampling_floor": {"face_size": scoring.face_size, "fov": scoring.fov} if scoring.floor else None,
         },
         "checkpoint": subject.description,
-        "samples": claim.inputs.num_rows,
+        "samples": len(claim.inputs),
         "created": now(),
         "versions": software_versions(),
     }

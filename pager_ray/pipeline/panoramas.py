@@ -82,7 +82,7 @@ def read_panoramas(
         max_row_group_bytes=max_row_group_bytes,
     )
     rows = rows_to_do(listing.table, listing.table.column("id").to_pylist(), {})
-    schema = pa.schema([*_COLUMNS, *kept_fields(rows.column("kept"), keep_columns)])
+    schema = pa.schema([*_COLUMNS, *kept_fields([rows.column("kept")], keep_columns)])
     finish = _make_finish_fn(settings, schema)
     grouped = in_row_groups(rows)
     parts = []

@@ -161,7 +161,7 @@ class _Stages:
         inputs: pa.Table,
         on_gpu: bool,
     ) -> None:
-        settings = run_settings(config, checkpoint, inputs, on_gpu=on_gpu)
+        settings = run_settings(config, checkpoint, Listing.of(inputs), on_gpu=on_gpu)
         self.face_size = checkpoint.architecture.face_size
         # Faces are sampled here whoever samples them in the job: the network that is measured takes faces.
         self.read_settings = replace(settings.read, project=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from pager_ray.config import RunConfig
@@ -102,7 +101,7 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
         stand_in = StandIn(checkpoint.architecture.face_size, arrays, half_normals=half)
         measured = measure_samples(config, checkpoint, listed, request.samples, stand_in, on_gpu=on_gpu)
         return estimate(job, measured, profile, nodes, stand_in=True, hours=request.hours)
-    model = _Model(config, checkpoint, job, Listing.of(listed).table)
+    model = _Model(config, checkpoint, job, Listing.of(listed))
     measured = measure_samples(config, checkpoint, listed, request.samples, model, on_gpu=on_gpu)
     return estimate(job, measured, model.profile(measured), nodes, hours=request.hours)
 
@@ -110,7 +109,7 @@ def plan_job(config: RunConfig, request: Request) -> Plan:
 class _Model:
     """The checkpoint's network on this machine, as a model worker has it."""
 
-    def __init__(self, config: RunConfig, checkpoint: ResolvedCheckpoint, job: Job, inputs: pa.Table) -> None:
+    def __init__(self, config: RunConfig, checkpoint: ResolvedCheckpoint, job: Job, inputs: Listing) -> None:
         on_gpu = job.gpus_per_worker > 0
         threads = None
         if not on_gpu:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pager_ray.errors import RunNotFoundError, ShapeError, StorageError
 from pager_ray.geometry.faces import half_extent
-from pager_ray.listing import MANIFEST_SCHEMA, Texts, listing_digest, read_manifest
+from pager_ray.listing import MANIFEST_SCHEMA, ChosenIds, Listing, listing_digest, read_manifest
 from pager_ray.listing.listed import LATER_COLUMNS
 from pager_ray.prediction import Prediction
 from pager_ray.reader.run import Run
@@ -121,7 +121,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
         standing = read_standing(layout, manifest)
     except StorageError as error:
         # Which part is damaged is in the error; what it told of cannot be counted.
-        found = Reconciliation(listed.num_rows, 0, 0, Texts(pa.chunked_array([], pa.string())), [], [], {})
+        found = Reconciliation(listed.num_rows, 0, 0, ChosenIds(Listing.of([]), np.zeros(0, bool)), [], [], {})
         return Verification(
             str(root), str(manifest.get("state")), found, 0, [*problems, Problem(str(root), str(error))]
         )

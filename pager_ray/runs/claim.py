@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,13 +25,14 @@ from pager_ray.errors import (
     Terminated,
     own_cause,
 )
-from pager_ray.listing import Listed, Listing, Texts, read_manifest, rows_to_do, with_signatures, write_manifest
+from pager_ray.listing import ChosenIds, Listed, Listing, stored_listing, with_attempts, with_signatures, write_manifest
+from pager_ray.listing.parts import regrouped
 from pager_ray.plain import get_logger, plain_text
 from pager_ray.runs.growing import Growing, growth_of, listing_sha256, note_growth, settle_manifest
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.runs.ledger import shards_of
-from pager_ray.runs.reconcile import Reconciliation, drop_superseded, read_standing, reconcile, standing_rejects
+from pager_ray.runs.reconcile import Reconciliation, check_ledger_is_whole, drop_superseded, reconcile, standing_rejects
 from pager_ray.runs.runfile import (
     COMPLETE,
     FAILED,
@@ -56,7 +58,7 @@ class Claim:
 
     Attributes:
         manifest: content of ``run.json``; :func:`run_to_end` writes it anew when the job ends.
-        inputs: every listed row, with the columns of ``MANIFEST_SCHEMA``.
+        inputs: every listed row.
         before: what earlier starts finished.
         pending: ids that this start has to do: those without an outcome, and the rejects that are to be tried again.
         attempts: how often those rejects were tried before.
@@ -70,9 +72,9 @@ class Claim:
 
     layout: RunLayout
     manifest: dict[str, Any]
-    inputs: pa.Table
+    inputs: Listing
     before: Reconciliation
-    pending: Texts
+    pending: ChosenIds
     attempts: dict[str, int]
     generation: int
     errors: ErrorsConfig
@@ -96,18 +98,32 @@ class Claim:
         Raises:
             OutputInUseError: another job took the output over meanwhile.
         """
-        rows = rows_to_do(self.inputs, self.pending, self.attempts)
-        # What is read by row groups goes another way than what is read alone.
-        in_groups = pc.is_valid(rows.column("row_group"))
-        ways = [rows] if pc.all(in_groups).as_py() else [rows.filter(pc.invert(in_groups)), rows.filter(in_groups)]
-        parts = [way.slice(first, PARTITION_ROWS) for way in ways for first in range(0, way.num_rows, PARTITION_ROWS)]
-        for number, part in enumerate(parts, start=1):
-            if number > 1:
-                self.lease.check()
-                self.generation = self.layout.ledger.compact(self.generation)
-            if len(parts) > 1:
-                log.info("part %d of %d", number, len(parts))
-            yield part
+        ways: list[bool | None] = [None]
+        if self.inputs.has("row_group"):
+            # What is read by row groups goes another way than what is read alone.
+            ways = [False, True]
+        counts = [sum(rows.num_rows for rows in self._to_do(way, ["id", "row_group"])) for way in ways]
+        total, number = sum(-(-count // PARTITION_ROWS) for count in counts), 0
+        for way in ways:
+            for part in regrouped(self._to_do(way), PARTITION_ROWS):
+                number += 1
+                if number > 1:
+                    self.lease.check()
+                    self.generation = self.layout.ledger.compact(self.generation)
+                if total > 1:
+                    log.info("part %d of %d", number, total)
+                yield with_attempts(part, self.attempts)
+
+    def _to_do(self, in_groups: bool | None, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The pending rows, or those of them that lie in row groups, or those that do not."""
+        first = 0
+        for part in self.inputs.parts(columns):
+            chosen = self.pending.chosen[first : first + part.num_rows]
+            first += part.num_rows
+            if in_groups is not None:
+                chosen = chosen & (part.column("row_group").is_valid().to_numpy() == in_groups)
+            if chosen.any():
+                yield part if chosen.all() else part.filter(pa.array(chosen))
 
 
 def claim_output(
@@ -146,7 +162,8 @@ def claim_output(
     standing_run(layout, identity, overwrite=overwrite)
     lease = Lease(layout.lease).take(wait=True)
     try:
-        return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects, growing)
+        with layout.ledger.remembering():
+            return _claim(layout, listed, lease, config, identity, sections, errors, overwrite, retry_rejects, growing)
     except BaseException:
         # Whatever it is, it goes on to the caller; the output is free again at once.
         lease.give_back()
@@ -174,7 +191,7 @@ def _claim(
     is_new = manifest is None
     if manifest is not None:
         # Before anything is written: without its ledger all that is there would be done again, and deleted.
-        read_standing(layout, manifest)
+        check_ledger_is_whole(layout, manifest)
     if manifest is None:
         layout.make()
         write_manifest(layout.manifest, listed)
@@ -182,7 +199,7 @@ def _claim(
         manifest = new_run_file(config, identity, **sections, listing=listing)
     if retry_rejects is not None:
         # Before anything is written: what is refused stays as it was.
-        _check_has_rejects(layout, read_manifest(layout.manifest), retry_rejects)
+        _check_has_rejects(layout, stored_listing(layout.manifest), retry_rejects)
     growth = None
     if not is_new:
         growth = growth_of(layout, listed, growing)
@@ -193,10 +210,10 @@ def _claim(
     generation = layout.ledger.begin(lease.generation, replaced)
     if not is_new:
         settle_manifest(layout, manifest, growth)
-    standing = layout.ledger.read()
+    standing = layout.ledger.read(compact=True)
     if dropped := layout.drop_uncommitted(shards_of(standing)):
         log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)
-    inputs = Listing.of(listed).table if is_new else with_signatures(read_manifest(layout.manifest), listed)
+    inputs = Listing.of(listed) if is_new else with_signatures(stored_listing(layout.manifest), listed)
     before = reconcile(layout, inputs, standing)
     again: dict[str, int] = {}
     if retry_rejects is not None:
@@ -205,13 +222,15 @@ def _claim(
         log.info("%d rejects are tried again", len(again))
     pending = before.missing
     if again:
-        pending = Texts(pa.chunked_array([*before.missing.column.chunks, pa.array([*again], pa.string())]))
+        tried = pa.array([*again], pa.string())
+        masks = [pc.is_in(part.column("id"), value_set=tried).to_numpy() for part in inputs.parts(["id"])]
+        pending = ChosenIds(inputs, before.missing.chosen | np.concatenate(masks))
     return Claim(layout, manifest, inputs, before, pending, again, generation, errors, lease)
 
 
-def _check_has_rejects(layout: RunLayout, inputs: pa.Table, wanted: str) -> None:
+def _check_has_rejects(layout: RunLayout, inputs: Listing, wanted: str) -> None:
     """Refuse a class that has no reject to do again, most likely a misspelt one."""
-    standing = layout.ledger.read()
+    standing = layout.ledger.read(compact=True)
     if wanted == ALL_REJECTS or _rejects_to_retry(layout, standing, inputs, wanted):
         return
     classes = reconcile(layout, inputs, standing).rejects_by_class
@@ -222,13 +241,15 @@ def _check_has_rejects(layout: RunLayout, inputs: pa.Table, wanted: str) -> None
     )
 
 
-def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: pa.Table, wanted: str) -> dict[str, int]:
+def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: Listing, wanted: str) -> dict[str, int]:
     """Ids of the rejects that may turn out otherwise, with the attempts they have had.
 
     Those of the listing are left out: what it says of a row has not changed.
     """
     rejects = standing_rejects(layout, standing, ["id", "error_class", "attempts"])
-    listed = set(inputs.filter(pc.is_valid(inputs.column("error_class"))).column("id").to_pylist())
+    listed: set[str] = set()
+    for part in inputs.parts(["id", "error_class"]) if inputs.has("error_class") else ():
+        listed |= {*part.filter(pc.is_valid(part.column("error_class"))).column("id").to_pylist()}
     rows = rejects.to_pylist() if rejects is not None else []
     return {
         row["id"]: row["attempts"] or 1
@@ -305,7 +326,7 @@ def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None
 def _finish(claim: Claim) -> Reconciliation:
     layout = claim.layout
     gathering = layout.ledger.gathering()
-    standing = layout.ledger.read(gathering)
+    standing = layout.ledger.read(gathering, compact=True)
     result = reconcile(layout, claim.inputs, standing)
     if result.duplicated or result.unknown:
         # A start adds outcomes and takes none away: the same command would end here again.

@@ -22,6 +22,7 @@ from pager_ray.listing import (
     is_same_listing,
     listing_digest,
     read_manifest,
+    stored_listing,
     write_manifest,
 )
 from pager_ray.plain import get_logger
@@ -56,7 +57,7 @@ def listing_sha256(layout: RunLayout, listed: Sequence[Listed], *, overwrite: bo
     # Rows are compared where digests differ alone: millions of them are sorted for it.
     if not isinstance(stands, str) or stands == digest:
         return digest
-    if any_other or is_same_listing(read_manifest(layout.manifest), listed):
+    if any_other or is_same_listing(stored_listing(layout.manifest), listed):
         return stands
     return digest
 
@@ -108,8 +109,8 @@ def settle_manifest(layout: RunLayout, manifest: dict[str, Any], growth: Growth 
         write_manifest(layout.manifest, Listing.of(growth.table))
     elif not manifest["listing"].get("is_changing"):
         return
-    table = growth.table if growth is not None else read_manifest(layout.manifest)
-    digest = listing_digest(table)
-    manifest["listing"] = {"rows": table.num_rows, "sha256": digest}
+    listing = Listing.of(growth.table) if growth is not None else stored_listing(layout.manifest)
+    digest = listing_digest(listing)
+    manifest["listing"] = {"rows": len(listing), "sha256": digest}
     manifest["identity"]["listing.sha256"] = digest
     layout.root.write_json(RUN_FILE, manifest)

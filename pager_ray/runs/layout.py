@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from pager_ray.errors import RunMismatchError, StorageError
-from pager_ray.listing.manifest import MANIFEST_NAME, read_manifest
+from pager_ray.listing.manifest import is_manifest, read_manifest
 from pager_ray.listing.remembered import INDEX_NAME
 from pager_ray.modalities import MAPS
 from pager_ray.owned import foreign_entries
@@ -103,7 +103,7 @@ class RunLayout:
         # Not the lease: it is held by the job that clears.
         self.ledger.clear()
         self.copy.clear()
-        self.manifest.delete_where(lambda name: name in (MANIFEST_NAME, INDEX_NAME) or is_temporary(name))
+        self.manifest.delete_where(lambda name: is_manifest(name) or name == INDEX_NAME or is_temporary(name))
         self.progress.delete([PROGRESS_FILE])
         gallery = self.root / GALLERY_FOLDER
         if gallery.exists(GALLERY_MARKER):

@@ -23,12 +23,13 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import read_parquet
+from pager_ray.bounded import parquet_parts, read_parquet
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.plain import plain_text
@@ -58,6 +59,8 @@ _DIGITS = 8
 _READERS = 32
 # Small tables that are copied into one before more are read: each costs kilobytes beside its rows.
 _GATHERED = 1024
+# Rows of a snapshot that are there as texts at a time.
+_ROWS_AT_ONCE = 262_144
 
 
 class Ledger:
@@ -71,6 +74,16 @@ class Ledger:
     def __init__(self, folder: Folder, copy: ColumnarCopy | None = None) -> None:
         self.folder = folder
         self.copy = copy
+        self._memory: _Memory | None = None
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Read a record once, however often what stands is asked for meanwhile: records and snapshots never change."""
+        self._memory = _Memory()
+        try:
+            yield
+        finally:
+            self._memory = None
 
     def begin(self, generation: int, redo: pa.ChunkedArray | None = None) -> int:
         """Let a generation begin: what stands now is fixed, and records of earlier ones no longer count.
@@ -91,8 +104,9 @@ class Ledger:
             self._put_copy(before, gathering)
             number = max(generation, before + 1)
             if redo is not None and len(redo):
-                gone = standing.column("shard").filter(pc.is_in(standing.column("id"), value_set=redo))
-                standing = standing.filter(pc.invert(pc.is_in(standing.column("shard"), value_set=gone)))
+                gone = shards_of(standing.filter(pc.is_in(standing.column("id"), value_set=redo)))
+                theirs = pc.is_in(standing.column("shard"), value_set=pa.array([*gone], pa.string()))
+                standing = standing.filter(pc.invert(theirs))
             # Where somebody else had the number first, what stands is looked at again.
             if self._put_snapshot(number, standing):
                 break
@@ -153,20 +167,24 @@ class Ledger:
         records, name = self._records(generation), f"{task}{_SUFFIX}"
         return _parse(records, name) if records.exists(name) else None
 
-    def read(self, gathering: Gathering | None = None) -> pa.Table:
+    def read(self, gathering: Gathering | None = None, *, compact: bool = False) -> pa.Table:
         """What stands: one row per input with an outcome, ``LEDGER_SCHEMA``; rows of a shard in their order.
 
         Args:
             gathering: takes what the generation's records have for the columnar copy.
+            compact: give shards and digests as dictionaries, a third of the memory.
 
         Raises:
             StorageError: a part of the ledger cannot be read.
         """
-        return self._look(gathering)[1]
+        standing = self._look(gathering)[1]
+        return standing if compact else standing.cast(LEDGER_SCHEMA)
 
     def gathering(self) -> Gathering | None:
         """What takes the records' part of the columnar copy; None where there is no copy."""
-        return Gathering() if self.copy is not None else None
+        if self.copy is None:
+            return None
+        return Gathering() if self._memory is None else self._memory.gathering
 
     def _put_copy(self, generation: int, gathering: Gathering | None) -> None:
         if self.copy is not None and gathering is not None:
@@ -208,16 +226,23 @@ class Ledger:
 
     def _read(self, generation: int, final: bool, gathering: Gathering | None = None) -> pa.Table:
         if not generation:
-            return LEDGER_SCHEMA.empty_table()
-        snapshot = _parse(self.folder, _snapshot(generation, final))
-        if final:
-            return snapshot
-        fresh = gather(self._each_record(generation, gathering))
-        return snapshot if fresh is None else _merge(snapshot, fresh)
+            return _compacted(LEDGER_SCHEMA.empty_table())
+        memory = self._memory or _Memory()
+        if memory.seen != (generation, final):
+            memory.begin((generation, final), _snapshot_of(self.folder, _snapshot(generation, final)))
+        if not final:
+            wanted = gathering if self._memory is None or self.copy is None else memory.gathering
+            fresh = gather(self._each_record(generation, memory.records, wanted))
+            if fresh is not None:
+                memory.fresh.append(_compacted(fresh))
+        assert memory.snapshot is not None
+        return _merge(memory.snapshot, pa.concat_tables(memory.fresh)) if memory.fresh else memory.snapshot
 
-    def _each_record(self, generation: int, gathering: Gathering | None) -> Iterator[pa.Table]:
+    def _each_record(self, generation: int, seen: set[str], gathering: Gathering | None) -> Iterator[pa.Table]:
+        """The records that were not seen yet."""
         records = self._records(generation)
-        names = records.names(_SUFFIX)
+        names = [name for name in records.names(_SUFFIX) if name not in seen]
+        seen.update(names)
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(names), _GATHERED):
                 some = names[start : start + _GATHERED]
@@ -232,7 +257,10 @@ class Ledger:
         data = _to_bytes(standing.replace_schema_metadata({"snapshot": uuid.uuid4().hex}))
         name = _snapshot(generation)
         # An answer that was lost on the way back leaves a snapshot that is ours after all.
-        return self.folder.create(name, data) or self.folder.read(name) == data
+        is_ours = self.folder.create(name, data) or self.folder.read(name) == data
+        if is_ours and self._memory is not None:
+            self._memory.begin((generation, False), standing)
+        return is_ours
 
     def _newest(self) -> tuple[int, bool]:
         """The generation that counts, and whether it is finished; 0 where there is none."""
@@ -252,6 +280,21 @@ class Ledger:
         return self.folder / f"{generation:0{_DIGITS}}"
 
 
+class _Memory:
+    """What was read of a generation."""
+
+    def __init__(self) -> None:
+        self.gathering = Gathering()
+        self.begin((0, False), None)
+
+    def begin(self, seen: tuple[int, bool], snapshot: pa.Table | None) -> None:
+        """Forget what was read, for another generation."""
+        self.seen, self.snapshot = seen, snapshot
+        self.records: set[str] = set()
+        self.fresh: list[pa.Table] = []
+        self.gathering.forget()
+
+
 def record_of(shard: str, ids: Iterable[str], error_classes: Iterable[str | None], sha256: str | None) -> pa.Table:
     """The ledger's rows for one shard; ``sha256`` is that of its results, None where it has none."""
     names, classes = list(ids), list(error_classes)
@@ -266,7 +309,8 @@ def shards_of(standing: pa.Table) -> set[str]:
 
 def rows_by_shard(rows: pa.Table) -> dict[str, pa.Table]:
     """The ledger's rows, shard by shard in order of their names; they share their memory."""
-    # A stable sort: a shard's rows stay in their order.
+    # A stable sort: a shard's rows stay in their order. It knows no dictionaries.
+    rows = rows.cast(pa.schema([rows.schema.field(name).with_type(pa.string()) for name in rows.column_names]))
     rows = rows.take(pc.sort_indices(rows, [("shard", "ascending")])).combine_chunks()
     if not rows.num_rows:
         return {}
@@ -310,9 +354,35 @@ def _generation_of(name: str) -> int:
 
 
 def _to_bytes(table: pa.Table) -> bytes:
+    """A part of the ledger as a file, texts written out."""
+    schema = pa.schema([LEDGER_SCHEMA.field(name) if name in LEDGER_SCHEMA.names else table.schema.field(name)
+                        for name in table.column_names], metadata=table.schema.metadata)  # fmt: skip
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for start in range(0, max(1, table.num_rows), _ROWS_AT_ONCE):
+            writer.write_table(table.slice(start, _ROWS_AT_ONCE).cast(schema))
     return sink.getvalue()
+
+
+def _compacted(table: pa.Table) -> pa.Table:
+    """Rows of the ledger with shards and digests, each of which many rows share, as dictionaries."""
+    for name in ("shard", "sha256"):
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(name).with_type(pa.dictionary(pa.int32(), pa.string()))
+        table = table.set_column(place, field, table.column(name).dictionary_encode())
+    return table
+
+
+def _snapshot_of(folder: Folder, name: str) -> pa.Table:
+    """The rows of a snapshot, compacted part by part."""
+    data = folder.read(name)
+    with _as_damage(folder, name):
+        parts = []
+        for part in parquet_parts(pa.BufferReader(data), len(data), LEDGER_SCHEMA.names, _ROWS_AT_ONCE):
+            table = part.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA)
+            _check_names(table)
+            parts.append(_compacted(table))
+        return pa.concat_tables([_compacted(LEDGER_SCHEMA.empty_table()), *parts])
 
 
 def _check_names(table: pa.Table) -> None:
@@ -328,16 +398,22 @@ def _check_names(table: pa.Table) -> None:
 
 
 def _parse(folder: Folder, name: str, with_scalars: bool = False) -> pa.Table:
-    """A part of the ledger; a record with what it has for the columnar copy, where that is asked for."""
+    """A record, with what it has for the columnar copy, where that is asked for."""
     schema = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary())) if with_scalars else LEDGER_SCHEMA
     data = folder.read(name)
-    try:
+    with _as_damage(folder, name):
         # Not from BytesIO: Arrow would come back to Python for each of its small reads.
         table = read_parquet(pa.BufferReader(data), len(data), schema.names, _MAY_LACK).select(schema.names)
         if not table.schema.equals(schema, check_metadata=True):
             table = table.cast(schema)
         _check_names(table)
         return table
+
+
+@contextmanager
+def _as_damage(folder: Folder, name: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         # Arrow tells of some damage with an OSError; the bytes themselves are here already.
         raise StorageError(

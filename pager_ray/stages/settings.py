@@ -13,6 +13,7 @@ from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.infer import InferenceSettings
 from pager_ray.infer.routing import needs_clip
+from pager_ray.listing import Listing
 from pager_ray.listing.kept import kept_fields
 from pager_ray.modalities import is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
@@ -49,7 +50,7 @@ class RunSettings:
 def run_settings(
     config: RunConfig,
     checkpoint: ResolvedCheckpoint,
-    inputs: pa.Table,
+    inputs: Listing,
     *,
     on_gpu: bool,
     threads: int | None = None,
@@ -58,10 +59,10 @@ def run_settings(
     """The settings of every stage of a job.
 
     Args:
-        inputs: the listing, ``MANIFEST_SCHEMA``.
+        inputs: the listing.
         on_gpu, threads, fitting: as in :class:`~pager_ray.stages.infer.InferSettings`.
     """
-    shard_rows = rows_per_shard(config.output.rows_per_shard, inputs.num_rows)
+    shard_rows = rows_per_shard(config.output.rows_per_shard, len(inputs))
     batch_size = largest_batch(config.compute, shard_rows)
     return RunSettings(
         read=read_settings(config, checkpoint),
@@ -77,7 +78,7 @@ def run_settings(
 def infer_settings(
     config: JobConfig,
     checkpoint: ResolvedCheckpoint,
-    inputs: pa.Table,
+    inputs: Listing,
     *,
     on_gpu: bool,
     threads: int | None,
@@ -87,7 +88,7 @@ def infer_settings(
     """What a model worker of a job needs; the router only where a row needs it.
 
     Args:
-        inputs: the listing, ``MANIFEST_SCHEMA``.
+        inputs: the listing.
         on_gpu, threads, batch_size, fitting: as in :class:`~pager_ray.stages.infer.InferSettings`.
     """
     return InferSettings(
@@ -116,15 +117,16 @@ def projects_on_device(config: RunConfig) -> bool:
     return config.compute.project_on == "gpu"
 
 
-def needs_router(config: JobConfig, checkpoint: ResolvedCheckpoint, inputs: pa.Table) -> bool:
+def needs_router(config: JobConfig, checkpoint: ResolvedCheckpoint, inputs: Listing) -> bool:
     """Whether some row's scene is for CLIP to decide.
 
     Args:
-        inputs: the listing, ``MANIFEST_SCHEMA``.
+        inputs: the listing.
     """
-    unlabelled = pc.any(pc.and_(pc.is_null(inputs.column("scene")), pc.is_null(inputs.column("error_class")))).as_py()
-    asked = config.scene_mode == "auto" and needs_clip(checkpoint.architecture, config.router_weights)
-    return bool(asked and unlabelled)
+    if config.scene_mode != "auto" or not needs_clip(checkpoint.architecture, config.router_weights):
+        return False
+    parts = inputs.parts(["scene", "error_class"])
+    return any(pc.any(pc.and_(*map(pc.is_null, part.columns))).as_py() for part in parts)
 
 
 def memory_share(compute: ComputeConfig) -> float | None:
@@ -176,7 +178,7 @@ def stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half: 
     )
 
 
-def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: pa.Table) -> pa.Schema:
+def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: Listing) -> pa.Schema:
     """The columns of a run's prediction shards."""
     names = config.input.keep_columns
     architecture, output = checkpoint.architecture, config.output
@@ -187,7 +189,7 @@ def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: pa
         projection=output.projection,
         face_size=architecture.face_size,
         fov=architecture.cube_fov,
-        kept=kept_fields(inputs.column("kept"), names) if names else [],
+        kept=kept_fields((part.column("kept") for part in inputs.parts(["kept"])), names) if names else [],
     )
 
 

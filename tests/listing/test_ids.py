@@ -7,10 +7,12 @@ import fsspec
 import hypothesis
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pager_ray.listing import list_inputs
+from pager_ray.errors import ConfigError
+from pager_ray.listing import list_inputs, parts
 
 NAMES = st.text("ab.~/", min_size=1, max_size=5).filter(lambda name: not name.startswith("/"))
 
@@ -45,10 +47,11 @@ def by_the_rule(rows):
     return ids
 
 
-@settings(max_examples=200)
+@pytest.mark.parametrize("part_rows", [parts.PART_ROWS, 2])
+@settings(max_examples=150)
 @given(rows=st.lists(st.tuples(NAMES, st.none() | st.text("ab~2", min_size=1, max_size=4)), min_size=1, max_size=12))
-def test_ids_are_settled_by_the_rule(rows):
-    """Columns settle ids as the rule does row by row, whatever collides with what."""
+def test_ids_are_settled_by_the_rule(part_rows, rows):
+    """Columns settle ids as the rule does row by row, whatever collides with what, in one part or several."""
     rows = [row for row in rows if not posixpath.normpath(row[0]).startswith("..")]
     # One that says again what an earlier one says is no other input.
     first: dict[tuple[str, str | None], tuple[str, str | None]] = {}
@@ -60,6 +63,29 @@ def test_ids_are_settled_by_the_rule(rows):
     table = pa.table({"uri": [path for path, _ in rows], "id": pa.array([given for _, given in rows], pa.string())})
     with memory.open("/in/list.parquet", "wb") as file:
         pq.write_table(table, file)
-    listed = list_inputs(["memory://in/list.parquet"])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parts, "PART_ROWS", part_rows)
+        listed = list_inputs(["memory://in/list.parquet"])
     assert [(row.id, row.error_class) for row in listed] == by_the_rule(rows)
     assert len({row.id for row in listed}) == len(rows)
+
+
+def test_rows_are_listed_once_across_parts(monkeypatch, tmp_path):
+    """A row that says again what one in an earlier part says is dropped; one with another id is a row of its own."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    rows = [("a.jpg", "a"), ("b.jpg", None), ("c.jpg", None), ("a.jpg", "a"), ("b.jpg", None), ("a.jpg", "other"),
+            ("d.jpg", "c"), ("e.jpg", "a")]  # fmt: skip
+    uris, ids = zip(*rows, strict=True)
+    pq.write_table(pa.table({"uri": uris, "id": ids}), tmp_path / "list.parquet")
+    listed = list(list_inputs([str(tmp_path / "list.parquet")]))
+    assert [row.id for row in listed] == ["a", "b", "c.jpg", "other", "c", "a~2"]
+    assert [row.error_class for row in listed] == [None] * 5 + ["duplicate_id"]
+    assert listed[-1].message == f"id 'a' is already taken by {tmp_path}/a.jpg; give every row an id of its own"
+
+
+def test_a_wrong_row_is_told_by_its_place_in_the_listing(monkeypatch, tmp_path):
+    """Rows are counted through all parts."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    pq.write_table(pa.table({"uri": ["a.jpg", "b.jpg", "c.jpg", ""]}), tmp_path / "list.parquet")
+    with pytest.raises(ConfigError, match=r"list\.parquet row 4 has no uri"):
+        list_inputs([str(tmp_path / "list.parquet")])

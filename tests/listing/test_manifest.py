@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import StorageError
@@ -18,8 +20,11 @@ from pager_ray.listing import (
     is_same_listing,
     list_inputs,
     listing_digest,
+    manifest,
+    parts,
     read_manifest,
     rows_to_do,
+    stored_listing,
     write_manifest,
 )
 from pager_ray.listing.listed import LATER_COLUMNS
@@ -192,3 +197,96 @@ def test_manifests_of_earlier_versions_are_read() -> None:
     earlier = table.drop_columns([*LATER_COLUMNS])
     assert Listing.of(earlier).table.equals(table)
     assert listing_digest(earlier) == listing_digest(ROWS)
+
+
+@pytest.fixture
+def in_twos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Manifests of two rows per file, listings of three rows per part."""
+    monkeypatch.setattr(manifest, "FILE_ROWS", 2)
+    monkeypatch.setattr(parts, "PART_ROWS", 3)
+
+
+MANY = [*ROWS, Listed("/in/f.jpg", "f")]
+
+
+def test_large_manifests_are_several_files(folder: Folder, in_twos: None) -> None:
+    """The rows come back in order, as a table and by parts; the digest knows nothing of files."""
+    digest = listing_digest(MANY)
+    write_manifest(folder, MANY)
+    assert len(folder.names()) == 3
+    assert [Listed(**row) for row in read_manifest(folder).to_pylist()] == MANY
+    assert list(stored_listing(folder)) == MANY
+    assert [part.num_rows for part in stored_listing(folder).parts()] == [3, 2]
+    assert read_manifest(folder, ["id"]).column("id").to_pylist() == [row.id for row in MANY]
+    assert listing_digest(stored_listing(folder)) == digest == listing_digest(Listing.of(MANY).table)
+
+
+def test_a_manifest_is_replaced_as_a_whole(folder: Folder, in_twos: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of its files a writer dies at, the manifest before stands; the next one leaves no file of either."""
+    write_manifest(folder, MANY)
+    put = Folder.write
+    for number in range(3):
+        calls = []
+
+        def dying(self: Folder, name: str, data: bytes, calls: list[str] = calls, last: int = number) -> None:
+            calls.append(name)
+            if len(calls) > last:
+                raise StorageError("killed")
+            put(self, name, data)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Folder, "write", dying)
+            with pytest.raises(StorageError, match="killed"):
+                write_manifest(folder, MANY[::-1])
+        assert list(stored_listing(folder)) == MANY
+    write_manifest(folder, MANY[::-1])
+    assert list(stored_listing(folder)) == MANY[::-1]
+    assert len(folder.names()) == 3
+    write_manifest(folder, ROWS[:1])
+    assert folder.names() == ["manifest.parquet"]
+
+
+def test_a_reader_follows_a_manifest_that_is_replaced(
+    folder: Folder, in_twos: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds a file gone begins again with the manifest that took its place."""
+    write_manifest(folder, MANY)
+    read, calls = Folder.read, []
+
+    def replacing(self: Folder, name: str) -> bytes:
+        calls.append(name)
+        if len(calls) == 2:
+            write_manifest(folder, MANY[::-1])
+        return read(self, name)
+
+    monkeypatch.setattr(Folder, "read", replacing)
+    assert list(stored_listing(folder)) == MANY[::-1]
+
+
+def test_a_file_that_is_lost_is_named(folder: Folder, in_twos: None) -> None:
+    """A manifest without one of its files is an error with that file's path; names of others' files are none."""
+    write_manifest(folder, MANY)
+    first, *_ = (name for name in folder.names() if name != "manifest.parquet")
+    content = folder.read(first)
+    folder.delete([first])
+    with pytest.raises(StorageError, match=f"{first}: cannot be read"):
+        stored_listing(folder)
+    folder.write(first, content[:40])
+    with pytest.raises(StorageError, match=f"{first}: is no Parquet file"):
+        read_manifest(folder)
+    for files in (["../../run.json"], "manifest.parquet", None):
+        told = {b"pager_ray.manifest": json.dumps({"rows": 4, "files": files})}
+        pq.write_table(Listing.of(ROWS[:2]).table.replace_schema_metadata(told), folder.join("manifest.parquet"))
+        with pytest.raises(StorageError, match=r"manifest\.parquet: is no Parquet file"):
+            read_manifest(folder)
+
+
+def test_the_order_of_many_rows_makes_no_other_listing(in_twos: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where rows are compared in groups; one row that differs is found in whichever group it is."""
+    monkeypatch.setattr(manifest, "_SORTED_ROWS", 2)
+    assert is_same_listing(MANY, MANY[::-1])
+    assert not is_same_listing(MANY, MANY[:4])
+    for place in range(len(MANY)):
+        changed = [*MANY]
+        changed[place] = replace(changed[place], scene="outdoor" if changed[place].scene == "indoor" else "indoor")
+        assert not is_same_listing(MANY, changed[::-1])

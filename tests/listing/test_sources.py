@@ -14,6 +14,7 @@ import pytest
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing import (
+    Listing,
     grown,
     list_inputs,
     listing_digest,
@@ -449,7 +450,7 @@ def test_signatures_are_used_and_never_stored(tmp_path):
     signed_listing(tmp_path / "list.csv", key="xyz")
     later = list_inputs([str(tmp_path / "list.csv")])
     assert listing_digest(later) == listing_digest(manifest)
-    assert with_signatures(manifest, later).column("signed").to_pylist() == [
+    assert with_signatures(Listing.of(manifest), later).table.column("signed").to_pylist() == [
         *(row.replace("abc", "xyz") for row in rows[:2]),
         None,
     ]
@@ -468,9 +469,8 @@ def test_tokens_may_be_all_that_tells_pictures_apart(tmp_path):
     three = list_inputs([str(path)])
     growth = grown(two.table, three)
     assert (growth.new, growth.gone) == (1, 0)
-    tokens = dict(
-        zip(*(with_signatures(growth.table, three).column(name).to_pylist() for name in ("id", "signed")), strict=True)
-    )
+    signed = with_signatures(Listing.of(growth.table), three).table
+    tokens = dict(zip(*(signed.column(name).to_pylist() for name in ("id", "signed")), strict=True))
     assert tokens == {name: f"https://host/get?token={name.upper()}" for name in "abc"}
     # Without ids nobody could tell them apart on a later start: the first is an input, the others say why they are not.
     path.write_text("uri\nhttps://host/get?token=A\nhttps://host/get?token=B\n")

@@ -19,7 +19,7 @@ from pager_ray.errors import (
     RunMismatchError,
     own_cause,
 )
-from pager_ray.listing import Listed
+from pager_ray.listing import Listed, manifest, parts
 from pager_ray.runs import Reconciliation, RunLayout, predictions_schema, write_shard
 from pager_ray.runs import claim as claim_module
 from pager_ray.runs.claim import Claim, claim_output, run_to_end
@@ -28,6 +28,13 @@ from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
 
 SCHEMA = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp", face_size=8, fov=90.0)
+
+
+@pytest.fixture(autouse=True)
+def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings of two rows per part, manifests of three per file: every seam of theirs is met."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    monkeypatch.setattr(manifest, "FILE_ROWS", 3)
 
 
 @pytest.fixture

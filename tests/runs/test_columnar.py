@@ -181,6 +181,20 @@ def test_a_death_before_the_copy_loses_nothing_of_it(small: SmallRun, monkeypatc
     assert parts(small) == ["00000001-00000.parquet"]
 
 
+def test_a_start_that_looks_twice_copies_once(small: SmallRun) -> None:
+    """What a start has read before its generation begins goes to the copy, and what is committed meanwhile, too."""
+    with small.layout.ledger.remembering():
+        assert small.layout.ledger.read().num_rows == 5
+        small.write("s2", small.prediction("e"))
+        assert small.layout.ledger.read().num_rows == 6
+        small.layout.ledger.begin(2)
+    assert parts(small) == ["00000001-00000.parquet"]
+    copied = pq.read_table(small.layout.copy.folder.join(parts(small)[0]))
+    assert sorted(copied.column("id").to_pylist()) == ["a", "b", "c", "d", "e"]
+    finish(small, 2)
+    assert parts(small) == ["00000001-00000.parquet"]
+
+
 def _killed(*arguments: Any) -> None:
     raise StorageError("killed")
 

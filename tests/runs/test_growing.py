@@ -10,7 +10,7 @@ import pytest
 
 from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import ConfigError, RunMismatchError
-from pager_ray.listing import Listed, listing_digest, read_manifest
+from pager_ray.listing import Listed, listing_digest, manifest, parts, read_manifest
 from pager_ray.runs import RunLayout, predictions_schema, write_shard
 from pager_ray.runs import growing as growing_module
 from pager_ray.runs.claim import Claim, claim_output, run_to_end
@@ -25,6 +25,13 @@ SCHEMA = predictions_schema(ENCODE_SCHEMA, (), codec="default", projection="erp"
 
 class Died(BaseException):
     """What a kill is to the code that it hits."""
+
+
+@pytest.fixture(autouse=True)
+def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings of two rows per part, manifests of three per file: every seam of theirs is met."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    monkeypatch.setattr(manifest, "FILE_ROWS", 3)
 
 
 @pytest.fixture

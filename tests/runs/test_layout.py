@@ -3,7 +3,7 @@
 import pytest
 
 from pager_ray.errors import RunMismatchError
-from pager_ray.listing import Listed, write_manifest
+from pager_ray.listing import Listed, manifest, write_manifest
 from pager_ray.runs import RunLayout
 from pager_ray.runs.ledger import record_of
 from pager_ray.storage import Folder
@@ -46,11 +46,14 @@ def test_files_of_others_are_not_taken_over(layout, folder):
     assert place.names() == ["mine.parquet"]
 
 
-def test_clear_leaves_foreign_files(layout):
+def test_clear_leaves_foreign_files(layout, monkeypatch):
     """Clearing a run deletes what runs write and nothing else in the folder."""
     layout.root.write_json("run.json", {"config": {"output": {"previews": True, "format": "npz"}}})
     layout.root.write("notes.txt", b"mine")
-    write_manifest(layout.manifest, [Listed("/in/a.jpg", "a")])
+    monkeypatch.setattr(manifest, "FILE_ROWS", 1)
+    write_manifest(layout.manifest, [Listed("/in/a.jpg", "a"), Listed("/in/b.jpg", "b")])
+    assert len(layout.manifest.names()) == 2
+    layout.manifest.write("manifest-mine.parquet", b"mine")
     for folder in (layout.results, layout.rejects, layout.previews, layout.npz("depth"), layout.root / "gallery"):
         folder.write("notes.txt", b"mine")
         folder.write("index.html", b"mine")
@@ -68,3 +71,4 @@ def test_clear_leaves_foreign_files(layout):
     assert layout.previews.names() == ["index.html", "notes.txt"]
     assert (layout.root / "gallery").names() == ["index.html", "notes.txt"]
     assert layout.ledger.folder.names() == []
+    assert layout.manifest.names() == ["manifest-mine.parquet"]

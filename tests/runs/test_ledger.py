@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import OutputInUseError, StorageError
+from pager_ray.runs import ledger as ledger_module
 from pager_ray.runs.ledger import LEDGER_SCHEMA, Ledger, record_of, rows_by_shard, shards_of
 from pager_ray.storage import Folder
 
@@ -245,3 +247,51 @@ def test_rows_are_told_apart_by_shard(ledger: Ledger) -> None:
     found = {shard: rows.column("id").to_pylist() for shard, rows in rows_by_shard(table).items()}
     assert list(found.items()) == [("s0", ["c"]), ("s1", ["d", "a", "b"])]
     assert rows_by_shard(LEDGER_SCHEMA.empty_table()) == {}
+
+
+def test_records_are_read_once_while_it_remembers(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a start asks what stands; what is committed meanwhile is seen all the same."""
+    ledger.begin(1)
+    for task in ("t0", "t1"):
+        ledger.commit(1, task, record(f"{task}-a", task))
+    read, names = Folder.read, []
+
+    def noting(self: Folder, name: str) -> bytes:
+        names.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Folder, "read", noting)
+    with ledger.remembering():
+        assert ledger.read().column("id").to_pylist() == ["t0", "t1"]
+        ledger.commit(1, "t2", record("t2-a", "t2"))
+        assert ledger.read().column("id").to_pylist() == ["t0", "t1", "t2"]
+        assert ledger.begin(2) == 2
+        assert ledger.read().column("id").to_pylist() == ["t0", "t1", "t2"]
+        ledger.commit(2, "t3", record("t3-a", "t3"))
+        assert ledger.read().column("id").to_pylist() == ["t0", "t1", "t2", "t3"]
+        assert names == ["00000001.parquet", "t0.parquet", "t1.parquet", "t2.parquet", "t3.parquet"]
+    names.clear()
+    assert ledger.read().num_rows == 4
+    assert names == ["00000002.parquet", "t3.parquet"]
+
+
+def test_shards_and_digests_may_stay_dictionaries(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands is the same for who asks for it compactly, and is written as texts; in one part or several."""
+    monkeypatch.setattr(ledger_module, "_ROWS_AT_ONCE", 2)
+    ledger.begin(1)
+    for task in ("t0", "t1", "t2"):
+        ledger.commit(1, task, record(f"{task}-a", f"{task}1", f"{task}2", f"{task}3"))
+    ledger.commit(1, "t3", record("t3-a", "b", error_class="missing"))
+    ledger.begin(2)
+    ledger.commit(2, "t4", record("t4-a", "b", "c"))
+    compact, plain = ledger.read(compact=True), ledger.read()
+    assert compact.to_pylist() == plain.to_pylist()
+    assert compact.cast(LEDGER_SCHEMA).equals(plain)
+    assert shards_of(compact) == shards_of(plain) == {"t0-a", "t1-a", "t2-a", "t4-a"}
+    assert {shard: rows.column("id").to_pylist() for shard, rows in rows_by_shard(compact).items()} == {
+        shard: rows.column("id").to_pylist() for shard, rows in rows_by_shard(plain).items()
+    }
+    ledger.finish(2, compact)
+    assert ledger.read().equals(plain)
+    stored = pq.read_schema(ledger.folder.join("00000002.final.parquet"))
+    assert stored.field("shard").type == stored.field("sha256").type == pa.string()

@@ -99,10 +99,11 @@ class Claim:
             OutputInUseError: another job took the output over meanwhile.
         """
         ways: list[bool | None] = [None]
+        counts = [len(self.pending)]
         if self.inputs.has("row_group"):
             # What is read by row groups goes another way than what is read alone.
             ways = [False, True]
-        counts = [sum(rows.num_rows for rows in self._to_do(way, ["id", "row_group"])) for way in ways]
+            counts = [sum(rows.num_rows for rows in self._to_do(way, ["row_group"])) for way in ways]
         total, number = sum(-(-count // PARTITION_ROWS) for count in counts), 0
         for way in ways:
             for part in regrouped(self._to_do(way), PARTITION_ROWS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ftplib
 import os
 import uuid
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, Final
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from pager_ray.hosts import exists, is_ftp, is_sftp
 from pager_ray.retrying import http_status
 
 TEMPORARY_SUFFIX: Final = ".tmp"
@@ -38,6 +40,9 @@ def known_to_decide(filesystem: Any) -> bool | None:
     """Whether exclusive puts of a file system are decided by what stores; None where only a trial tells."""
     if isinstance(filesystem, LocalFileSystem):
         return True
+    if is_sftp(filesystem):
+        # A rename onto what is there is refused by the protocol's own word, and by most servers.
+        return None
     # fsspec's own way: it looks, then writes. Clients of stores have theirs below another name.
     looks = not filesystem.async_impl and type(filesystem).pipe_file is AbstractFileSystem.pipe_file
     return False if looks else None
@@ -47,6 +52,8 @@ def put(filesystem: Any, path: str, data: bytes) -> None:
     """Put a whole file, over one that is there: readers see the old content or the new, never a part."""
     if isinstance(filesystem, LocalFileSystem):
         os.replace(_write_temporary(path, data), path)
+    elif is_sftp(filesystem) or is_ftp(filesystem):
+        filesystem.mv(_write_beside(filesystem, path, data), path)
     else:
         # Clients of object stores take nothing but bytes; Arrow's buffers fail there.
         filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
@@ -62,6 +69,8 @@ def create(filesystem: Any, path: str, data: bytes, store: Store) -> bool:
         return _create_local(path, data)
     if store.decides is not False:
         try:
+            if is_sftp(filesystem):
+                return _create_by_rename(filesystem, path, data)
             filesystem.pipe_file(path, data, mode="create")
             return True
         except FileExistsError:
@@ -84,10 +93,38 @@ def _takes_no_conditions(error: OSError) -> bool:
 def _look_and_put(filesystem: Any, path: str, data: bytes) -> bool:
     """Put a file where none is seen. Of several at the same moment the last one's stays, and is what all read then."""
     filesystem.invalidate_cache(os.path.dirname(path))
-    if filesystem.exists(path):
+    if exists(filesystem, path):
         return False
     put(filesystem, path, data)
     return bool(filesystem.cat_file(path) == data)
+
+
+def _write_beside(filesystem: Any, path: str, data: bytes) -> str:
+    """Write a file beside ``path`` on a host with folders; returns its name."""
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    data = data if isinstance(data, bytes) else memoryview(data).tobytes()
+    try:
+        filesystem.pipe_file(temporary, data)
+    except (FileNotFoundError, ftplib.error_perm):
+        # Others may make the same folders at once; what is wrong with them shows when the file is written.
+        with contextlib.suppress(OSError, ftplib.error_perm):
+            filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+        filesystem.pipe_file(temporary, data)
+    return temporary
+
+
+def _create_by_rename(filesystem: Any, path: str, data: bytes) -> bool:
+    temporary = _write_beside(filesystem, path, data)
+    try:
+        # Not fsspec's, which writes over what is there.
+        filesystem.ftp.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            filesystem.rm_file(temporary)
+        if exists(filesystem, path):
+            return False
+        raise
+    return True
 
 
 def _write_temporary(path: str, data: bytes) -> str:

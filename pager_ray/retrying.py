@@ -46,6 +46,17 @@ _CLIENT_CLASSES: Final = {
     ("httpx2", "TransportError"),
     ("http.client", "IncompleteRead"),
     ("http.client", "RemoteDisconnected"),
+    ("requests.exceptions", "ConnectionError"),
+    ("requests.exceptions", "Timeout"),
+    ("requests.exceptions", "ChunkedEncodingError"),
+    ("gcsfs.retry", "ChecksumError"),
+    ("google.auth.exceptions", "TransportError"),
+    ("azure.core.exceptions", "ServiceRequestError"),
+    ("azure.core.exceptions", "ServiceResponseError"),
+    ("azure.core.exceptions", "IncompleteReadError"),
+    ("paramiko.ssh_exception", "SSHException"),
+    ("paramiko.ssh_exception", "NoValidConnectionsError"),
+    ("ftplib", "error_temp"),
 }
 
 # What S3 and its like answer, whatever the status that comes with it.
@@ -96,6 +107,13 @@ def concerns_caller(error: BaseException) -> bool:
     """
     for one in _chain(error):
         families = {(base.__module__, base.__name__) for base in type(one).__mro__}
+        if ("google.auth.exceptions", "TransportError") in families or getattr(one, "retryable", False) is True:
+            # Who gives credentials could not be asked.
+            continue
+        if ("paramiko.ssh_exception", "SSHException") in families and "authentication methods" in str(one):
+            return True
+        if ("ftplib", "error_perm") in families and str(one).startswith("530"):
+            return True
         if _store_code(one) in _OF_THE_CALLER or families & _CALLER_CLASSES:
             return True
         if families & _ACCOUNT_FAMILIES and http_status(one) == 401:
@@ -125,6 +143,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield current
         # aiohttp wraps what the handshake raised; it stands among its arguments and attributes.
         inner = getattr(current, "certificate_error", None)
+        if not isinstance(inner, BaseException) and type(current).__module__.startswith(("requests", "urllib3")):
+            # requests and urllib3 carry what went wrong along, and raise it from nothing.
+            inner = getattr(current, "reason", None) or (current.args[0] if current.args else None)
         current = inner if isinstance(inner, BaseException) else current.__cause__
 
 
@@ -136,6 +157,8 @@ def _passes(error: BaseException) -> bool:
         return False
     if isinstance(error, TimeoutError | ConnectionError) or http_status(error) in _STATUSES:
         return True
+    if getattr(error, "retryable", False) is True and type(error).__module__.startswith("google.auth"):
+        return True
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         return True
     return any((base.__module__, base.__name__) in _CLIENT_CLASSES for base in type(error).__mro__)
@@ -143,6 +166,9 @@ def _passes(error: BaseException) -> bool:
 
 def http_status(error: BaseException) -> int | None:
     """The HTTP status that an error of aiohttp, httpx, botocore, gcsfs or azure.core carries."""
+    if type(error) is OSError and error.errno is None and str(error).startswith("Forbidden: "):
+        # All that gcsfs says of it.
+        return 403
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -26,7 +27,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.bounded import parse_json
 from pager_ray.errors import StorageError
+from pager_ray.hosts import asked, exists, is_ftp, is_sftp
 from pager_ray.masking import mask_uri
+from pager_ray.naming import namer
 from pager_ray.puts import TEMPORARY_SUFFIX, Store, create, known_to_decide, put
 from pager_ray.retrying import Retry, attempts_of
 from pager_ray.schemes import Role, SchemeError, open_place
@@ -44,6 +47,7 @@ _CLIENT_ERRORS = (
     ("google.auth.exceptions", "GoogleAuthError"),
     ("azure.core.exceptions", "AzureError"),
     ("paramiko.ssh_exception", "SSHException"),
+    ("ftplib", "Error"),
 )
 
 # A disk without room, or a quota that is used up.
@@ -73,29 +77,34 @@ class Folder:
     def __init__(self, uri: str, retry: Retry | None = None, role: Role = "output") -> None:
         self.retry = retry or Retry()
         try:
-            self.filesystem, path = open_place(os.fspath(uri), role)
+            self.filesystem, path = self.retry.call(lambda: open_place(os.fspath(uri), role), mask_uri(uri))[0]
         except SchemeError as error:
             raise SchemeError(f"{mask_uri(uri)}: {error}") from error
+        except client_errors() as error:
+            raise StorageError(
+                f"{mask_uri(uri)}: cannot be reached ({error_reason(error)}); check its store and the right to it, "
+                "then run the same command again"
+            ) from error
         except (ValueError, ImportError) as error:
             raise StorageError(
                 f"{mask_uri(uri)}: no file system serves this URL ({error_reason(error)}); takes a path or a URL that "
                 "fsspec knows"
             ) from error
         self.path = self.base = path.rstrip("/") or "/"
-        self._store = Store()
+        self._store, self._given = Store(), os.fspath(uri)
 
     def __truediv__(self, name: str) -> Folder:
         """The sub-folder ``name``."""
         child = object.__new__(Folder)
         child.filesystem, child.path, child.retry = self.filesystem, self.join(name), self.retry
-        child.base, child._store = self.base, self._store
+        child.base, child._store, child._given = self.base, self._store, self._given
         return child
 
     def once(self) -> Folder:
         """The same folder, with every request made once."""
         twin = object.__new__(Folder)
         twin.filesystem, twin.path, twin.retry = self.filesystem, self.path, Retry(0)
-        twin.base, twin._store = self.base, self._store
+        twin.base, twin._store, twin._given = self.base, self._store, self._given
         return twin
 
     def __str__(self) -> str:
@@ -109,7 +118,7 @@ class Folder:
     def uri(self, name: str = "") -> str:
         """URI of the folder, or of ``name`` inside it; a plain path for local files."""
         path = self.join(name) if name else self.path
-        return path if self.is_local else self.filesystem.unstrip_protocol(path)
+        return path if self.is_local else namer(self._given)(path)
 
     @property
     def is_local(self) -> bool:
@@ -138,7 +147,7 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether ``name`` is there now."""
         self.filesystem.invalidate_cache(self.path)
-        return bool(self._do(name, "read", lambda: self.filesystem.exists(self.join(name))))
+        return bool(self._do(name, "read", lambda: exists(self.filesystem, self.join(name))))
 
     def names(self, suffix: str = "") -> list[str]:
         """Sorted names of the files directly inside that end in ``suffix``; empty when the folder does not exist."""
@@ -190,6 +199,9 @@ class Folder:
 
         Clients of object stores would otherwise read tens of megabytes ahead: several panoramas beside the one.
         """
+        if is_sftp(self.filesystem) or is_ftp(self.filesystem):
+            # One request at a time: parts cannot be asked for while others ask, too.
+            return io.BytesIO(self.read(name))
         return self.filesystem.open(self.join(name), "rb", cache_type="none")
 
     def write(self, name: str, data: bytes) -> None:
@@ -244,7 +256,7 @@ class Folder:
 
         def remove(path: str) -> int:
             try:
-                self.filesystem.rm_file(path)
+                asked(self.filesystem, lambda: self.filesystem.rm_file(path))
             except FileNotFoundError:
                 return 0
             return 1
@@ -315,7 +327,7 @@ class Folder:
         """
         shown = mask_uri(self.uri(name))
         try:
-            return self.retry.call(call, shown)[0]
+            return self.retry.call(partial(asked, self.filesystem, call), shown)[0]
         except client_errors() as error:
             attempts = attempts_of(error)
             tries = f" in {attempts} attempts" if attempts > 1 else ""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import ftplib
 import ssl
 from typing import Any
 
 import aiohttp
 import botocore.exceptions
+import google.auth.exceptions
 import httpx
+import paramiko
 import pytest
+import requests
 import tenacity
+import urllib3
 
 from pager_ray.retrying import (
     LONGEST_WAIT,
@@ -216,3 +221,33 @@ def test_nothing_is_repeated_that_stays_as_it_is(waits: list[float]) -> None:
     with pytest.raises(TimeoutError):
         Retry(0).call(hopeless, "reading")
     assert (failing.calls, hopeless.calls, waits) == (1, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "passes", "callers"),
+    [
+        (of_family("google.auth.exceptions", "TransportError"), True, False),
+        (of_family("google.auth.exceptions", "RefreshError", retryable=True), True, False),
+        (google.auth.exceptions.DefaultCredentialsError("none"), False, True),
+        (of_family("azure.core.exceptions", "ServiceRequestError"), True, False),
+        (of_family("paramiko.ssh_exception", "SSHException"), True, False),
+        (paramiko.SSHException("No authentication methods available"), False, True),
+        (paramiko.ssh_exception.NoValidConnectionsError({("127.0.0.1", 22): ConnectionRefusedError()}), True, False),
+        (ftplib.error_temp("421 Too many connections"), True, False),
+        (ftplib.error_perm("530 Authentication failed."), False, True),
+        (OSError("Forbidden: https://host/o\nno right"), False, False),
+    ],
+    ids=repr,
+)
+def test_families_of_other_stores(error: Exception, passes: bool, callers: bool) -> None:
+    """What clients of Google's and Azure's stores, SSH and FTP raise passes, is the caller's, or is one row's."""
+    assert (is_transient(error), concerns_caller(error)) == (passes, callers)
+
+
+def test_certificates_are_found_behind_requests() -> None:
+    """requests and urllib3 carry along what the handshake raised, and name no cause."""
+    verified = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    shaken = urllib3.exceptions.SSLError(verified)
+    error = requests.exceptions.SSLError(urllib3.exceptions.MaxRetryError(None, "/", shaken))  # type: ignore[arg-type]
+    assert distrusts_certificate(error)
+    assert not is_transient(error)

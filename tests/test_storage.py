@@ -125,7 +125,7 @@ def test_failed_requests_say_what_to_do(monkeypatch, error, message):
     monkeypatch.setattr(type(folder.filesystem), "pipe_file", refuse)
     with pytest.raises(StorageError) as caught:
         folder.write("run.json", b"new")
-    assert str(caught.value).startswith(f"memory:///run/run.json: cannot be written {message}")
+    assert str(caught.value).startswith(f"memory://run/run.json: cannot be written {message}")
     assert "\n" not in str(caught.value)
 
 

@@ -31,10 +31,10 @@ from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hid
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
-from pager_ray.listing.naming import namer
 from pager_ray.listing.parts import Parts
 from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing, signatures_apart
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
+from pager_ray.naming import namer
 from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
 from pager_ray.read.containers import Container, form_by_content, form_by_name
@@ -127,6 +127,11 @@ def _expand(source: str, key: str, options: SourceOptions) -> tuple[pa.Table | P
         filesystem, path = open_place(source, "input", schemes)
     except SchemeError as error:
         raise ConfigError(f"{key}: {mask_uri(source)}: {error}") from error
+    except client_errors() as error:
+        raise StorageError(
+            f"{key}: {mask_uri(source)} cannot be reached ({error_reason(error)}); check its store, then run the same "
+            "command again"
+        ) from error
     except (ValueError, ImportError) as error:
         raise ConfigError(f"{key}: {mask_uri(source)}: no file system serves this URI ({error}); {_TAKES}") from error
     # In a process that lives on, cached listings miss what was uploaded since.

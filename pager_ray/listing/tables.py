@@ -20,9 +20,9 @@ from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.growth import stamp_of
 from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, found_table
 from pager_ray.listing.listed import NETWORK, SIGNED, Texts
-from pager_ray.listing.naming import namer
 from pager_ray.listing.parts import Parts
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
+from pager_ray.naming import namer
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values
 from pager_ray.schemes import is_remote

@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pager_ray.bounded import Unreasonable, parse_json
 from pager_ray.cubemaps import FACES, faces_of
 from pager_ray.errors import InputError, StorageError
+from pager_ray.hosts import asked
 from pager_ray.masking import mask_uri
 from pager_ray.read.containers.members import Place, read_member
 from pager_ray.read.containers.parquets import read_row_group
@@ -87,7 +88,9 @@ def fetch(
     shown = mask_uri(uri)
     try:
         member = split_member(uri)
-        filesystem, path = _place(uri if member is None else member[2], role, schemes, strangers)
+        patient = retry or PATIENT
+        opening = partial(_place, uri if member is None else member[2], role, schemes, strangers)
+        (filesystem, path), _ = patient.call(opening, f"reading {shown}")
         if isinstance(filesystem, LocalFileSystem):
             _check_is_file(path, shown)
 
@@ -96,7 +99,7 @@ def fetch(
                 return read_range(filesystem, path, 0, max_bytes + 1)
             return read_member(filesystem, path, member, place, max_bytes, max_row_group_bytes)
 
-        content, _ = (retry or PATIENT).call(read, f"reading {shown}")
+        content, _ = patient.call(partial(asked, filesystem, read), f"reading {shown}")
         if len(content) > max_bytes:
             raise InputError("too_large", f"{shown}: has more than {max_bytes} bytes; takes at most that many")
         return content
@@ -171,7 +174,7 @@ def fetch_row_group(
         filesystem, path = _place(member[2], "input", schemes, strangers)
         column = member[1].rpartition("/")[0]
         read = partial(read_row_group, filesystem, path, column, group, max_row_group_bytes)
-        return (retry or PATIENT).call(read, f"reading {shown}")[0]
+        return (retry or PATIENT).call(partial(asked, filesystem, read), f"reading {shown}")[0]
     except Exception as error:
         raise input_error(error, shown) from error
 
@@ -206,7 +209,7 @@ def input_error(error: Exception, shown: str) -> InputError | StorageError:
 
 
 def _row_error(error: Exception, shown: str) -> InputError | StorageError:
-    if isinstance(error, FileNotFoundError | KeyError):
+    if isinstance(error, FileNotFoundError | KeyError) and not is_transient(error):
         # An HTTP client calls a file that it could not ask for not found; archives have no item of that name.
         if (refusal := _refusal(error)) is not None:
             return InputError(FORBIDDEN, f"{shown}: {refusal}")

@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import botocore.session
 import pytest
 
 import pager_ray
+from pager_ray.errors import StorageError
 from pager_ray.here import run_here
 from pager_ray.model import resolve_checkpoint
 from pager_ray.reader.verify import verify_output
 from pager_ray.storage import Folder
+from tests.harness import stores
 from tests.test_here import COUNT, Dying, config_of, inputs
 
 __all__ = ["inputs"]
+
+
+@pytest.fixture(params=["sftp", "ftp", "gs", "az"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a place on a server of its kind."""
+    with stores.served(request.param, tmp_path / "served") as url:
+        yield url
+
+
+def test_a_job_stops_and_goes_on_on_any_store(inputs: Path, place: str) -> None:
+    """Read from a store and written to it, stopped and resumed: every input once; named as it was given."""
+    names = sorted(path.name for path in (inputs / "in").glob("*.jpg"))
+    for name in names:
+        Folder(f"{place}/in").write(name, (inputs / "in" / name).read_bytes())
+    more = {"input.uris": f"{place}/in", "input.schemes": "[sftp, ftp]", "output.previews": "true"}
+    config = config_of(inputs, f"{place}/run", **more)
+    checkpoint = resolve_checkpoint(config.checkpoint)
+    with pytest.raises(RuntimeError, match="the power went"):
+        run_here(config, checkpoint, Dying(config, fails_at=COUNT))
+    second = Dying(config)
+    done = run_here(config, checkpoint, second)
+    assert (second.calls, done.predictions, done.rejects_by_class) == (1, COUNT, {"not_an_image": 1})
+    verified = verify_output(f"{place}/run", 1.0)
+    assert (verified.state, list(verified.problems)) == ("complete", [])
+    run = pager_ray.open_run(f"{place}/run")
+    found = [*run.table(["uri"]).column("uri").to_pylist(), *run.rejects().column("uri").to_pylist()]
+    assert sorted(found) == [f"{place}/in/{name}" for name in names]
+    assert run.manifest["config"]["output"]["uri"] == f"{place}/run"
+
+
+def test_a_connection_that_breaks_is_made_anew(inputs: Path, tmp_path: Path) -> None:
+    """SFTP in mid-run: dropped connections cost nothing; where the login is refused the job stops, and can go on."""
+    with stores.sftp(tmp_path / "served") as (place, server):
+        more = {"errors.retry_seconds": "60"}
+        config = config_of(inputs, f"{place}/run", **more)
+        checkpoint = resolve_checkpoint(config.checkpoint)
+
+        def drop(stage: str) -> None:
+            if stage == "write":
+                server.drop()
+
+        done = run_here(config, checkpoint, Dying(config), tell=drop)
+        assert (done.predictions, done.rejects) == (COUNT, 1)
+
+        def refuse(stage: str) -> None:
+            if stage == "write":
+                server.refuse = True
+                server.drop()
+
+        config = config_of(inputs, f"{place}/other", **more)
+        with pytest.raises(StorageError, match=r"sftp://tester@.*cannot be written .*Authentication failed"):
+            run_here(config, checkpoint, Dying(config), tell=refuse)
+        server.refuse = False
+        # Its process would be gone by now, which could not give its lease back.
+        (lease,) = (tmp_path / "served/place/other/state/lease").iterdir()
+        lease.write_text(lease.read_text().replace('"given_back": false', '"given_back": true'))
+        assert run_here(config, checkpoint, Dying(config)).is_whole
 
 
 def presign(bucket: str, key: str, **keys: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.ftp import FTPFileSystem
 
 from pager_ray.listing import list_inputs
-from pager_ray.listing.naming import namer
+from pager_ray.naming import namer
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
 

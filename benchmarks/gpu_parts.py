@@ -33,7 +33,8 @@ from benchmarks.model import (
 )
 from benchmarks.released_model import ReleasedNetwork
 from pager_ray.errors import ConfigError
-from pager_ray.infer.predictor import InferenceSettings, Predictor
+from pager_ray.infer.predictor import Predictor
+from pager_ray.infer.settings import InferenceSettings
 from pager_ray.model import PagerModel
 from pager_ray.model.low_precision import LOW_PRECISIONS, QUANTISED_PREFIX, check_low_precision, quantise_product
 from pager_ray.model.memory import suggested_batch

@@ -43,7 +43,8 @@ from torch import nn
 
 from benchmarks.frame import Report, Table
 from benchmarks.released_model import ReleasedNetwork
-from pager_ray.infer.predictor import InferenceSettings, Predictor
+from pager_ray.infer.predictor import Predictor
+from pager_ray.infer.settings import InferenceSettings
 from pager_ray.model import PagerModel, resolve_checkpoint
 from pager_ray.model.architecture import FACES
 from pager_ray.model.checkpoint import ResolvedCheckpoint

@@ -36,8 +36,8 @@ from pager_ray.listing import Listed, Listing
 from pager_ray.masking import mask_uri
 from pager_ray.modalities import maps_of
 from pager_ray.model import resolve_checkpoint
+from pager_ray.model.architecture import MAX_BATCH
 from pager_ray.model.checkpoint import EMBEDDED
-from pager_ray.model.memory import MAX_BATCH
 from pager_ray.read import Content
 from pager_ray.read.cubemap import unpack_faces
 from pager_ray.schemes import short_name

@@ -8,15 +8,15 @@ unit length.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional
 
-from pager_ray.errors import ConfigError, ShapeError
+from pager_ray.errors import ShapeError
 from pager_ray.geometry.faces import ray_length_factor
+from pager_ray.ranges import DEFAULT_RANGE, DEFAULT_SKY, DepthRange, SkySettings
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -24,45 +24,6 @@ if TYPE_CHECKING:
 
 MIN_SKY_SHARE: Final = 0.01
 """Share of a panorama's face pixels above the threshold from which its sky is filled; less is taken for no sky."""
-
-
-@dataclass(frozen=True)
-class DepthRange:
-    """Range that z-depth is clamped to, in metres (scale-invariant units before the scale is applied)."""
-
-    min: float = 0.01
-    max: float = 75.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min < self.max < math.inf:
-            raise ConfigError(f"depth range must satisfy 0 < min < max, got min={self.min:g}, max={self.max:g}")
-
-
-@dataclass(frozen=True)
-class SkySettings:
-    """How sky is told from the rest.
-
-    Attributes:
-        threshold: sky probability at which a pixel is half sky.
-        softness: half width of the blend around the threshold; 0 cuts hard.
-        open_kernel: side in pixels of the square that a patch of sky must contain to count; 0 or 1 keeps every patch.
-    """
-
-    threshold: float = 0.3
-    softness: float = 0.15
-    open_kernel: int = 5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ConfigError(f"sky.threshold must lie between 0 and 1, got {self.threshold:g}")
-        if not 0 <= self.softness < math.inf:
-            raise ConfigError(f"sky.softness must not be negative, got {self.softness:g}")
-        if self.open_kernel < 0 or (self.open_kernel > 1 and self.open_kernel % 2 == 0):
-            raise ConfigError(f"sky.open_kernel must be 0 (off) or odd, got {self.open_kernel}")
-
-
-DEFAULT_RANGE: Final = DepthRange()
-DEFAULT_SKY: Final = SkySettings()
 
 
 def euclidean_depth(

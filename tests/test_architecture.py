@@ -119,3 +119,13 @@ def test_here_and_plan_load_no_ray() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_job_is_started_without_torch() -> None:
+    """The process that lists, claims and tells needs no network; only those that hold one import torch."""
+    jobs = ["pager_ray.pipeline.job", "pager_ray.pipeline.evaluation"]
+    code = (
+        f"import importlib, sys\nfor name in {jobs!r}: importlib.import_module(name)\nassert 'torch' not in sys.modules"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stderr

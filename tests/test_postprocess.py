@@ -10,7 +10,8 @@ import torch
 
 from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.geometry import cubemap_to_erp, normalise_normals, ray_length_factor
-from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky, fill_sky_probability
+from pager_ray.postprocess import euclidean_depth, fill_sky, fill_sky_probability
+from pager_ray.ranges import DepthRange, SkySettings
 from tests.geometry.reference import corner_pixels, golden, library_cubemap_to_erp
 
 KNOBS = {

@@ -41,7 +41,7 @@ def evaluate(
     config = load_config(config_path, overrides, EvaluateConfig)
     with shown(), traced(trace_path):
         tell_of_loading()
-        with span("load Ray and torch"):
+        with span("load Ray"):
             from pager_ray.pipeline.evaluation import run_evaluation
 
         outcome = run_evaluation(config, overwrite=overwrite, retry_rejects=again)

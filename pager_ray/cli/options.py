@@ -94,7 +94,7 @@ def what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) -
 
 def tell_of_loading() -> None:
     """The first line of a job: what comes next is silent for some seconds."""
-    log.info("pager-ray %s, loading Ray and torch", __version__)
+    log.info("pager-ray %s, loading Ray", __version__)
 
 
 def tell(outcome: Outcome) -> int:

@@ -55,8 +55,8 @@ def run(
     planned = read_plan(plan_path) if plan_path is not None else None
     with shown(), traced(trace_path):
         tell_of_loading()
-        # Ray and torch take seconds to import: wrong usage is answered before.
-        with span("load Ray and torch"):
+        # Ray takes seconds to import: wrong usage is answered before.
+        with span("load Ray"):
             from pager_ray.pipeline.job import run_job
             from pager_ray.runs.growing import Growing
 

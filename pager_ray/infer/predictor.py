@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,11 +17,12 @@ import torch
 from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.infer.batching import FittingBatches, is_out_of_memory
 from pager_ray.infer.projection import DeviceProjection, to_device
+from pager_ray.infer.settings import InferenceSettings
 from pager_ray.modalities import MAPS
 from pager_ray.model.acceleration import Acceleration
 from pager_ray.model.serving import flags_on
 from pager_ray.model.token_router import OUTDOOR_FROM
-from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky, prepare_tables
+from pager_ray.postprocess import euclidean_depth, fill_sky, prepare_tables
 from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -40,36 +41,12 @@ _SAMPLE_STEP = 4
 
 _FINITE = "is_finite"
 
-_SCENE_MODES = ("auto", "indoor", "outdoor")
-
 
 class Router(Protocol):
     """What decides the scene of panoramas that nobody has labelled."""
 
     def p_outdoor(self, faces: Tensor) -> Tensor:
         """Probability of outdoor, (B,), from faces (B, 6, 3, S, S)."""
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """How raw network output becomes stored geometry.
-
-    ``scene_mode``: ``auto`` takes each row's own scene, or the router's; ``indoor`` and ``outdoor`` hold for all rows.
-    ``fill``: whether sky is pushed to the far end of the range in depth and normals.
-
-    Raises:
-        ConfigError: another ``scene_mode``.
-    """
-
-    depth_range: DepthRange = field(default_factory=DepthRange)
-    sky: SkySettings = field(default_factory=SkySettings)
-    fill: bool = False
-    scene_mode: str = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse a mode that no model has, before a model is loaded."""
-        if self.scene_mode not in _SCENE_MODES:
-            raise ConfigError(f"scene_mode: got {self.scene_mode!r}, takes {', '.join(_SCENE_MODES)}")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pager_ray.infer.predictor import Router
-from pager_ray.model import Architecture, PagerModel
+from typing import TYPE_CHECKING
+
+from pager_ray.model.architecture import Architecture
+
+if TYPE_CHECKING:
+    from pager_ray.infer.predictor import Router
+    from pager_ray.model import PagerModel
 
 
 def needs_clip(architecture: Architecture, weights: str | None = None) -> bool:

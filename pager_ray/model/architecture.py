@@ -19,6 +19,9 @@ PATCH_SIZE = 14
 PRETRAINING_GRID = 37
 FACES = 6
 
+MAX_BATCH = 16
+"""Beyond it matrix products are no faster, while a failed batch costs more and results wait longer."""
+
 SCENES = ("indoor", "outdoor")
 DENSE_HEADS = ("depth", "normals")
 MODALITIES = (*DENSE_HEADS, "sky", *SCALE_HEADS)

@@ -13,16 +13,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pager_ray.model.architecture import FACES, Architecture
+from pager_ray.model.architecture import FACES, MAX_BATCH, Architecture
 from pager_ray.model.network import PagerNetwork
 from pager_ray.model.weights import parameter_dtypes
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
     from torch import Tensor
-
-MAX_BATCH = 16
-"""Beyond it matrix products are no faster, while a failed batch costs more and results wait longer."""
 
 GRAPHS_OF_TWO_SCALES = 3
 """Indoors, outdoors, and batches with both."""

@@ -1,4 +1,7 @@
-"""The model actor: stage *infer* in a process of its own, which holds one model and overlaps its calls."""
+"""The model actor: stage *infer* in a process of its own, which holds one model and overlaps its calls.
+
+Whoever starts a job knows its class alone: what needs torch is imported where a model is loaded.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,24 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 
 from pager_ray.errors import InputError, PagerError
-from pager_ray.infer import FacePrediction
-from pager_ray.infer.batching import FittingBatches, is_device_lost
-from pager_ray.infer.device import describe_worker, device_kind, most_memory
-from pager_ray.infer.predictor import Pending
-from pager_ray.infer.profiling import profiled
 from pager_ray.pipeline.isolate import Room, call_isolated, traced_process
 from pager_ray.plain import get_logger
 from pager_ray.stages.infer import InferSettings, infer_rows, load_predictor
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA
 from pager_ray.tracing import event
+
+if TYPE_CHECKING:
+    from pager_ray.infer import FacePrediction
+    from pager_ray.infer.batching import FittingBatches
+    from pager_ray.infer.predictor import Pending
 
 log = get_logger(__name__)
 
@@ -69,6 +72,9 @@ class InferActor:
                 "memory; give it more (compute.gpu_workers lower, larger nodes), then run the same command again"
             )
         began = time.time()
+        from pager_ray.infer.batching import FittingBatches
+        from pager_ray.infer.device import describe_worker, device_kind
+
         loaded = load_predictor(settings)
         self.predictor, model = loaded.predictor, loaded.predictor.model
         self.face_size = model.architecture.face_size
@@ -95,6 +101,8 @@ class InferActor:
         """
         if self._failure is not None:
             raise self._failure
+        from pager_ray.infer.device import most_memory
+
         self._spent.seconds = 0.0
         result = call_isolated(
             StageName.INFER,
@@ -112,6 +120,9 @@ class InferActor:
         return infer_rows(table, self.face_size, self._predict_rows)
 
     def _predict_rows(self, given: list[np.ndarray], scenes: list[str | None]) -> Sequence[FacePrediction | InputError]:
+        from pager_ray.infer.batching import is_device_lost
+        from pager_ray.infer.profiling import profiled
+
         def submit(start: int, stop: int) -> list[tuple[Pending, int]]:
             self._batches_begun += 1
             if self._batches_begun == PROFILED_BATCH and ray.get(self.board.may_profile.remote()):

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from pager_ray.errors import InputError
-from pager_ray.infer import FacePrediction, InferenceSettings, Predictor, Predicts
-from pager_ray.infer.projection import MAX_PANORAMA_BYTES
-from pager_ray.infer.routing import load_router
-from pager_ray.model import load_model
-from pager_ray.model.acceleration import settle_acceleration
-from pager_ray.model.memory import suggested_batch
+from pager_ray.infer.settings import InferenceSettings
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     IDENTITY,
@@ -33,7 +28,10 @@ from pager_ray.stages.rows import (
     view,
 )
 
-PredictsRows = Callable[[list[np.ndarray], list[str | None]], Sequence[FacePrediction | InputError]]
+if TYPE_CHECKING:
+    from pager_ray.infer import FacePrediction, Predictor, Predicts
+
+PredictsRows = Callable[[list[np.ndarray], list[str | None]], "Sequence[FacePrediction | InputError]"]
 """Faces, each uint8 (6, S, S, 3), or panoramas, each uint8 (H, W, 3), and the scenes that are known → one prediction,
 or why there is none, per row."""
 
@@ -79,6 +77,16 @@ def load_predictor(settings: InferSettings) -> LoadedPredictor:
         CheckpointError: the checkpoint, or the router's weights, cannot be used.
         ConfigError: the network cannot run as it is to.
     """
+    # Whoever starts a job knows this stage by its settings alone, and torch takes seconds to import.
+    import torch
+
+    from pager_ray.infer.predictor import Predictor
+    from pager_ray.infer.projection import MAX_PANORAMA_BYTES
+    from pager_ray.infer.routing import load_router
+    from pager_ray.model.acceleration import settle_acceleration
+    from pager_ray.model.memory import suggested_batch
+    from pager_ray.model.serving import load_model
+
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     free = torch.cuda.mem_get_info()[0] if settings.device == "cuda" else 0

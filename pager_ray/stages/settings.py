@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 
 from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
-from pager_ray.infer import InferenceSettings
 from pager_ray.infer.routing import needs_clip
+from pager_ray.infer.settings import InferenceSettings
 from pager_ray.listing import Listing
 from pager_ray.listing.kept import kept_fields
 from pager_ray.modalities import is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
-from pager_ray.model.memory import MAX_BATCH
-from pager_ray.postprocess import DepthRange, SkySettings
+from pager_ray.model.architecture import MAX_BATCH
+from pager_ray.ranges import DepthRange, SkySettings
 from pager_ray.retrying import Retry
 from pager_ray.runs import predictions_schema
 from pager_ray.stages.infer import InferSettings

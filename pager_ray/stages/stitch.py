@@ -33,7 +33,7 @@ from pager_ray.stages.rows import (
 )
 
 if TYPE_CHECKING:
-    from pager_ray.postprocess import DepthRange, SkySettings
+    from pager_ray.ranges import DepthRange, SkySettings
 
 PREVIEW_WIDTH = 1024
 

@@ -8,8 +8,8 @@ import pytest
 from pager_ray import geometry
 from pager_ray.errors import InputError
 from pager_ray.export.points import RANGE_LIMIT, Cleaning, pixels_kept, point_cloud
-from pager_ray.postprocess import DEFAULT_RANGE
 from pager_ray.preview import colorize_normals
+from pager_ray.ranges import DEFAULT_RANGE
 from pager_ray.samples import Kind, Scene
 from pager_ray.samples.index import index_around
 from pager_ray.samples.kernels import first_hits

@@ -11,8 +11,9 @@ import torch
 from pager_ray.errors import ConfigError, PagerError, ShapeError
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import FacePrediction
-from pager_ray.postprocess import DepthRange, SkySettings, euclidean_depth, fill_sky
+from pager_ray.postprocess import euclidean_depth, fill_sky
 from pager_ray.prediction import QUALITY_COLUMNS
+from pager_ray.ranges import DepthRange, SkySettings
 from tests.infer.golden import CHECKPOINTS, FACE, assert_near, assert_near_numbers, faces, model
 
 SCENES = ["indoor", "outdoor"]

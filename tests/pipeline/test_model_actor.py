@@ -15,6 +15,7 @@ import torch
 
 from pager_ray.errors import CheckpointError, ConfigError, PagerError
 from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.infer.device import describe_worker
 from pager_ray.infer.predictor import Pending
 from pager_ray.model.router import SceneRouter
 from pager_ray.pipeline.model_actor import (
@@ -23,7 +24,6 @@ from pager_ray.pipeline.model_actor import (
     MAX_FAILED_STARTS,
     InferActor,
     InferSettings,
-    describe_worker,
 )
 from pager_ray.pipeline.trace_log import TraceLog
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA, blob, to_table

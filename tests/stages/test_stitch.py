@@ -14,8 +14,8 @@ from PIL import Image
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import PURPOSES, get_codec
 from pager_ray.geometry import cubemap_to_erp, normalise_normals
-from pager_ray.postprocess import DepthRange, SkySettings
 from pager_ray.preview import panel_size, render_preview
+from pager_ray.ranges import DepthRange, SkySettings
 from pager_ray.stages import stitch as stage
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, INFERRED, blob, to_table
 from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch_fn

@@ -118,6 +118,9 @@ def read_scalars(layout: RunLayout, results: pa.Table, columns: list[str]) -> pa
         StorageError: a shard that the copy lacks cannot be read; names it.
     """
     copied, lacking = layout.copy.read(results, columns)
+    if copied is None:
+        # They come in order: nothing stands beside a table that may be as large as memory allows.
+        return gather(iterate_shards(layout.results, lacking, columns))
     others = gather(
         table.append_column(SHARD, pa.repeat(pa.scalar(shard, pa.string()), table.num_rows))
         for shard, table in iterate_named_shards(layout.results, lacking, columns)

@@ -2,19 +2,24 @@
 
 Each picture is 512x256. Samples are rendered as training does, one ray a pixel, and as ``pager-ray samples`` does, with
 2x2 rays where a picture has edges. Training scenes are drawn and rendered, ``--scenes`` of each kind, and stored.
-Compiling is left out of these figures: the first rendering on a machine waits for it once, and is told apart as what it
-takes in a process that finds nothing compiled.
+One thread of linear algebra, as in a task of one CPU: waiting threads of a second one burn as much again. Compiling is
+left out of these figures: the first rendering on a machine waits for it once, and is told apart as what it takes in a
+process that finds nothing compiled.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+# Before NumPy is loaded, which decides then.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from benchmarks import frame
 from benchmarks.frame import Report

@@ -152,7 +152,8 @@ def check_low_precision(precision: str, device: torch.device) -> None:
             layer = nn.utils.skip_init(Linear, _MULTIPLE, _MULTIPLE, device=device, dtype=out_dtype)
             QuantisedLinear(layer, LOW_PRECISIONS[precision])(torch.zeros(1, _MULTIPLE, device=device)).cpu()
         except (RuntimeError, ValueError, NotImplementedError) as error:
-            problem = str(error).strip().splitlines()[0]
+            # Some of torch's errors have no text.
+            problem = (str(error).strip() or type(error).__name__).splitlines()[0]
     if problem:
         raise ConfigError(
             f"precision: {precision} does not run on {device} ({problem}); it takes {_DEVICES[precision]}; "

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pager_ray.errors import ConfigError
-from pager_ray.model import load_model
+from pager_ray.model import load_model, low_precision
 from pager_ray.model.layers import Linear
 from pager_ray.model.low_precision import (
     LOW_PRECISIONS,
@@ -211,6 +211,17 @@ def test_a_device_without_the_product_is_told(precision: str):
     assert re.match(rf"precision: {precision} does not run on meta \(.+\); it takes .*{takes}", str(caught.value))
     assert "\n" not in str(caught.value)
     check_low_precision(precision, torch.device("cpu"))
+
+
+def test_a_refusal_without_words_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatch):
+    """Some of torch's errors have no text; the line still says what was met."""
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(low_precision.QuantisedLinear, "forward", refuse)
+    with pytest.raises(ConfigError, match=r"^precision: int8 does not run on cpu \(NotImplementedError\); it takes "):
+        check_low_precision("int8", torch.device("cpu"))
 
 
 def test_older_gpus_have_no_fp8(monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from a URL as :mod:`pager_ray.model.remote` says.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pager_ray.model.architecture import Architecture, parse_architecture
 from pager_ray.model.digests import file_sha256
 from pager_ray.model.impostors import check_is_no_impostor
 from pager_ray.plain import plain_text
+from pager_ray.tracing import Watcher, watcher
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.yaml"
@@ -207,11 +209,29 @@ def _from_hub(repo: str, revision: str | None) -> ResolvedCheckpoint:
     )
 
 
+def _telling(who: Watcher) -> Any:
+    """A progress bar of the Hub's client that draws nothing and tells whoever watches how far the weights are."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
+
+    class Telling(tqdm):  # type: ignore[misc, type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options | {"disable": False, "file": io.StringIO()})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown: bool | None = super().update(n)
+            if self.total:
+                who.begin(f"fetch weights, {self.n / 1e9:.1f} of {self.total / 1e9:.1f} GB")
+            return shown
+
+    return Telling
+
+
 def _hub_file(repo: str, file: str, revision: str | None) -> Path:
     from huggingface_hub import constants, errors, hf_hub_download
 
+    told = {"tqdm_class": _telling(who)} if file == WEIGHTS and (who := watcher()) is not None else {}
     try:
-        return Path(hf_hub_download(repo, file, revision=revision))
+        return Path(hf_hub_download(repo, file, revision=revision, **told))
     except errors.RevisionNotFoundError:
         raise CheckpointError(
             f"{repo}: the Hub repository has no revision {revision!r}; give a branch, tag or commit of it"

@@ -33,8 +33,10 @@ class Display:
         self._facts: Mapping[str, Any] | None = None
 
     def begin(self, step: str) -> None:
-        """The job does something else from now on."""
-        self._step, self._step_began = step, time.monotonic()
+        """The job does something else from now on; or says more of what it does, where the words up to a comma stay."""
+        if step.partition(",")[0] != self._step.partition(",")[0]:
+            self._step_began = time.monotonic()
+        self._step = step
 
     def look(self, facts: Mapping[str, Any]) -> None:
         """Show how far the job is: ``total``, ``predicted``, ``rejected`` and, where known, ``rate``, ``seconds_left``,

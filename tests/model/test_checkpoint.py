@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from huggingface_hub import errors
 from pager_ray.errors import CheckpointError
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.checkpoint import CONFIG, WEIGHTS, read_config
+from pager_ray.tracing import watching
 from tests.model.conftest import GOLDEN
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -189,6 +192,27 @@ def test_what_the_hub_lacks_is_one_line(monkeypatch: pytest.MonkeyPatch, failure
     with pytest.raises(CheckpointError) as caught:
         resolve_checkpoint("someone/net", revision="v9")
     assert str(caught.value) == f"someone/net: {message}"
+
+
+def test_who_watches_is_told_how_far_the_weights_are(monkeypatch: pytest.MonkeyPatch):
+    """Weights of gigabytes are fetched with their bytes told and nothing drawn; the small file beside them is not."""
+    asked: dict[str, Any] = {}
+
+    def fetched(_: str, file: str, **options: Any) -> str:
+        asked[file] = options.get("tqdm_class")
+        return f"/cache/commit/{file}"
+
+    told: list[str] = []
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetched)
+    with watching(SimpleNamespace(begin=told.append, look=lambda facts: None)):
+        resolve_checkpoint("someone/net")
+    assert asked[CONFIG] is None
+    # As the Hub's client makes it, on a terminal or not.
+    bar = asked[WEIGHTS](total=5_600_000_000, unit="B", desc=WEIGHTS, disable=None, name="huggingface_hub.http_get")
+    bar.update(3_100_000_000)
+    assert told == ["fetch weights, 3.1 of 5.6 GB"]
+    resolve_checkpoint("someone/net")
+    assert asked[WEIGHTS] is None
 
 
 def test_offline_without_a_copy_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -39,6 +39,19 @@ def test_the_step_is_shown_before_anything_is_done() -> None:
     assert "start workers, load the model" in drawn(job)
 
 
+def test_a_step_that_says_more_of_itself_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is counted from its first word; another step's begins anew."""
+    now = 100.0
+    monkeypatch.setattr(display.time, "monotonic", lambda: now)
+    job = Display()
+    job.begin("fetch weights, 1.0 of 5.6 GB")
+    now += 30
+    job.begin("fetch weights, 2.0 of 5.6 GB")
+    assert job.lines() == [("now", "fetch weights, 2.0 of 5.6 GB, 30 s")]
+    job.begin("claim the output")
+    assert job.lines() == [("now", "claim the output, 0 s")]
+
+
 def test_facts_are_shown_as_they_are_known() -> None:
     """Rows at once; rate, time left, rejects by class and the stage that holds the others up where there are any."""
     job = Display()

@@ -117,7 +117,8 @@ class Board:
         self.work: dict[str, StageWork] = {}
         self.rejects: dict[str, int] = {}
         self._rejected_before = counts.rejected
-        self._known: dict[tuple[str, str], dict[str, int]] = {}
+        self._known: Counter[str] = Counter()
+        self._known_tasks: set[int] = set()
         self.last_error: str | None = None
         self.output_is_lost = False
         self.fatal: str | None = None
@@ -170,9 +171,10 @@ class Board:
         Args:
             known: rejects by class that this stage made, which are not written yet.
         """
-        if known:
-            # By task: some are done again after a death.
-            self._known[stage, task] = dict(known)
+        if known and (key := hash((stage, task))) not in self._known_tasks:
+            # Once a task: some are done again after a node's death.
+            self._known_tasks.add(key)
+            self._known.update(known)
         self._open.pop((stage, task), None)
         self._alone.pop((stage, task), None)
         if stage == StageName.INFER:
@@ -354,10 +356,8 @@ class Board:
 
     def _rejects_known(self) -> dict[str, int]:
         """This start's rejects by class, those included that stages behind the one that made them still carry."""
-        known: Counter[str] = Counter()
-        for of_task in self._known.values():
-            known.update(of_task)
-        return {name: max(known[name], self.rejects.get(name, 0)) for name in [*self.rejects, *known]}
+        names = [*self.rejects, *self._known]
+        return {name: max(self._known[name], self.rejects.get(name, 0)) for name in names}
 
     def _fitting(self) -> dict[str, int]:
         sizes: dict[str, int] = {}

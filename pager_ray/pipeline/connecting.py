@@ -87,7 +87,8 @@ def _idle_workers_kept() -> Iterator[None]:
     Ray keeps one per CPU, for a second. Tasks of a small job take a share of a CPU, so that more of them run than there
     are CPUs; most of their workers ended after each block, and the next block waited for another one's imports.
     """
-    cpus = os.cpu_count() or 1
+    # As Ray counts them: a container's share of a large machine may be small.
+    cpus = ray._private.utils.get_num_cpus()
     if _WORKERS_KEPT in os.environ or cpus >= SMALL_CLUSTER_CPUS:
         yield
         return

@@ -97,12 +97,19 @@ class ProgressLog:
             pace.see(state.counts.done, now)
             facts = _facts(state, pace, self.model_workers)
             if display is not None:
-                display.look(facts | {"bottleneck": self.bottleneck(state.work) if self.bottleneck else None})
+                display.look(facts | {"bottleneck": self._held_up_by(state.work)})
             elif pauses.are_over(now):
                 log.info("%s", progress_line(state.counts, pace.rate, facts["seconds_left"]))
             if self.note is not None and now - noted >= NOTE_SECONDS:
                 noted = now
                 self.note(facts)
+
+    def _held_up_by(self, work: Mapping[str, StageWork]) -> str | None:
+        try:
+            return self.bottleneck(work) if self.bottleneck is not None else None
+        except ray.exceptions.RayError:
+            # It asks the cluster how large it is, which may be going down.
+            return None
 
 
 class Pace:

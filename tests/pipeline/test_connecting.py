@@ -174,7 +174,7 @@ def test_a_small_ray_of_ones_own_keeps_its_workers(
     """As many as tasks run at once; only Ray's own processes see it, and whoever set it is obeyed."""
     seen: list[str | None] = []
     monkeypatch.delenv("RAY_num_workers_soft_limit", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(ray._private.utils, "get_num_cpus", lambda: cpus)
     monkeypatch.setattr(ray, "init", lambda **_: seen.append(os.environ.get(connecting._WORKERS_KEPT)))
     connect(address)
     assert "RAY_num_workers_soft_limit" not in os.environ

@@ -21,7 +21,7 @@ from pager_ray.pipeline import isolate
 from pager_ray.pipeline.board import MAX_MODEL_DEATHS, UNSEEN_DEATHS
 from pager_ray.pipeline.isolate import Room, _task, call_isolated, isolated
 from pager_ray.pipeline.quarantine import KILLS, NotStarted
-from pager_ray.stages.rows import IDENTITY, STATUS, carry, iterate, to_table
+from pager_ray.stages.rows import IDENTITY, PUT_OFF, STATUS, carry, iterate, to_table
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
 __all__ = ["answers_at_once"]
@@ -357,3 +357,18 @@ def test_what_is_read_together_is_tried_together() -> None:
     assert [row["uri"] in row["message"] for row in result.to_pylist()[2:]] == [True] * 3
     assert deaths == 2
     assert "d" not in calls
+
+
+def test_rejects_are_told_by_the_stage_that_made_them() -> None:
+    """The first stage also tells those of the listing; none tells what came to it as a reject, or was put off."""
+    made = [("list", "duplicate_id"), ("read", "missing"), ("read", "missing"), (None, None), ("read", PUT_OFF)]
+    rows = [
+        {"id": str(number), "uri": f"/in/{number}.jpg", "stage": stage, "error_class": error}
+        for number, (stage, error) in enumerate(made)
+    ]
+    board = LocalBoard()
+    table = table_of(*(row["id"] for row in rows))
+    result = to_table(rows, SCHEMA, len(rows), "read")
+    for stage in ("read", "infer"):
+        call_isolated(stage, lambda _: result, table, SCHEMA, board)
+        assert board.board.state().rejects == {"duplicate_id": 1, "missing": 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import time
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -45,6 +46,8 @@ class Context:
     best: Measured | None = None
     """The fastest of ours by panoramas/s of the network."""
     predictor_rate: float | None = None
+    prepared: Future[str] | None = None
+    """Where the job's panoramas and checkpoint come to be; None where its libraries are missing."""
 
     @property
     def on_gpu(self) -> bool:

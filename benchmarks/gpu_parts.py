@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -43,7 +42,7 @@ from pager_ray.model.random_checkpoint import random_architecture, random_networ
 LEAST_RATIO, LEAST_SHARE, LEAST_JOB_SHARE = 3.0, 50.0, 95.0
 BATCHES = (1, 2, 4, 8)
 PRODUCTS = ("attn.qkv", "attn.proj", "mlp.w12", "mlp.w3")
-JOB_NEEDS = ("ray", "pyarrow", "pydantic", "click", "yaml", "fsspec", "cv2", "simplejpeg", "PIL", "blosc2")
+JOB_NEEDS = "ray grpc pyarrow pydantic click yaml fsspec cv2 simplejpeg PIL blosc2 numba huggingface_hub".split()
 LIBRARIES_MISSING = "left out: {} cannot be imported here"
 
 
@@ -108,7 +107,8 @@ def batches(context: Context) -> list[int]:
 def precisions(context: Context) -> None:
     """8-bit products beside the ordinary precision."""
     report, repeats = context.report, context.options.repeats
-    batch = context.best.batch if context.best is not None else 1
+    # Four panoramas fill any chip, and float32 takes several times as long.
+    batch = min(context.best.batch, 4) if context.best is not None else 1
     pair = panoramas(2, context.architecture.face_size)
     columns = {"panoramas/s": ".3f", "ratio": ".2f", "peak GiB": ".2f"}
     columns |= {"log-depth": ".2e", "normals °": ".3f", "sky logit": ".2e", "log scale": ".2e"}
@@ -211,14 +211,13 @@ def wall_seconds(call: Callable[[], object]) -> float:
 
 def job(context: Context) -> None:
     """The job itself, where its libraries are."""
-    missing = [name for name in JOB_NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        context.report.details["job"] = LIBRARIES_MISSING.format(", ".join(missing))
+    if context.prepared is None:
+        context.report.details["job"] = LIBRARIES_MISSING.format(", ".join(missing_libraries()))
         context.report.line(f"\njob {context.report.details['job']}")
         return
-    options = context.options
+    folder = context.prepared.result(timeout=max(context.left(), 1.0))
     found = in_own_process(
-        "gpu_parts:run_a_job", options.preset, options.rows, context.on_gpu, timeout=max(context.left(), 1.0)
+        "gpu_parts:run_a_job", folder, context.options.rows, context.on_gpu, timeout=max(context.left(), 1.0)
     )
     context.report.details["job"] = found
     table = context.report.table("job", {"panoramas": "d", "panoramas/s": ".3f", "of predictor": ".1%"})
@@ -229,26 +228,36 @@ def job(context: Context) -> None:
         context.report.figure("job over predictor", 100 * steady / rate, "%", least=least)
 
 
-def run_a_job(preset: str, rows: int, on_gpu: bool) -> dict[str, Any]:
-    """Run the job on rendered panoramas; its figures."""
-    from benchmarks.pipeline import make_listing
-    from pager_ray.config import load_config
+def missing_libraries() -> list[str]:
+    """What the job needs and cannot be imported here."""
+    return [name for name in JOB_NEEDS if importlib.util.find_spec(name) is None]
+
+
+def prepare_a_job(folder: str, preset: str, on_gpu: bool) -> str:
+    """Render panoramas and write a checkpoint for :func:`run_a_job`; gives the folder."""
     from pager_ray.model.random_checkpoint import write_random_checkpoint
-    from pager_ray.pipeline.job import run_job
     from pager_ray.samples import write_samples
 
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_samples(folder / "panoramas", 4, height=2048 if on_gpu else 64, ground_truth=False)
-        listing = make_listing(folder, rows, sorted((folder / "panoramas").glob("*.jpg")))
-        write_random_checkpoint(folder / "checkpoint", preset)
-        settings = [f"input.uris={listing}", f"output.uri={folder / 'run'}", f"checkpoint={folder / 'checkpoint'}"]
-        settings += ["scene_mode=indoor", "compute.address=local", "output.projection=cubemap"]
-        settings += [] if on_gpu else ["compute.gpus_per_worker=0"]
-        began = time.monotonic()
-        run_job(load_config(None, settings))
-        seconds = time.monotonic() - began
-        start = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["starts"][-1]
+    write_random_checkpoint(Path(folder) / "checkpoint", preset)
+    write_samples(Path(folder) / "panoramas", 4, height=2048 if on_gpu else 64, ground_truth=False)
+    return folder
+
+
+def run_a_job(place: str, rows: int, on_gpu: bool) -> dict[str, Any]:
+    """Run the job on what was prepared; its figures."""
+    from benchmarks.pipeline import make_listing
+    from pager_ray.config import load_config
+    from pager_ray.pipeline.job import run_job
+
+    folder = Path(place)
+    listing = make_listing(folder, rows, sorted((folder / "panoramas").glob("*.jpg")))
+    settings = [f"input.uris={listing}", f"output.uri={folder / 'run'}", f"checkpoint={folder / 'checkpoint'}"]
+    settings += ["scene_mode=indoor", "compute.address=local", "output.projection=cubemap"]
+    settings += [] if on_gpu else ["compute.gpus_per_worker=0"]
+    began = time.monotonic()
+    run_job(load_config(None, settings))
+    seconds = time.monotonic() - began
+    start = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["starts"][-1]
     infer = start["stages"]["stages"]["infer"]
     return {
         "rows": rows,

@@ -42,7 +42,7 @@ from pager_ray.model.random_checkpoint import random_architecture, random_networ
 LEAST_RATIO, LEAST_SHARE, LEAST_JOB_SHARE = 3.0, 50.0, 95.0
 BATCHES = (1, 2, 4, 8)
 PRODUCTS = ("attn.qkv", "attn.proj", "mlp.w12", "mlp.w3")
-JOB_NEEDS = "ray grpc pyarrow pydantic click yaml fsspec cv2 simplejpeg PIL blosc2 numba huggingface_hub".split()
+JOB_NEEDS = ("ray", "grpc", "pyarrow", "pydantic", "click", "yaml", "fsspec", "cv2", "simplejpeg", "PIL", "numba")
 LIBRARIES_MISSING = "left out: {} cannot be imported here"
 
 

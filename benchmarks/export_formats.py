@@ -4,7 +4,7 @@
    process, as a job's worker does it: read and decode the run's row, read the source picture where colours need it,
    make the files, put them on the local disk. Baseline: the released layout (npz). Processor time, the best of
    ``--repeats`` after one warm call; ``ratio`` is the baseline's time over the format's. Points: cleaned as released,
-   thinned to a million.
+   thinned to a million. ``peak``: the most memory that a process of its own takes for it, libraries included.
 2. ``--count`` panoramas of 64x128 in shards of 16 are exported to GLB on a local Ray with ``--cpus`` cores. Printed:
    panoramas per second from the first file to the last, the driver's processor time per panorama and as a share of the
    job's wall time (the share of a single core that the driver needs, so what bounds a job of any size), and the bytes
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import os
 import resource
 import sys
@@ -43,6 +44,10 @@ from pager_ray.storage import Folder
 BASELINE = "npz"
 ROWS_PER_SHARD = 16
 MOST_DRIVER_SHARE = 0.5
+MOST_SECONDS = {"splats": 3.0}
+"""Of a core, for a panorama of 2048x4096."""
+MOST_MEMORY = {"splats": 1.5}
+"""GB, of the same."""
 ARRAYS = ("depth", "normals", "sky")
 
 
@@ -89,20 +94,28 @@ def measure_formats(work: Path, height: int, repeats: int) -> dict[str, dict[str
     print(f"rendering {height}x{2 * height} …", file=sys.stderr)
     truth = render(make_scene(3, "outdoor"), height, 2 * height, supersample=1)
     run = open_run(write_run(work / "large", truth, ["a"]))
-    cv2.setNumThreads(1)
     found = {}
     for name in FORMATS:
-        output, settings = Folder(str(work / "out" / name)), ExportSettings(name, images_from="/")
-        seconds = []
-        for number in range(repeats + 1):
-            began = time.process_time()
-            (row,) = export_ids(run, ["a"], output, settings).to_pylist()
-            if number:
-                seconds.append(time.process_time() - began)
+        # Of its own: memory that an earlier format took would count for all later ones.
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            found[name] = process.apply(measure_format, (run.uri, str(work / "out" / name), name, repeats))
+    return found
+
+
+def measure_format(run: str, output: str, name: str, repeats: int) -> dict[str, float]:
+    """Seconds, bytes and peak memory of one panorama in one format, in this process."""
+    cv2.setNumThreads(1)
+    opened, settings = open_run(run), ExportSettings(name, images_from="/")
+    seconds = []
+    for number in range(repeats + 1):
+        began = time.process_time()
+        (row,) = export_ids(opened, ["a"], Folder(output), settings).to_pylist()
+        if number:
+            seconds.append(time.process_time() - began)
         if row["error_class"]:
             raise SystemExit(f"{name}: {row['message']}")
-        found[name] = {"seconds": min(seconds), "bytes": row["bytes"], "files": row["files"]}
-    return found
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": min(seconds), "bytes": row["bytes"], "files": row["files"], "peak": peak}
 
 
 def measure_job(work: Path, count: int, cpus: int) -> dict[str, float]:
@@ -174,13 +187,18 @@ def measure(options: argparse.Namespace, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         formats = measure_formats(Path(folder), options.height, options.repeats)
         base = formats[BASELINE]["seconds"]
-        columns = {"seconds": ".2f", "per s and core": ".2f", "MB": ".1f", "ratio": ".2f"}
+        columns = {"seconds": ".2f", "per s and core": ".2f", "MB": ".1f", "peak GB": ".2f", "ratio": ".2f"}
         table = report.table(f"a panorama of {options.height}x{2 * options.height}", columns, "format")
         for name, one in formats.items():
             seconds = one["seconds"]
-            table.row(name, seconds, 1 / seconds, one["bytes"] / 1e6, base / seconds)
+            table.row(name, seconds, 1 / seconds, one["bytes"] / 1e6, one["peak"] / 1e9, base / seconds)
             if name != BASELINE:
                 report.ratio(f"export to {name}", "the released npz", base, seconds, "{:.2f} s")
+        if options.height == 2048:
+            for name, most in MOST_SECONDS.items():
+                report.figure(f"processor seconds of {name}", formats[name]["seconds"], "s", most=most)
+            for name, most in MOST_MEMORY.items():
+                report.figure(f"peak memory of {name}", formats[name]["peak"] / 1e9, "GB", most=most)
         if not options.count:
             return
         job = measure_job(Path(folder), options.count, options.cpus)

@@ -48,7 +48,7 @@ def known_to_decide(filesystem: Any) -> bool | None:
     return False if looks else None
 
 
-def put(filesystem: Any, path: str, data: bytes) -> None:
+def put(filesystem: Any, path: str, data: bytes | bytearray) -> None:
     """Put a whole file, over one that is there: readers see the old content or the new, never a part."""
     if isinstance(filesystem, LocalFileSystem):
         os.replace(_write_temporary(path, data), path)
@@ -59,7 +59,7 @@ def put(filesystem: Any, path: str, data: bytes) -> None:
         filesystem.pipe_file(path, data if isinstance(data, bytes) else memoryview(data).tobytes())
 
 
-def create(filesystem: Any, path: str, data: bytes, store: Store) -> bool:
+def create(filesystem: Any, path: str, data: bytes | bytearray, store: Store) -> bool:
     """Put a whole file unless there is one; returns whether there was none.
 
     Args:
@@ -90,7 +90,7 @@ def _takes_no_conditions(error: OSError) -> bool:
     return error.errno == errno.ENOSYS or 501 in (http_status(error), http_status(error.__cause__ or error))
 
 
-def _look_and_put(filesystem: Any, path: str, data: bytes) -> bool:
+def _look_and_put(filesystem: Any, path: str, data: bytes | bytearray) -> bool:
     """Put a file where none is seen. Of several at the same moment the last one's stays, and is what all read then."""
     filesystem.invalidate_cache(os.path.dirname(path))
     if exists(filesystem, path):
@@ -99,7 +99,7 @@ def _look_and_put(filesystem: Any, path: str, data: bytes) -> bool:
     return bool(filesystem.cat_file(path) == data)
 
 
-def _write_beside(filesystem: Any, path: str, data: bytes) -> str:
+def _write_beside(filesystem: Any, path: str, data: bytes | bytearray) -> str:
     """Write a file beside ``path`` on a host with folders; returns its name."""
     temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
     data = data if isinstance(data, bytes) else memoryview(data).tobytes()
@@ -113,7 +113,7 @@ def _write_beside(filesystem: Any, path: str, data: bytes) -> str:
     return temporary
 
 
-def _create_by_rename(filesystem: Any, path: str, data: bytes) -> bool:
+def _create_by_rename(filesystem: Any, path: str, data: bytes | bytearray) -> bool:
     temporary = _write_beside(filesystem, path, data)
     try:
         # Not fsspec's, which writes over what is there.
@@ -127,7 +127,7 @@ def _create_by_rename(filesystem: Any, path: str, data: bytes) -> bool:
     return True
 
 
-def _write_temporary(path: str, data: bytes) -> str:
+def _write_temporary(path: str, data: bytes | bytearray) -> str:
     """Write and flush a file beside ``path``; returns its name. Nothing is left of it where the disk is full."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
@@ -143,7 +143,7 @@ def _write_temporary(path: str, data: bytes) -> str:
     return temporary
 
 
-def _create_local(path: str, data: bytes) -> bool:
+def _create_local(path: str, data: bytes | bytearray) -> bool:
     """Linked when it is written, so that nobody reads a part."""
     temporary = _write_temporary(path, data)
     try:

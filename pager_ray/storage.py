@@ -204,7 +204,7 @@ class Folder:
             return io.BytesIO(self.read(name))
         return self.filesystem.open(self.join(name), "rb", cache_type="none")
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """Put a file as a whole: readers see the old content or the new, never a part.
 
         Raises:

@@ -13,6 +13,7 @@ FORMAT_NAMES = (
     "glb",
     "ply",
     "laz",
+    "splats",
     "depth-exr",
     "depth-png",
     "normals-exr",
@@ -49,6 +50,11 @@ _OPTIONS = (
         default=1_000_000,
         show_default=True,
         help="Per point cloud, thinned evenly over the sphere; 0 keeps all.",
+    ),
+    click.option(
+        "--axes",
+        type=click.Choice(["y-up", "z-up", "y-down"]),
+        help="Which way the axes point; by default as the format's programs expect: z-up for laz, y-down for splats.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which points stay."),
     click.option(
@@ -90,7 +96,12 @@ def export(run_uri: str, **given: Any) -> int:
     request = ExportRequest(
         run_uri,
         ExportSettings(
-            given["format_name"], given["color"], cleaning, given["face_size"], images_from=given["images_from"]
+            given["format_name"],
+            given["color"],
+            cleaning,
+            given["face_size"],
+            images_from=given["images_from"],
+            axes=given["axes"],
         ),
         ids=tuple(read_ids(given["ids"])) if given["ids"] else None,
         where=given["where"],

@@ -18,14 +18,14 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, get_args
 
 from pager_ray.config import RunConfig, load_config
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageError
-from pager_ray.export.formats import FORMATS, Color, ExportSettings, check_possible, export_files, find_format
+from pager_ray.export.formats import FORMATS, Color, ExportSettings, Files, check_possible, export_files, find_format
 from pager_ray.export.selection import with_unit
 from pager_ray.gallery import build_gallery
 from pager_ray.here import run_here
@@ -228,7 +228,7 @@ class Studio:
                 temporary.rename(folder)
         return next(folder.iterdir())
 
-    def _files(self, result: Result, format: str, color: str) -> dict[str, bytes]:
+    def _files(self, result: Result, format: str, color: str) -> Files:
         run = open_run(result.folder)
         settings = with_unit(ExportSettings(format, cast(Color, color), images_from=str(self._sources)), run)
         check_possible(settings, tuple(run.manifest["checkpoint"]["modalities"]))
@@ -331,7 +331,7 @@ def _kept_secret(path: Path) -> bytes:
     return secret
 
 
-def _one_file(id: str, format: str, files: Mapping[str, bytes]) -> tuple[str, bytes]:
+def _one_file(id: str, format: str, files: Files) -> tuple[str, bytes | bytearray]:
     """Several files as one archive."""
     if len(files) == 1:
         ((name, content),) = files.items()

@@ -200,9 +200,7 @@ def thin(keep: Bool[np.ndarray, "h w"], max_points: int, random: np.random.Gener
     rows, columns = np.nonzero(keep)
     if len(rows) <= max_points:
         return keep
-    height = keep.shape[0]
-    latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
-    chance = _chances(np.cos(latitude), np.bincount(rows, minlength=height), max_points)[rows]
+    chance = row_chances(keep, max_points)[rows]
     # Pareto sampling: exactly as many as asked for, each with its chance.
     dice = random.random(len(rows))
     with np.errstate(divide="ignore"):
@@ -211,6 +209,16 @@ def thin(keep: Bool[np.ndarray, "h w"], max_points: int, random: np.random.Gener
     thinned = np.zeros_like(keep)
     thinned[rows[chosen], columns[chosen]] = True
     return thinned
+
+
+def row_chances(keep: Bool[np.ndarray, "h w"], max_points: int) -> Float[np.ndarray, " h"]:
+    """By row, the chance of a kept pixel to stay in :func:`thin`: ones where there are not too many."""
+    height = len(keep)
+    counts = np.count_nonzero(keep, axis=1)
+    if counts.sum() <= max_points:
+        return np.ones(height)
+    latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    return _chances(np.cos(latitude), counts, max_points)
 
 
 def _chances(weights: Float[np.ndarray, " h"], counts: Int64[np.ndarray, " h"], wanted: int) -> Float[np.ndarray, " h"]:

@@ -4,7 +4,7 @@
 
     <id>/images/front.jpg …           the source picture, seen by each camera
     <id>/depth/front.exr …            distance along the camera's axis (z), metres
-    <id>/sparse/0/cameras.txt …       pinhole cameras, one rig, one frame; world: x forward, y up, z right
+    <id>/sparse/0/cameras.txt …       pinhole cameras, one rig, one frame; world: x forward, y up, z right by default
 
 The cameras are those of :func:`pager_ray.geometry.erp_to_cubemap` exactly: its pixels reach the edges of a face with
 their centres, so the focal length is (S − 1) / 2 for a field of view of 90°, not S / 2.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pager_ray import geometry
+from pager_ray.export.axes import FRAMES, rotation
 from pager_ray.export.cleaning import edge_keep
 from pager_ray.export.images import encode_depth_exr, encode_face_jpeg
 from pager_ray.plain import comment_text
@@ -28,7 +29,12 @@ FOV: Final = 90.0
 
 
 def export_faces(
-    id: str, picture: UInt8[np.ndarray, "h w 3"], depth: Float[np.ndarray, "h w"] | None, size: int, unit: str = "metre"
+    id: str,
+    picture: UInt8[np.ndarray, "h w 3"],
+    depth: Float[np.ndarray, "h w"] | None,
+    size: int,
+    unit: str = "metre",
+    axes: str = "y-up",
 ) -> dict[str, bytes]:
     """Files of one panorama's faces by name below its folder.
 
@@ -38,6 +44,7 @@ def export_faces(
         depth: (H, W) metres along the ray; None writes no depth.
         size: S, pixels per side of a face.
         unit: of depth.
+        axes: of the world that the cameras stand in; a name of :data:`pager_ray.export.axes.FRAMES`.
     """
     files = {}
     for name, face in zip(geometry.FACE_NAMES, geometry.erp_to_cubemap(picture, size, FOV), strict=True):
@@ -45,7 +52,7 @@ def export_faces(
     if depth is not None:
         for name, face in zip(geometry.FACE_NAMES, face_z_depth(depth, size), strict=True):
             files[f"depth/{name}.exr"] = encode_depth_exr(face, unit, ray_type="z")
-    files |= {f"sparse/0/{name}": text.encode() for name, text in rig_files(id, size).items()}
+    files |= {f"sparse/0/{name}": text.encode() for name, text in rig_files(id, size, axes).items()}
     return files
 
 
@@ -65,18 +72,18 @@ def face_z_depth(depth: Float[np.ndarray, "h w"], size: int) -> Float[np.ndarray
     return smooth / length
 
 
-def rig_files(id: str, size: int) -> dict[str, str]:
+def rig_files(id: str, size: int, axes: str = "y-up") -> dict[str, str]:
     """COLMAP's text model of one frame: its cameras, the rig that holds them, and no points."""
     focal, centre = (size - 1) / 2, size / 2
     numbers = range(1, len(geometry.FACE_NAMES) + 1)
-    rotations = [np.asarray(axes) for axes in geometry.FACE_AXES]
+    rotations = [face_axes @ rotation(axes).T for face_axes in geometry.FACE_AXES]
     front = rotations[0]
     sensors = "".join(
-        f" CAMERA {number} 1 {_pose(rotation @ front.T)}"
-        for number, rotation in zip(numbers, rotations, strict=True)
+        f" CAMERA {number} 1 {_pose(turned @ front.T)}"
+        for number, turned in zip(numbers, rotations, strict=True)
         if number > 1
     )
-    title = comment_text(f"# panorama {id}; world: x forward, y up, z right; metres")
+    title = comment_text(f"# panorama {id}; world: {FRAMES[axes]}; metres")
     return {
         "cameras.txt": _lines(
             title, *(f"{n} PINHOLE {size} {size} {focal!r} {focal!r} {centre!r} {centre!r}" for n in numbers)
@@ -89,8 +96,8 @@ def rig_files(id: str, size: int) -> dict[str, str]:
         "images.txt": _lines(
             title,
             *(
-                f"{n} {_pose(rotation)} {n} {name}.jpg\n"
-                for n, rotation, name in zip(numbers, rotations, geometry.FACE_NAMES, strict=True)
+                f"{n} {_pose(turned)} {n} {name}.jpg\n"
+                for n, turned, name in zip(numbers, rotations, geometry.FACE_NAMES, strict=True)
             ),
         ),
         "points3D.txt": _lines(title),
@@ -101,9 +108,9 @@ def _lines(*lines: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pose(rotation: Float[np.ndarray, "3 3"]) -> str:
+def _pose(turned: Float[np.ndarray, "3 3"]) -> str:
     """A rotation about the camera's centre, which all share, as quaternion (w first) and zero translation."""
-    return " ".join(f"{value:.17g}" for value in (*quaternion(rotation), 0.0, 0.0, 0.0))
+    return " ".join(f"{value:.17g}" for value in (*quaternion(turned), 0.0, 0.0, 0.0))
 
 
 def quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:

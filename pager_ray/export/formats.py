@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pager_ray.encode.npz import encode_npz
 from pager_ray.errors import ConfigError, InputError
 from pager_ray.export import images, pointfiles
+from pager_ray.export.axes import Axes, check_axes
 from pager_ray.export.faces import export_faces
 from pager_ray.export.libraries import load
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.export.splats import encode_splats
 from pager_ray.modalities import MAPS
 from pager_ray.storage import safe_name
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from pager_ray.prediction import Prediction
 
-Files = dict[str, bytes]
+Files = dict[str, bytes | bytearray]
 Color = Literal["rgb", "normals"]
 
 
@@ -36,6 +38,7 @@ class ExportSettings:
         face_size: pixels per side of a face.
         unit: of depth and points: ``metre``, or ``relative`` where the checkpoint has no scale.
         images_from: folder, or web host, that source pictures are read from.
+        axes: which way the axes point; None for those that the format's programs expect.
     """
 
     format: str
@@ -44,6 +47,12 @@ class ExportSettings:
     face_size: int = 504
     unit: str = "metre"
     images_from: str | None = None
+    axes: Axes | None = None
+
+    @property
+    def frame(self) -> Axes:
+        """The axes of its files."""
+        return self.axes or find_format(self.format).axes or "y-up"
 
     @property
     def shows_picture(self) -> bool:
@@ -63,12 +72,14 @@ class Format:
         needs: maps that a checkpoint must give.
         coloured: whether it shows a picture.
         libraries: modules of the ``export`` extra that it needs.
+        axes: those that programs expect; None where no number of its files depends on them.
     """
 
     make: Make
     needs: tuple[str, ...]
     coloured: bool = False
     libraries: tuple[str, ...] = ()
+    axes: Axes | None = None
 
 
 def find_format(name: str) -> Format:
@@ -95,6 +106,13 @@ def check_possible(settings: ExportSettings, modalities: tuple[str, ...]) -> Non
             f"--to {settings.format}: needs {' and '.join(lacking)}, and the run's checkpoint gives "
             f"{', '.join(modalities)} alone; choose another format or another --color"
         )
+    if settings.axes is not None:
+        check_axes(settings.axes)
+        if found.axes is None:
+            raise ConfigError(
+                f"--axes: {settings.format} has no axes to turn; leave it out, or choose one of "
+                f"{', '.join(name for name, one in FORMATS.items() if one.axes is not None)}"
+            )
     for module in found.libraries:
         load(module)
     if settings.shows_picture and settings.images_from is None:
@@ -122,10 +140,17 @@ def export_files(prediction: Prediction, picture: UInt8[ndarray, "h w 3"] | None
 
 def _points(suffix: str, encode: Callable[[PointCloud, str], bytes]) -> Make:
     def make(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-        cloud = point_cloud(prediction, picture, settings.cleaning)
+        cloud = point_cloud(prediction, picture, settings.cleaning).turned(settings.frame)
         return {f"{safe_name(prediction.id)}.{suffix}": encode(cloud, settings.unit)}
 
     return make
+
+
+def _splats(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    if picture is None:
+        _map(prediction, "normals")
+    content = encode_splats(prediction, picture, settings.cleaning, axes=settings.frame, unit=settings.unit)
+    return {f"{safe_name(prediction.id)}.ply": content}
 
 
 def _image(name: str, suffix: str, encode: Callable[[Any, ExportSettings], bytes]) -> Make:
@@ -144,7 +169,7 @@ def _map(prediction: Prediction, name: str) -> Any:
 
 def _npz(prediction: Prediction, *_: Any) -> Files:
     maps = {name: getattr(prediction, name) for name in MAPS}
-    files = {
+    files: Files = {
         f"{name}/preds/{safe_name(prediction.id)}.npz": encode_npz(name, array)
         for name, array in maps.items()
         if array is not None
@@ -158,16 +183,17 @@ def _faces(prediction: Prediction, picture: Any, settings: ExportSettings) -> Fi
     from pager_ray.preview import colorize_normals
 
     shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
-    files = export_faces(prediction.id, shown, prediction.depth, settings.face_size, settings.unit)
+    files = export_faces(prediction.id, shown, prediction.depth, settings.face_size, settings.unit, settings.frame)
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
 _CLEANING = ("scipy",)
 
 FORMATS: Mapping[str, Format] = {
-    "glb": Format(_points("glb", pointfiles.encode_glb), ("depth",), True, _CLEANING),
-    "ply": Format(_points("ply", pointfiles.encode_ply), ("depth",), True, ("plyfile", *_CLEANING)),
-    "laz": Format(_points("laz", pointfiles.encode_laz), ("depth",), True, ("laspy", "lazrs", *_CLEANING)),
+    "glb": Format(_points("glb", pointfiles.encode_glb), ("depth",), True, _CLEANING, "y-up"),
+    "ply": Format(_points("ply", pointfiles.encode_ply), ("depth",), True, ("plyfile", *_CLEANING), "y-up"),
+    "laz": Format(_points("laz", pointfiles.encode_laz), ("depth",), True, ("laspy", "lazrs", *_CLEANING), "z-up"),
+    "splats": Format(_splats, ("depth",), True, _CLEANING, "y-down"),
     "depth-exr": Format(
         _image("depth", "exr", lambda array, settings: images.encode_depth_exr(array, settings.unit)),
         ("depth",),
@@ -177,13 +203,18 @@ FORMATS: Mapping[str, Format] = {
         _image("depth", "png", lambda array, settings: images.encode_depth_png(array, settings.unit)), ("depth",)
     ),
     "normals-exr": Format(
-        _image("normals", "exr", lambda array, _: images.encode_normals_exr(array)),
+        _image("normals", "exr", lambda array, settings: images.encode_normals_exr(array, settings.frame)),
         ("normals",),
         libraries=("OpenEXR",),
+        axes="y-up",
     ),
-    "normals-png": Format(_image("normals", "png", lambda array, _: images.encode_normals_png(array)), ("normals",)),
+    "normals-png": Format(
+        _image("normals", "png", lambda array, settings: images.encode_normals_png(array, settings.frame)),
+        ("normals",),
+        axes="y-up",
+    ),
     "sky-png": Format(_image("sky", "png", lambda array, _: images.encode_sky_png(array)), ("sky",)),
     "npz": Format(_npz, ()),
-    "faces": Format(_faces, (), True, ("OpenEXR",)),
+    "faces": Format(_faces, (), True, ("OpenEXR",), "y-up"),
 }
 """By the name that ``--to`` takes."""

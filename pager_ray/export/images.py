@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from pager_ray.errors import ShapeError
+from pager_ray.export.axes import FRAMES, turn
 from pager_ray.export.libraries import load
-from pager_ray.export.points import FRAME
 from pager_ray.read.gpano import NAMESPACE
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ def encode_depth_exr(depth: Float[np.ndarray, "h w"], unit: str = "metre", ray_t
     return _exr({"Z": depth}, about, panorama=ray_type == RAY_TYPE)
 
 
-def encode_normals_exr(normals: Float[np.ndarray, "h w 3"]) -> bytes:
+def encode_normals_exr(normals: Float[np.ndarray, "h w 3"], axes: str = "y-up") -> bytes:
     """Normals in the channels ``N.X``, ``N.Y`` and ``N.Z``, float32."""
+    normals = turn(normals, axes)
     channels = {f"N.{name}": normals[..., axis] for axis, name in enumerate("XYZ")}
-    return _exr(channels, {"unit": "unit vector", "frame": FRAME}, panorama=True)
+    return _exr(channels, {"unit": "unit vector", "frame": FRAMES[axes]}, panorama=True)
 
 
 def encode_depth_png(depth: Float[np.ndarray, "h w"], unit: str = "metre") -> bytes:
@@ -69,10 +70,10 @@ def depth_scale(depth: Float[np.ndarray, "h w"]) -> float:
     return scale
 
 
-def encode_normals_png(normals: Float[np.ndarray, "h w 3"]) -> bytes:
+def encode_normals_png(normals: Float[np.ndarray, "h w 3"], axes: str = "y-up") -> bytes:
     """Normals as 16-bit RGB: (value − 32768) / 32767 are x, y and z, each off by at most 1/65534."""
-    values = (np.rint(np.clip(normals, -1, 1) * NORMAL_STEPS) + 32768).astype(np.uint16)
-    about = {"scale": "1/32767", "offset": "32768", "unit": "unit vector", "frame": FRAME}
+    values = (np.rint(np.clip(turn(normals, axes), -1, 1) * NORMAL_STEPS) + 32768).astype(np.uint16)
+    about = {"scale": "1/32767", "offset": "32768", "unit": "unit vector", "frame": FRAMES[axes]}
     return _png(values[..., ::-1], about)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from pager_ray import geometry
 from pager_ray.errors import InputError
+from pager_ray.export.axes import FRAME, FRAMES, turn
 from pager_ray.export.cleaning import (
     EDGE_ABSOLUTE,
     EDGE_RELATIVE,
@@ -16,19 +17,18 @@ from pager_ray.export.cleaning import (
     cluster_keep,
     edge_keep,
     generator,
+    row_chances,
     thin,
 )
 from pager_ray.preview import colorize_normals
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, UInt8
+    from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
     from pager_ray.prediction import Prediction
 
 RANGE_LIMIT: Final = 75.0
 """The farthest scale-invariant depth that a run stores, in metres before scaling."""
-
-FRAME: Final = "x forward (ERP centre), y up, z right"
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,21 @@ class PointCloud:
     """Points of one panorama, in the order of its pixels.
 
     Attributes:
-        xyz: (N, 3) float32, metres (relative where the checkpoint has no scale); x forward, y up, z right.
+        xyz: (N, 3) float32, metres (relative where the checkpoint has no scale), in ``frame``.
         colors: (N, 3) uint8 RGB.
         normals: (N, 3) float32 unit vectors in the same frame; None where the run has none.
+        frame: which way x, y and z point.
     """
 
     xyz: Float32[np.ndarray, "n 3"]
     colors: UInt8[np.ndarray, "n 3"]
     normals: Float32[np.ndarray, "n 3"] | None = None
+    frame: str = FRAME
+
+    def turned(self, axes: str) -> PointCloud:
+        """The cloud with other axes; see :mod:`pager_ray.export.axes`."""
+        normals = turn(self.normals, axes) if self.normals is not None else None
+        return replace(self, xyz=turn(self.xyz, axes), normals=normals, frame=FRAMES[axes])
 
     def __len__(self) -> int:
         """Number of points."""
@@ -89,6 +96,34 @@ def pixels_kept(prediction: Prediction, cleaning: Cleaning) -> Bool[np.ndarray, 
     return keep
 
 
+def points_kept(
+    prediction: Prediction, cleaning: Cleaning
+) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n 3"], Float64[np.ndarray, " h"]]:
+    """Pixels that become points, counted row by row, with their points and each row's chance to stay in thinning.
+
+    A pixel's point is its depth times the unit ray through its centre.
+
+    Raises:
+        InputError: ``no_points``: nothing is left; ``no_map``: it lacks depth.
+    """
+    depth = _depth(prediction)
+    keep = pixels_kept(prediction, cleaning)
+    chances = np.ones(len(keep))
+    if cleaning.max_points is not None:
+        chances = row_chances(keep, cleaning.max_points)
+        keep = thin(keep, cleaning.max_points, generator(cleaning.seed, prediction.id))
+    pixels = np.flatnonzero(keep)
+    xyz = depth.reshape(-1)[pixels, None] * geometry.erp_rays(*depth.shape).reshape(-1, 3)[pixels]
+    if cleaning.far_percentile is not None:
+        near = cluster_keep(xyz, cleaning.far_percentile)
+        pixels, xyz = pixels[near], xyz[near]
+    if not len(xyz):
+        raise InputError(
+            "no_points", f"{prediction.id}: no pixel is left after cleaning (all sky, or all edges); check its maps"
+        )
+    return pixels, xyz, chances
+
+
 def point_cloud(
     prediction: Prediction, picture: UInt8[np.ndarray, "h w 3"] | None, cleaning: Cleaning | None = None
 ) -> PointCloud:
@@ -102,30 +137,24 @@ def point_cloud(
     Raises:
         InputError: ``no_points``: nothing is left of it; ``no_map``: it lacks depth, or normals to colour by.
     """
-    cleaning = cleaning or Cleaning()
-    depth, normals = _depth(prediction), prediction.normals
+    normals = prediction.normals
     if picture is None and normals is None:
         raise InputError("no_map", f"{prediction.id}: has no normals to colour by; take --color rgb")
-    keep = pixels_kept(prediction, cleaning)
-    if cleaning.max_points is not None:
-        keep = thin(keep, cleaning.max_points, generator(cleaning.seed, prediction.id))
-    pixels = np.flatnonzero(keep)
-    xyz = depth.reshape(-1)[pixels, None] * geometry.erp_rays(*depth.shape).reshape(-1, 3)[pixels]
+    pixels, xyz, _ = points_kept(prediction, cleaning or Cleaning())
     kept_normals = normals.reshape(-1, 3)[pixels] if normals is not None else None
+    return PointCloud(xyz, colors_of(pixels, picture, kept_normals), kept_normals)
+
+
+def colors_of(
+    pixels: Int64[np.ndarray, " n"],
+    picture: UInt8[np.ndarray, "h w 3"] | None,
+    normals: Float32[np.ndarray, "n 3"] | None,
+) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of some pixels: the picture's, or where there is none those of their normals."""
     if picture is not None:
-        colors = picture.reshape(-1, 3)[pixels]
-    else:
-        assert kept_normals is not None
-        colors = colorize_normals(kept_normals[None])[0] if len(pixels) else np.zeros((0, 3), np.uint8)
-    if cleaning.far_percentile is not None:
-        near = cluster_keep(xyz, cleaning.far_percentile)
-        xyz, colors = xyz[near], colors[near]
-        kept_normals = kept_normals[near] if kept_normals is not None else None
-    if not len(xyz):
-        raise InputError(
-            "no_points", f"{prediction.id}: no pixel is left after cleaning (all sky, or all edges); check its maps"
-        )
-    return PointCloud(xyz, colors, kept_normals)
+        return picture.reshape(-1, 3)[pixels]
+    assert normals is not None
+    return colorize_normals(normals[None])[0]
 
 
 def _depth(prediction: Prediction) -> Float32[np.ndarray, "h w"]:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.compute as pc
 
@@ -69,7 +69,7 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     selected = select_ids(run, request.ids, request.where)
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
-    identity = {"run": mask_uri(run.uri), **_flat(asdict(settings))}
+    identity = {"run": mask_uri(run.uri), **_flat(settings)}
     records.claim(identity, overwrite=request.overwrite)
     todo = _left(records, selected)
     log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
@@ -86,11 +86,19 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     return _finish(records, identity, selected, len(todo), time.monotonic() - began)
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(settings: ExportSettings) -> dict[str, Any]:
+    values = asdict(settings)
     # Where pictures are read from is no part of what they show.
-    return {key: value for key, value in settings.items() if key not in ("cleaning", "images_from")} | {
-        f"cleaning.{key}": value for key, value in settings["cleaning"].items()
-    }
+    cleaning = values.pop("cleaning")
+    del values["images_from"]
+    # Left out where they are those of earlier versions, whose exports go on.
+    values["axes"] = settings.frame
+    values = {key: value for key, value in values.items() if value != _ADDED.get(key, ...)}
+    return values | {f"cleaning.{key}": value for key, value in cleaning.items()}
+
+
+_ADDED: Final[Mapping[str, Any]] = {"axes": "y-up"}
+"""Settings that came later, with what files were before."""
 
 
 def _left(records: Records, selected: list[str]) -> list[str]:

@@ -61,13 +61,24 @@ def test_each_option_changes_its_own(asked: list[ExportRequest], option: list[st
 def test_the_rest_is_passed_on(asked: list[ExportRequest]) -> None:
     """Selection, place and kind of the export."""
     options = ["--ids", "a,b", "--where", "width > 1", "--output", "s3://b/x", "--overwrite", "--local"]
-    more = ["--color", "normals", "--face-size", "64", "--address", "auto", "--images-from", "https://host"]
+    more = [
+        "--color",
+        "normals",
+        "--face-size",
+        "64",
+        "--address",
+        "auto",
+        "--images-from",
+        "https://host",
+        "--axes",
+        "z-up",
+    ]
     assert exit_code(["export", "run", "--to", "faces", *options, *more]) == 0
     (request,) = asked
     assert (request.ids, request.where, request.output) == (("a", "b"), "width > 1", "s3://b/x")
     assert (request.overwrite, request.local, request.address) == (True, True, "auto")
     assert (request.settings.color, request.settings.face_size) == ("normals", 64)
-    assert request.settings.images_from == "https://host"
+    assert (request.settings.images_from, request.settings.axes) == ("https://host", "z-up")
 
 
 def test_exit_codes_are_those_of_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,13 +27,16 @@ from pager_ray.storage import Folder
 from tests.export.runs import HEIGHT, scene_maps, scene_run
 
 
-def export(folder: Path, format_name: str = "glb", *, color: str = "rgb", **request: object) -> ExportOutcome:
+def export(
+    folder: Path, format_name: str = "glb", *, color: str = "rgb", axes: str | None = None, **request: object
+) -> ExportOutcome:
     settings = ExportSettings(
         format_name,
         color,  # type: ignore[arg-type]
         Cleaning(max_points=2000),
         face_size=16,
         images_from=str(folder / "sources"),
+        axes=axes,  # type: ignore[arg-type]
     )
     return run_export(ExportRequest(str(folder / "run"), settings, local=True, **request))  # type: ignore[arg-type]
 
@@ -100,7 +103,8 @@ def test_points_have_the_pictures_colours(tmp_path: Path) -> None:
     content = (tmp_path / "run" / "exports" / "glb" / "a.glb").read_bytes()
     (cloud,) = trimesh.load_scene(io.BytesIO(content), file_type="glb").geometry.values()
     assert 200 < len(cloud.vertices) <= 2000
-    assert (cloud.colors[:, :3] == (0, 200, 0)).all()
+    # Of 200 of 255 in sRGB, the light.
+    assert (cloud.colors[:, :3] == (0, 147, 0)).all()
 
 
 def test_without_its_source_a_row_is_a_reject_of_rgb_alone(tmp_path: Path) -> None:
@@ -185,6 +189,20 @@ def test_other_settings_on_the_same_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunMismatchError, match=r"color: was 'rgb', now 'normals'\); choose another folder, or give"):
         export(tmp_path, color="normals")
     assert export(tmp_path, color="normals", overwrite=True).fresh == 2
+
+
+def test_exports_of_earlier_versions_go_on(tmp_path: Path) -> None:
+    """A record without axes is of files with y up; with others it is another export."""
+    scene_run(tmp_path)
+    export(tmp_path, "ply")
+    about = json.loads((tmp_path / "run" / "exports" / "ply" / "export.json").read_text())
+    assert "axes" not in about["identity"]
+    assert export(tmp_path, "ply").fresh == 0
+    with pytest.raises(RunMismatchError, match="axes: was None, now 'z-up'"):
+        export(tmp_path, "ply", axes="z-up")
+    export(tmp_path, "laz")
+    about = json.loads((tmp_path / "run" / "exports" / "laz" / "export.json").read_text())
+    assert about["identity"]["axes"] == "z-up"
 
 
 def test_what_the_checkpoint_does_not_give_is_refused(tmp_path: Path) -> None:

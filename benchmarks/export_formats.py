@@ -44,7 +44,7 @@ from pager_ray.storage import Folder
 BASELINE = "npz"
 ROWS_PER_SHARD = 16
 MOST_DRIVER_SHARE = 0.5
-MOST_SECONDS = {"splats": 3.0}
+MOST_SECONDS = {"splats": 3.0, "mesh": 20.0}
 """Of a core, for a panorama of 2048x4096."""
 MOST_MEMORY = {"splats": 1.5}
 """GB, of the same."""

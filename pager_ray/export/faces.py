@@ -19,7 +19,7 @@ import numpy as np
 from pager_ray import geometry
 from pager_ray.export.axes import FRAMES, rotation
 from pager_ray.export.cleaning import edge_keep
-from pager_ray.export.images import encode_depth_exr, encode_face_jpeg
+from pager_ray.export.images import encode_depth_exr, encode_jpeg
 from pager_ray.plain import comment_text
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def export_faces(
     """
     files = {}
     for name, face in zip(geometry.FACE_NAMES, geometry.erp_to_cubemap(picture, size, FOV), strict=True):
-        files[f"images/{name}.jpg"] = encode_face_jpeg(face)
+        files[f"images/{name}.jpg"] = encode_jpeg(face)
     if depth is not None:
         for name, face in zip(geometry.FACE_NAMES, face_z_depth(depth, size), strict=True):
             files[f"depth/{name}.exr"] = encode_depth_exr(face, unit, ray_type="z")

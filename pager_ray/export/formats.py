@@ -12,9 +12,12 @@ from pager_ray.export import images, pointfiles
 from pager_ray.export.axes import Axes, check_axes
 from pager_ray.export.faces import export_faces
 from pager_ray.export.libraries import load
+from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
+from pager_ray.export.meshfiles import encode_mesh
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
 from pager_ray.export.splats import encode_splats
 from pager_ray.modalities import MAPS
+from pager_ray.preview import colorize_normals
 from pager_ray.storage import safe_name
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ class ExportSettings:
         unit: of depth and points: ``metre``, or ``relative`` where the checkpoint has no scale.
         images_from: folder, or web host, that source pictures are read from.
         axes: which way the axes point; None for those that the format's programs expect.
+        max_triangles: of a mesh; None keeps every pixel.
     """
 
     format: str
@@ -48,6 +52,7 @@ class ExportSettings:
     unit: str = "metre"
     images_from: str | None = None
     axes: Axes | None = None
+    max_triangles: int | None = MAX_TRIANGLES
 
     @property
     def frame(self) -> Axes:
@@ -153,6 +158,12 @@ def _splats(prediction: Prediction, picture: Any, settings: ExportSettings) -> F
     return {f"{safe_name(prediction.id)}.ply": content}
 
 
+def _mesh(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    mesh = surface_mesh(prediction, settings.cleaning, settings.max_triangles).turned(settings.frame)
+    return {f"{safe_name(prediction.id)}.glb": encode_mesh(mesh, shown, settings.unit)}
+
+
 def _image(name: str, suffix: str, encode: Callable[[Any, ExportSettings], bytes]) -> Make:
     def make(prediction: Prediction, _: Any, settings: ExportSettings) -> Files:
         return {f"{safe_name(prediction.id)}.{suffix}": encode(_map(prediction, name), settings)}
@@ -180,8 +191,6 @@ def _npz(prediction: Prediction, *_: Any) -> Files:
 
 
 def _faces(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    from pager_ray.preview import colorize_normals
-
     shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
     files = export_faces(prediction.id, shown, prediction.depth, settings.face_size, settings.unit, settings.frame)
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
@@ -194,6 +203,7 @@ FORMATS: Mapping[str, Format] = {
     "ply": Format(_points("ply", pointfiles.encode_ply), ("depth",), True, ("plyfile", *_CLEANING), "y-up"),
     "laz": Format(_points("laz", pointfiles.encode_laz), ("depth",), True, ("laspy", "lazrs", *_CLEANING), "z-up"),
     "splats": Format(_splats, ("depth",), True, _CLEANING, "y-down"),
+    "mesh": Format(_mesh, ("depth",), True, axes="y-up"),
     "depth-exr": Format(
         _image("depth", "exr", lambda array, settings: images.encode_depth_exr(array, settings.unit)),
         ("depth",),

@@ -83,8 +83,8 @@ def encode_sky_png(sky: Float[np.ndarray, "h w"]) -> bytes:
     return _png(values, {"scale": "1/255", "unit": "probability"})
 
 
-def encode_face_jpeg(picture: UInt8[np.ndarray, "s s 3"]) -> bytes:
-    """One face's picture; no panorama."""
+def encode_jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """A picture for other files, colours at full size; it says nothing of itself."""
     done, encoded = cv2.imencode(
         ".jpg",
         np.ascontiguousarray(picture[..., ::-1]),

@@ -96,6 +96,13 @@ def pixels_kept(prediction: Prediction, cleaning: Cleaning) -> Bool[np.ndarray, 
     return keep
 
 
+def surface_kept(
+    prediction: Prediction, cleaning: Cleaning
+) -> tuple[Float32[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Depth, and which pixels show a surface, those at its edges included."""
+    return _depth(prediction), pixels_kept(prediction, replace(cleaning, edge_relative=None))
+
+
 def points_kept(
     prediction: Prediction, cleaning: Cleaning
 ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n 3"], Float64[np.ndarray, " h"]]:

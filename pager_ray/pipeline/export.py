@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pager_ray.errors import PagerError
 from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import ExportSettings, check_possible
+from pager_ray.export.mesh import MAX_TRIANGLES
 from pager_ray.export.records import Records
 from pager_ray.export.selection import select_ids, with_unit
 from pager_ray.masking import mask_uri
@@ -97,7 +98,7 @@ def _flat(settings: ExportSettings) -> dict[str, Any]:
     return values | {f"cleaning.{key}": value for key, value in cleaning.items()}
 
 
-_ADDED: Final[Mapping[str, Any]] = {"axes": "y-up"}
+_ADDED: Final[Mapping[str, Any]] = {"axes": "y-up", "max_triangles": MAX_TRIANGLES}
 """Settings that came later, with what files were before."""
 
 

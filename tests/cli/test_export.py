@@ -72,6 +72,8 @@ def test_the_rest_is_passed_on(asked: list[ExportRequest]) -> None:
         "https://host",
         "--axes",
         "z-up",
+        "--max-triangles",
+        "0",
     ]
     assert exit_code(["export", "run", "--to", "faces", *options, *more]) == 0
     (request,) = asked
@@ -79,6 +81,7 @@ def test_the_rest_is_passed_on(asked: list[ExportRequest]) -> None:
     assert (request.overwrite, request.local, request.address) == (True, True, "auto")
     assert (request.settings.color, request.settings.face_size) == ("normals", 64)
     assert (request.settings.images_from, request.settings.axes) == ("https://host", "z-up")
+    assert request.settings.max_triangles is None
 
 
 def test_exit_codes_are_those_of_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

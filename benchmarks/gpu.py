@@ -6,16 +6,18 @@ is in the file of ``--json`` as soon as it ends, and one that fails leaves the o
 - ``golden``: the golden checkpoints in each precision, errors by modality against the released implementation's arrays,
   as shares of their standard deviation; float32 with TF32 off and on.
 - ``network``: the full-size network with random weights: panoramas/s of the released way and of ours, operation by
-  operation and as CUDA graphs, at 1, 2, 4, 8 panoramas and the largest batch that fits; share of the best measured rate
-  of matrix products; peak memory.
+  operation, as CUDA graphs, and as graphs with kernels of its own, at 1, 2, 4, 8 panoramas and the largest batch that
+  fits; share of the best measured rate of matrix products; peak memory.
 - ``precisions``: the same for int8 and fp8 at the best batch, with errors against float32. *Random weights are not
   trained weights.*
 - ``predictor``: uint8 faces in host memory to maps in host memory, with and without overlap of two batches; panoramas
   whose faces are sampled on the device; on CUDA a batch under ``torch.cuda.set_sync_debug_mode("error")``.
 - ``job``: the job on JPEGs of 4096×2048, where Ray and the job's other libraries can be imported: its panoramas/s over
   the predictor's.
-- ``compile``: the network compiled by torch and replayed as graphs, last, as compiling takes minutes: in a process of
-  its own that ends with ``--minutes``.
+- ``compile``: the network's blocks compiled by torch and replayed as graphs: in a process of its own that ends with
+  ``--minutes``.
+
+The predictor and the job run the network in the way that was the fastest.
 
 ``--device cpu --preset tiny`` goes through all of it on small numbers, to try the script itself.
 """

@@ -60,6 +60,11 @@ class Context:
         return "float16" if self.on_gpu else "float32"
 
     @property
+    def way(self) -> str:
+        """The fastest way of running the network."""
+        return self.best.way.removeprefix("ours, ") if self.best is not None else "auto"
+
+    @property
     def chip(self) -> str:
         """What everything runs on."""
         if self.on_gpu:

@@ -69,24 +69,8 @@ def golden(context: Context) -> None:
     columns = {f"{name} most": ".2e" for name in MODALITIES} | {f"{name} mean": ".2e" for name in MODALITIES}
     table = report.table("golden checkpoints, errors in standard deviations", columns, width=34)
     for name in GOLDEN_NAMES:
-        architecture = golden_architecture(folder / name)
-        with np.load(folder / name / "expected.npz") as archive:
-            faces = torch.from_numpy(archive["cubemap"]).float()
-            expected = {key: archive[key] for key in MODALITIES if key in archive}
         for title, precision, tf32 in ways:
-            allow_tf32(tf32)
-            try:
-                network = load_network(
-                    architecture,
-                    folder / name / "model.safetensors",
-                    device=context.device,
-                    dtype=PRECISIONS[precision],
-                )
-                raw = as_model(network, context.device, precision)(faces)
-            finally:
-                allow_tf32(True)
-            errors = {key: np.abs(raw[key].float().cpu().numpy() - expected[key]) for key in expected}
-            scaled = {key: error / expected[key].std() for key, error in errors.items()}
+            scaled = golden_errors(context.device, folder / name, precision, tf32=tf32)
             most = [float(scaled[key].max()) if key in scaled else None for key in MODALITIES]
             mean = [float(scaled[key].mean()) if key in scaled else None for key in MODALITIES]
             table.row(f"{name}, {title}", *most, *mean)
@@ -94,6 +78,26 @@ def golden(context: Context) -> None:
             for key, values in scaled.items():
                 figure = f"{name}, {title}: largest error of {key}"
                 report.figure(figure, float(values.max()), "standard deviations", most=bound)
+
+
+def golden_errors(
+    device: torch.device, folder: Path, precision: str, *, tf32: bool = False, way: str = "eager"
+) -> dict[str, np.ndarray]:
+    """Errors of a golden checkpoint by modality, in standard deviations of what is expected."""
+    architecture = golden_architecture(folder)
+    with np.load(folder / "expected.npz") as archive:
+        faces = torch.from_numpy(archive["cubemap"]).float()
+        expected = {key: archive[key] for key in MODALITIES if key in archive}
+    allow_tf32(tf32)
+    try:
+        weights = folder / "model.safetensors"
+        network = load_network(architecture, weights, device=device, dtype=PRECISIONS[precision])
+        model = as_model(network, device, precision)
+        model.accelerate(way)
+        raw = model(faces)
+    finally:
+        allow_tf32(True)
+    return {key: np.abs(raw[key].float().cpu().numpy() - values) / values.std() for key, values in expected.items()}
 
 
 def allow_tf32(allowed: bool) -> None:

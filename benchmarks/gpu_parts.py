@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frame import Report, in_own_process
+from benchmarks.frame import Report, Table, in_own_process
 from benchmarks.gpu_context import Context, measure_network, show
+from benchmarks.gpu_golden import GOLDEN_NAMES, MOST_GOLDEN_ERROR, golden_errors
 from benchmarks.model import (
     GIB,
     SEED,
@@ -71,6 +72,8 @@ def network(context: Context) -> None:
             show(context, table, row, baseline)
             if row.problem is not None:
                 break
+    if context.on_gpu:
+        fused(context, table, baseline)
     report.details["agreement"] = agreement
     report.figure("relative error of log-depth", agreement["log_depth_relative"], "of the norm", most=2e-3)
     report.figure("mean angle of normals", agreement["normals_mean_degrees"], "degrees", most=0.2)
@@ -84,6 +87,49 @@ def network(context: Context) -> None:
     times = 1e3 / baseline.network_rate, 1e3 / best.network_rate
     report.ratio("network on the device", "the released way", *times, "{:.1f} ms", least=least[0], note=note)
     report.figure("share of the measured matrix rate", share, "%", least=least[1], note=note)
+
+
+def fused(context: Context, table: Table, baseline: Measured) -> None:
+    """Ours with kernels of its own: in a process of its own, as what a kernel breaks is the whole device's state."""
+    options, report = context.options, context.report
+    arguments = (options.preset, options.device, batches(context), options.repeats, str(options.golden))
+    try:
+        found = in_own_process("gpu_parts:run_fused", *arguments, timeout=max(context.left(), 1.0))
+    except RuntimeError as error:
+        report.failed("fused", error)
+        return
+    for one in found["rows"]:
+        show(context, table, Measured(**one), baseline)
+    for name, value in found["golden"].items():
+        report.figure(f"fused, float32, {name}", value, "standard deviations", most=MOST_GOLDEN_ERROR["cuda"])
+    agreement = report.details["fused_agreement"] = found["agreement"]
+    report.figure("fused: relative error of log-depth", agreement["log_depth_relative"], "of the norm", most=2e-3)
+    report.figure("fused: mean angle of normals", agreement["normals_mean_degrees"], "degrees", most=0.2)
+
+
+def run_fused(preset: str, device: str, sizes: list[int], repeats: int, golden: str) -> dict[str, Any]:
+    """Rows with kernels of its own, errors of golden checkpoints, and how far the network is from itself without."""
+    context = alone(preset, device)
+    errors: dict[str, float] = {}
+    for name in GOLDEN_NAMES:
+        found = golden_errors(context.device, Path(golden) / name, "float32", way="fused")
+        errors |= {f"{name}: largest error of {key}": float(values.max()) for key, values in found.items()}
+    model = context.model()
+    predictor = Predictor(model, InferenceSettings())
+    pair = normalised(predictor, panoramas(2, context.architecture.face_size))
+    expected = on_host(model(pair, ["indoor", "outdoor"]))
+    model.accelerate("fused")
+    agreement = compare(on_host(model(pair, ["indoor", "outdoor"])), expected)
+    rows = [asdict(measure_network("ours, fused", predictor, batch, repeats, context.clock)) for batch in sizes]
+    return {"rows": rows, "golden": errors, "agreement": agreement}
+
+
+def alone(preset: str, device: str) -> Context:
+    """What a process of its own works with."""
+    target = torch.device(device)
+    return Context(
+        argparse.Namespace(), Report("gpu", [], None), target, Clock(target), random_architecture(preset), 0.0
+    )
 
 
 def released(context: Context) -> tuple[Measured, dict[str, np.ndarray]]:
@@ -166,7 +212,7 @@ def predictor(context: Context) -> None:
     report, repeats = context.report, max(context.options.repeats, 2)
     batch = context.best.batch if context.best is not None else 1
     chain = Predictor(context.model(), InferenceSettings())
-    chain.model.accelerate("auto", batch)
+    chain.model.accelerate(context.way, batch)
     size = context.architecture.face_size
     faces, scenes = panoramas(batch, size), ["indoor"] * batch
     chain(faces, scenes)
@@ -216,9 +262,8 @@ def job(context: Context) -> None:
         context.report.line(f"\njob {context.report.details['job']}")
         return
     folder = context.prepared.result(timeout=max(context.left(), 1.0))
-    found = in_own_process(
-        "gpu_parts:run_a_job", folder, context.options.rows, context.on_gpu, timeout=max(context.left(), 1.0)
-    )
+    arguments = (folder, context.options.rows, context.on_gpu, context.way)
+    found = in_own_process("gpu_parts:run_a_job", *arguments, timeout=max(context.left(), 1.0))
     context.report.details["job"] = found
     table = context.report.table("job", {"panoramas": "d", "panoramas/s": ".3f", "of predictor": ".1%"})
     steady, rate = found["steady_rate"], context.predictor_rate
@@ -243,7 +288,7 @@ def prepare_a_job(folder: str, preset: str, on_gpu: bool) -> str:
     return folder
 
 
-def run_a_job(place: str, rows: int, on_gpu: bool) -> dict[str, Any]:
+def run_a_job(place: str, rows: int, on_gpu: bool, way: str) -> dict[str, Any]:
     """Run the job on what was prepared; its figures."""
     from benchmarks.pipeline import make_listing
     from pager_ray.config import load_config
@@ -253,7 +298,7 @@ def run_a_job(place: str, rows: int, on_gpu: bool) -> dict[str, Any]:
     listing = make_listing(folder, rows, sorted((folder / "panoramas").glob("*.jpg")))
     settings = [f"input.uris={listing}", f"output.uri={folder / 'run'}", f"checkpoint={folder / 'checkpoint'}"]
     settings += ["scene_mode=indoor", "compute.address=local", "output.projection=cubemap"]
-    settings += [] if on_gpu else ["compute.gpus_per_worker=0"]
+    settings += [f"compute.acceleration={way}"] if on_gpu else ["compute.gpus_per_worker=0"]
     began = time.monotonic()
     run_job(load_config(None, settings))
     seconds = time.monotonic() - began
@@ -282,10 +327,7 @@ def compiled(context: Context) -> None:
 
 def run_compiled(preset: str, device: str, batch: int, repeats: int) -> dict[str, Any]:
     """The row of the compiled network, in this process."""
-    target = torch.device(device)
-    context = Context(
-        argparse.Namespace(), Report("gpu", [], None), target, Clock(target), random_architecture(preset), 0.0
-    )
+    context = alone(preset, device)
     model = context.model()
     model.accelerate("compile", batch)
     row = measure_network("ours, compiled", Predictor(model, InferenceSettings()), batch, repeats, context.clock)

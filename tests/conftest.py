@@ -48,6 +48,9 @@ os.environ["RAY_ADDRESS"] = "local"
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without a GPU Triton interprets the kernels, which it decides when it is imported.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def needs(path: Path) -> set[str]:

@@ -278,11 +278,12 @@ class ComputeConfig(TaskConfig):
         description="torch threads of a model actor on CPUs; auto: the machine's share, and 1 in evaluations (the last "
         "bits of a prediction depend on the number)",
     )
-    acceleration: Literal["auto", "eager", "graphs", "compile"] = Field(
+    acceleration: Literal["auto", "eager", "graphs", "fused", "compile"] = Field(
         "auto",
         description="how the network runs. eager: operation by operation; graphs: replayed as CUDA graphs, on CUDA "
-        "alone; compile: by torch.compile, with Triton or a C++ compiler, after minutes of compiling; auto: graphs on "
-        "CUDA where they can be recorded, else eager. Results agree to rounding",
+        "alone; fused: as graphs, with kernels of its own, on CUDA with Triton, not measured yet; compile: the "
+        "transformer's blocks by torch.compile, with Triton or a C++ compiler; auto: graphs on CUDA where they can be "
+        "recorded, else eager. Results agree to rounding",
     )
 
     @field_validator("gpu_workers")
@@ -372,7 +373,7 @@ class JobConfig(Section):
         "auto",
         description="of matrix products and convolutions; auto: float16 on a GPU, float32 on CPUs. int8, fp8: the "
         "backbone's matrix products in 8 bits, less exact (docs/decisions/what-choices-move.md), all else as auto; "
-        "what they gain on a GPU is not measured",
+        "slower than float16 where it was measured, on an H200",
     )
     scene_mode: Literal["auto", "indoor", "outdoor"] = Field(
         "auto",

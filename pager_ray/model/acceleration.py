@@ -4,6 +4,8 @@ The rule looks at what is installed and never at a clock, so every worker of a n
 
 - ``eager``: operation by operation; everywhere.
 - ``graphs``: the forward pass as a CUDA graph; on CUDA.
+- ``fused``: as ``graphs``, with this package's own kernels between matrix products and convolutions; on CUDA where
+  Triton is found. They are compiled in seconds, once per machine.
 - ``compile``: compiled by ``torch.compile``, on CUDA then replayed as a graph; where Triton (CUDA) or a C++ compiler
   (CPU) is found. It takes minutes before the first batch.
 - ``auto``: ``graphs`` on CUDA, else ``eager``. Never ``compile``: no measurement says that it is worth its minutes.
@@ -20,7 +22,7 @@ import torch
 
 from pager_ray.errors import ConfigError
 
-ACCELERATIONS = ("auto", "eager", "graphs", "compile")
+ACCELERATIONS = ("auto", "eager", "graphs", "fused", "compile")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Acceleration:
     """What was taken.
 
     Attributes:
-        way: ``eager``, ``graphs`` or ``compile``.
+        way: ``eager``, ``graphs``, ``fused`` or ``compile``.
         reason: why, in words for a log.
     """
 
@@ -53,21 +55,25 @@ def settle_acceleration(asked: str, device: torch.device) -> Acceleration:
         return Acceleration("eager", f"auto: {device.type} has no graphs")
     if asked == "eager":
         return Acceleration("eager", "as asked")
-    problem = _graphs_problem(device) if asked == "graphs" else compile_problem(device)
+    problem = (_graphs_problem(device, asked) if asked != "compile" else None) or (
+        compile_problem(device, asked) if asked != "graphs" else None
+    )
     if problem:
         raise ConfigError(f"compute.acceleration: {asked} cannot be had ({problem}); take auto or eager")
     return Acceleration(asked, "as asked")
 
 
-def _graphs_problem(device: torch.device) -> str | None:
-    return None if device.type == "cuda" else f"the model runs on {device}, and graphs need CUDA"
+def _graphs_problem(device: torch.device, asked: str) -> str | None:
+    needs = "fused needs" if asked == "fused" else "graphs need"
+    return None if device.type == "cuda" else f"the model runs on {device}, and {needs} CUDA"
 
 
-def compile_problem(device: torch.device) -> str | None:
-    """Why ``torch.compile`` has nothing to generate code with on this machine; None where it has."""
+def compile_problem(device: torch.device, asked: str = "compile") -> str | None:
+    """Why code for a way cannot be generated on this machine; None where it can."""
+    generator = "torch.compile" if asked == "compile" else asked
     if device.type == "cuda":
         if find_spec("triton") is None:
-            return "torch.compile needs Triton on CUDA, and it is not installed"
+            return f"{generator} needs Triton on CUDA, and it is not installed"
         capability = torch.cuda.get_device_capability(device)
         if capability < (7, 0):
             return f"Triton needs compute capability 7.0, the device has {capability[0]}.{capability[1]}"
@@ -78,5 +84,5 @@ def compile_problem(device: torch.device) -> str | None:
     if device.type == "cpu":
         compilers = [os.environ.get("CXX"), "g++", "clang++", "c++"]
     if not any(name and shutil.which(name) for name in compilers):
-        return "torch.compile needs a C compiler, and none is found (CXX, g++, clang++)"
+        return f"{generator} needs a C compiler, and none is found (CXX, g++, clang++)"
     return None

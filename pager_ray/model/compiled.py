@@ -117,33 +117,6 @@ class GraphReplay:
         return _Recording(graph, faces, outdoor, known, outputs)
 
 
-class FullBatches:
-    """A compiled forward pass for batches of one size; others take the one that is not compiled.
-
-    A compiler takes minutes for every size, and the last batch of a job may have any.
-
-    Args:
-        compiled: for batches of ``batch`` panoramas; of any size where that is None.
-        forward: for all others.
-    """
-
-    def __init__(self, compiled: Callable[..., dict[str, Tensor]], forward: Callable[..., dict[str, Tensor]]) -> None:
-        self._compiled = compiled
-        self._forward = forward
-        self.batch: int | None = None
-
-    def __call__(
-        self,
-        faces: Float[Tensor, "b 6 3 s s"],
-        scale_heads: tuple[str, ...] = (),
-        outdoor: Bool[Tensor, " b"] | None = None,
-        known: Bool[Tensor, " b"] | None = None,
-    ) -> dict[str, Tensor]:
-        """Predict as the network does."""
-        call = self._compiled if self.batch in (None, len(faces)) else self._forward
-        return call(faces, scale_heads, outdoor, known)
-
-
 def _filled(values: Any, panoramas: int) -> Any:
     """A copy that no caller holds, with rows of zeros up to a number of panoramas; None stays None."""
     if values is None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# CUDA's kernel counts what it writes in 32 bits: the largest maps of eleven panoramas have more.
+_MOST_NUMBERS = 2**31 - 1
+
+
 def level_sizes(grid: int) -> tuple[int, int, int, int]:
     """Sides of the four levels' maps, fine to coarse, for a face of ``grid`` patches."""
     return 4 * grid, 2 * grid, grid, (grid + 1) // 2
@@ -83,7 +87,11 @@ class FaceResize(nn.Module):
 
 def resize(x: Float[Tensor, "n c h w"], size: int) -> Float[Tensor, "n c s s"]:
     """Resize bilinearly to a square, corners aligned."""
-    return F.interpolate(x, (size, size), mode="bilinear", align_corners=True)
+    at_once = max(_MOST_NUMBERS // (x.shape[1] * size * size), 1)
+    if len(x) <= at_once:
+        return F.interpolate(x, (size, size), mode="bilinear", align_corners=True)
+    parts = [resize(part, size) for part in x.split(at_once)]
+    return torch.cat(parts)
 
 
 class UvEmbedding(nn.Module):

@@ -14,7 +14,7 @@ from pager_ray.errors import CheckpointError, ConfigError, ShapeError
 from pager_ray.model.acceleration import Acceleration, settle_acceleration
 from pager_ray.model.architecture import FACES, SCENES, Architecture
 from pager_ray.model.checkpoint import ResolvedCheckpoint, resolve_checkpoint
-from pager_ray.model.compiled import FullBatches, GraphReplay
+from pager_ray.model.compiled import GraphReplay
 from pager_ray.model.low_precision import LOW_PRECISIONS, check_low_precision, quantise_product
 from pager_ray.model.network import PagerNetwork
 from pager_ray.model.weights import load_network
@@ -44,6 +44,7 @@ class PagerModel:
         self.device = device
         self.precision = precision
         self._forward: Callable[..., dict[str, Tensor]] = network
+        self._undo: Callable[[], None] = lambda: None
 
     @property
     def architecture(self) -> Architecture:
@@ -105,22 +106,23 @@ class PagerModel:
         return outputs
 
     def compile(self, mode: str | None = None, *, backend: str = "inductor") -> PagerModel:
-        """Let torch compile the network at its first call for each number of panoramas; returns the model itself.
+        """Let torch compile the transformer's blocks at their first call; returns the model itself.
 
-        Takes minutes once per number of panoramas and choice of scale heads; results agree to rounding.
+        One code serves all blocks of a kind, so that it takes seconds; the heads run operation by operation. Results
+        agree to rounding.
 
         Args:
             mode: of ``torch.compile``, like ``backend``.
         """
-        compiled = torch.compile(self.network, mode=mode, backend=backend, fullgraph=True, dynamic=False)
-        self._forward = FullBatches(compiled, self.network)
+        for block in self.network.backbone.blocks:
+            block.compile(mode=mode, backend=backend, fullgraph=True)
+        self._undo = self._uncompile
         return self
 
     def replay(self) -> PagerModel:
         """Replay the forward pass as a CUDA graph, which takes a GPU less time to start; returns the model itself.
 
-        It is recorded at the first call for each number of panoramas and choice of scale heads; after :meth:`compile`,
-        the compiled one.
+        It is recorded at the first call for each number of panoramas and choice of scale heads.
 
         Raises:
             ConfigError: the model is on no CUDA device.
@@ -142,6 +144,12 @@ class PagerModel:
         """
         taken = settle_acceleration(asked, self.device)
         self._forward = self.network
+        self._undo()
+        if taken.way == "fused":
+            # Needs Triton, which CPUs' machines may lack.
+            from pager_ray.model.fused import fuse
+
+            self._undo = fuse(self.network)
         if taken.way == "compile":
             self.compile()
         if taken.way != "eager" and self.device.type == "cuda":
@@ -149,12 +157,13 @@ class PagerModel:
         self.use_batch(batch)
         return taken
 
-    def use_batch(self, panoramas: int | None) -> None:
-        """Say how many panoramas batches have: graphs and compiled code are made for that number alone.
+    def _uncompile(self) -> None:
+        for block in self.network.backbone.blocks:
+            block._compiled_call_impl = None
 
-        Smaller batches then share a graph, or run operation by operation; None makes one for every number.
-        """
-        if isinstance(self._forward, GraphReplay | FullBatches):
+    def use_batch(self, panoramas: int | None) -> None:
+        """Say how many panoramas batches have: smaller ones share their graph; None makes one for every number."""
+        if isinstance(self._forward, GraphReplay):
             self._forward.batch = panoramas
 
     def _route(

@@ -8,7 +8,7 @@ import torch
 from pager_ray.errors import ConfigError
 from pager_ray.model import acceleration
 from pager_ray.model.acceleration import ACCELERATIONS, settle_acceleration
-from pager_ray.model.compiled import FullBatches, GraphReplay
+from pager_ray.model.compiled import GraphReplay
 from tests.model.conftest import Golden
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -28,8 +28,10 @@ def test_what_is_taken(asked: str, device: torch.device, taken: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "device", "says"),
     [
-        ("fast", CPU, "got 'fast', takes auto, eager, graphs, compile"),
+        ("fast", CPU, "got 'fast', takes auto, eager, graphs, fused, compile"),
         ("graphs", CPU, "graphs cannot be had (the model runs on cpu, and graphs need CUDA); take auto or eager"),
+        ("fused", CPU, "fused cannot be had (the model runs on cpu, and fused needs CUDA); take auto or eager"),
+        ("fused", CUDA, "fused needs Triton on CUDA, and it is not installed"),
         ("compile", CPU, "torch.compile needs a C compiler"),
         ("compile", CUDA, "torch.compile needs Triton on CUDA, and it is not installed"),
         ("compile", torch.device("meta"), "compile cannot be had (the model runs on meta)"),
@@ -60,18 +62,23 @@ def test_every_way_is_wired_into_the_model(unified: Golden, monkeypatch: pytest.
     model = unified.model
     monkeypatch.setattr(acceleration.shutil, "which", lambda name: name)
     assert model.accelerate("compile", 4).way == "compile"
-    assert isinstance(model._forward, FullBatches)
-    assert model._forward.batch == 4
+    assert all(block._compiled_call_impl for block in model.network.backbone.blocks)
     monkeypatch.setattr(model, "device", CUDA)
     model.accelerate("graphs", 4)
     assert isinstance(model._forward, GraphReplay)
+    assert not any(block._compiled_call_impl for block in model.network.backbone.blocks)
+    assert model._forward.batch == 4
     model.use_batch(2)
     assert model._forward.batch == 2
     monkeypatch.setattr(acceleration, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     model.accelerate("compile", 4)
     assert isinstance(model._forward, GraphReplay)
-    assert isinstance(model._forward._forward, FullBatches)
+    assert all(block._compiled_call_impl for block in model.network.backbone.blocks)
+    model.accelerate("fused", 4)
+    assert isinstance(model._forward, GraphReplay)
+    assert "forward" in vars(model.network.backbone.blocks[0])
     assert model.accelerate("eager", 4).way == "eager"
     assert model._forward is model.network
-    assert set(ACCELERATIONS) == {"auto", "eager", "graphs", "compile"}
+    assert not any("forward" in vars(module) or module._compiled_call_impl for module in model.network.modules())
+    assert set(ACCELERATIONS) == {"auto", "eager", "graphs", "fused", "compile"}

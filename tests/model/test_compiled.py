@@ -7,7 +7,7 @@ import torch
 
 from pager_ray.errors import ConfigError
 from pager_ray.model import load_model
-from pager_ray.model.compiled import FullBatches, GraphReplay, _filled, _Recording
+from pager_ray.model.compiled import GraphReplay, _filled, _Recording
 from tests.model.conftest import Golden, random_faces
 
 
@@ -118,11 +118,3 @@ def test_a_graphs_input_has_the_layout_of_what_it_is_given(channels_last: bool) 
     assert filled.stride() == faces.stride()
     assert torch.equal(filled[:2], faces)
     assert not filled[2:].any()
-
-
-def test_compiled_code_runs_batches_of_one_size_alone() -> None:
-    """A compiler meets the batch in use and no other; the rest runs operation by operation."""
-    forward = FullBatches(lambda faces, *_: "compiled", lambda faces, *_: "eager")
-    assert forward(torch.zeros(3)) == "compiled"
-    forward.batch = 2
-    assert [forward(torch.zeros(rows)) for rows in (2, 1, 3)] == ["compiled", "eager", "eager"]

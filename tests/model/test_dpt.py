@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pager_ray.model import dpt
 from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, ResidualConvUnit, UvEmbedding, level_sizes
 from pager_ray.model.spherical_padding import Borders
 
@@ -97,3 +98,11 @@ def test_level_sizes(grid: int, sizes: tuple[int, ...]):
     assert level_sizes(grid) == sizes
     x = torch.zeros(6, 1, grid, grid)
     assert FaceConv2d(1, 1, None, stride=2)(x).shape[-1] == sizes[3]
+
+
+def test_maps_with_more_numbers_than_a_kernel_counts_are_resized_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of maps, each comes out as if it were alone."""
+    x = torch.randn(5, 3, 4, 4)
+    expected = dpt.resize(x, 7)
+    monkeypatch.setattr(dpt, "_MOST_NUMBERS", 2 * 3 * 49)
+    assert torch.equal(dpt.resize(x, 7), expected)

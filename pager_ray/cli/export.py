@@ -22,6 +22,7 @@ FORMAT_NAMES = (
     "sky-png",
     "npz",
     "faces",
+    "nerfstudio",
 )
 """Those of :data:`pager_ray.export.formats.FORMATS`, known without loading them."""
 
@@ -62,7 +63,7 @@ _OPTIONS = (
     click.option(
         "--axes",
         type=click.Choice(["y-up", "z-up", "y-down"]),
-        help="Which way the axes point; by default as the format's programs expect: z-up for laz, y-down for splats.",
+        help="Which way the axes point; by default as programs expect: z-up for laz and nerfstudio, y-down for splats.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which points stay."),
     click.option(

@@ -46,14 +46,17 @@ def export_faces(
         unit: of depth.
         axes: of the world that the cameras stand in; a name of :data:`pager_ray.export.axes.FRAMES`.
     """
-    files = {}
-    for name, face in zip(geometry.FACE_NAMES, geometry.erp_to_cubemap(picture, size, FOV), strict=True):
-        files[f"images/{name}.jpg"] = encode_jpeg(face)
+    files = {f"images/{name}.jpg": encode_jpeg(face) for name, face in face_pictures(picture, size).items()}
     if depth is not None:
         for name, face in zip(geometry.FACE_NAMES, face_z_depth(depth, size), strict=True):
             files[f"depth/{name}.exr"] = encode_depth_exr(face, unit, ray_type="z")
     files |= {f"sparse/0/{name}": text.encode() for name, text in rig_files(id, size, axes).items()}
     return files
+
+
+def face_pictures(picture: UInt8[np.ndarray, "h w 3"], size: int) -> dict[str, UInt8[np.ndarray, "s s 3"]]:
+    """What each camera sees, by the name of its face."""
+    return dict(zip(geometry.FACE_NAMES, geometry.erp_to_cubemap(picture, size, FOV), strict=True))
 
 
 def face_z_depth(depth: Float[np.ndarray, "h w"], size: int) -> Float[np.ndarray, "6 s s"]:

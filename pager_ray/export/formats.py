@@ -14,6 +14,7 @@ from pager_ray.export.faces import export_faces
 from pager_ray.export.libraries import load
 from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
 from pager_ray.export.meshfiles import encode_mesh
+from pager_ray.export.nerfstudio import export_nerfstudio
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
 from pager_ray.export.splats import encode_splats
 from pager_ray.modalities import MAPS
@@ -196,6 +197,12 @@ def _faces(prediction: Prediction, picture: Any, settings: ExportSettings) -> Fi
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
+def _nerfstudio(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    files = export_nerfstudio(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)
+    return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
+
+
 _CLEANING = ("scipy",)
 
 FORMATS: Mapping[str, Format] = {
@@ -226,5 +233,6 @@ FORMATS: Mapping[str, Format] = {
     "sky-png": Format(_image("sky", "png", lambda array, _: images.encode_sky_png(array)), ("sky",)),
     "npz": Format(_npz, ()),
     "faces": Format(_faces, (), True, ("OpenEXR",), "y-up"),
+    "nerfstudio": Format(_nerfstudio, ("depth",), True, ("plyfile", *_CLEANING), "z-up"),
 }
 """By the name that ``--to`` takes."""

@@ -23,6 +23,7 @@ FORMAT_NAMES = (
     "npz",
     "faces",
     "nerfstudio",
+    "rerun",
 )
 """Those of :data:`pager_ray.export.formats.FORMATS`, known without loading them."""
 

@@ -16,6 +16,7 @@ from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
 from pager_ray.export.meshfiles import encode_mesh
 from pager_ray.export.nerfstudio import export_nerfstudio
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.export.recording import encode_recording
 from pager_ray.export.splats import encode_splats
 from pager_ray.modalities import MAPS
 from pager_ray.preview import colorize_normals
@@ -77,7 +78,8 @@ class Format:
         make: prediction, picture (None where it is coloured by normals, or not at all) and settings → its files.
         needs: maps that a checkpoint must give.
         coloured: whether it shows a picture.
-        libraries: modules of the ``export`` extra that it needs.
+        libraries: modules of an extra that it needs.
+        extra: which one.
         axes: those that programs expect; None where no number of its files depends on them.
     """
 
@@ -86,6 +88,7 @@ class Format:
     coloured: bool = False
     libraries: tuple[str, ...] = ()
     axes: Axes | None = None
+    extra: str = "export"
 
 
 def find_format(name: str) -> Format:
@@ -120,7 +123,7 @@ def check_possible(settings: ExportSettings, modalities: tuple[str, ...]) -> Non
                 f"{', '.join(name for name, one in FORMATS.items() if one.axes is not None)}"
             )
     for module in found.libraries:
-        load(module)
+        load(module, found.extra)
     if settings.shows_picture and settings.images_from is None:
         raise ConfigError(
             f"--images-from: got nothing, and {settings.format} shows the source pictures; the run alone says where "
@@ -203,6 +206,12 @@ def _nerfstudio(prediction: Prediction, picture: Any, settings: ExportSettings) 
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
+def _rerun(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    content = encode_recording(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)
+    return {f"{safe_name(prediction.id)}.rrd": content}
+
+
 _CLEANING = ("scipy",)
 
 FORMATS: Mapping[str, Format] = {
@@ -234,5 +243,6 @@ FORMATS: Mapping[str, Format] = {
     "npz": Format(_npz, ()),
     "faces": Format(_faces, (), True, ("OpenEXR",), "y-up"),
     "nerfstudio": Format(_nerfstudio, ("depth",), True, ("plyfile", *_CLEANING), "z-up"),
+    "rerun": Format(_rerun, ("depth",), True, ("rerun", *_CLEANING), "y-up", "rerun"),
 }
 """By the name that ``--to`` takes."""

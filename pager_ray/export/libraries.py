@@ -1,4 +1,4 @@
-"""The libraries of the ``export`` extra, loaded when they are first needed."""
+"""The libraries of the extras, loaded when they are first needed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 from pager_ray.errors import ConfigError
 
 
-def load(module: str) -> Any:
-    """Import a module of the ``export`` extra.
+def load(module: str, extra: str = "export") -> Any:
+    """Import a module of an extra of the package.
+
+    Args:
+        module: its name.
+        extra: who brings it.
 
     Raises:
         ConfigError: it is not installed.
@@ -19,5 +23,5 @@ def load(module: str) -> Any:
     except ImportError as error:
         raise ConfigError(
             f"export: this format needs {module.partition('.')[0]}, which is not installed ({error}); add it with "
-            "pip install 'pager_ray[export]'"
+            f"pip install 'pager_ray[{extra}]'"
         ) from error

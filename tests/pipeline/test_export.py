@@ -222,12 +222,14 @@ def test_a_missing_library_stops_before_any_work(tmp_path: Path, monkeypatch: py
     """Nothing is written where the format's library is not installed."""
     scene_run(tmp_path)
 
-    def missing(name: str) -> None:
-        raise ConfigError(f"export: this format needs {name}; add it")
+    def missing(name: str, extra: str = "export") -> None:
+        raise ConfigError(f"{extra}: this format needs {name}; add it")
 
     monkeypatch.setattr(formats, "load", missing)
     with pytest.raises(ConfigError, match="needs plyfile"):
         export(tmp_path, "ply")
+    with pytest.raises(ConfigError, match="rerun: this format needs rerun"):
+        export(tmp_path, "rerun")
     assert libraries.load("json") is json
     assert not (tmp_path / "run" / "exports").exists()
 

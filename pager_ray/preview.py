@@ -13,7 +13,6 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -153,6 +152,8 @@ def _checked(array: ndarray, name: str, ndim: int, kinds: str = "f") -> ndarray:
 
 
 def _shrink(array: ndarray, size: tuple[int, int], *, point: bool = False) -> ndarray:
+    import cv2
+
     if array.shape[:2] == size:
         return array
     smaller = array.shape[0] >= size[0] and array.shape[1] >= size[1]
@@ -161,6 +162,8 @@ def _shrink(array: ndarray, size: tuple[int, int], *, point: bool = False) -> nd
 
 
 def _despeckle(depth: Float[ndarray, "h w"]) -> tuple[Float[ndarray, "h w"], Bool[ndarray, "h w"]]:
+    import cv2
+
     valid = np.isfinite(depth) & (depth > 0)
     # No depth counts as infinitely far, so that the median of a silhouette never invents a depth between the two.
     smooth = cv2.medianBlur(np.where(valid, depth, np.float32(np.inf)), 3)

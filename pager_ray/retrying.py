@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pager_ray.plain import get_logger
+
+if TYPE_CHECKING:
+    import tenacity
 
 log = get_logger(__name__)
 
@@ -205,6 +206,21 @@ class Retry:
             what: for the log, without secrets.
         """
 
+        try:
+            return function(), 1
+        except Exception as error:
+            failed = [error]
+            _mark(error, 1)
+            if self.seconds <= 0 or not is_transient(error):
+                raise
+        # What never fails for a while, such as reading on this machine, needs no library to wait with.
+        import tenacity
+
+        def again() -> Result:
+            if failed:
+                raise failed.pop()
+            return function()
+
         def tell(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome is not None else None
             log.warning("%s: %s; tried again (attempt %d)", what, type(error).__name__, state.attempt_number + 1)
@@ -217,12 +233,16 @@ class Retry:
             reraise=True,
         )
         try:
-            result = retrying(function)
+            result = retrying(again)
         except Exception as error:
-            # Only marked, whatever it is.
-            error.__dict__["pager_ray_attempts"] = retrying.statistics.get("attempt_number", 1)
+            _mark(error, retrying.statistics.get("attempt_number", 1))
             raise
         return result, retrying.statistics.get("attempt_number", 1)
+
+
+def _mark(error: Exception, attempts: int) -> None:
+    # Only marked, whatever it is.
+    error.__dict__["pager_ray_attempts"] = attempts
 
 
 def attempts_of(error: BaseException) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pager_ray.bounded import Unreasonable, parse_yaml
@@ -77,6 +76,8 @@ def describe_keys(model: type[BaseModel] = RunConfig) -> Iterator[tuple[str, str
 
 
 def _describe(model: type[BaseModel], prefix: str, required: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    import yaml
+
     for name, field in sorted(model.model_fields.items(), key=lambda item: _place(item[0])):
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -93,6 +94,8 @@ def _place(section: str) -> int:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; --config takes a short YAML file")
@@ -142,6 +145,8 @@ def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool]
         text_keys: see :func:`_text_keys`.
         given: keys that overrides have set before this one; it is added.
     """
+    import yaml
+
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from pager_ray.bounded import parse_json
 from pager_ray.encode.limits import is_bomb
+from pager_ray.encode.planes import decode_png
 from pager_ray.encode.residual import predict, restore
 from pager_ray.errors import ShapeError, StorageError
 
@@ -205,6 +205,8 @@ class PngImage(Container):
 
     def pack(self, planes: UInt[np.ndarray, "p r w"], label: Label) -> bytes:
         """Write with zlib level 1: higher levels take several times as long for a few percent."""
+        import cv2
+
         image = planes[0] if len(planes) == 1 else cv2.merge(list(planes[::-1]))
         written, buffer = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
         if not written:
@@ -235,7 +237,7 @@ class PngImage(Container):
             raise StorageError(f"PNG blob for {label} has another size, bit depth or colour type; {_RESTORE}")
         if is_bomb(planes * rows * width * np.dtype(dtype).itemsize, len(view)):
             raise StorageError(f"PNG blob for {label} would unpack more than any map from {len(view)} bytes")
-        image = cv2.imdecode(np.frombuffer(view, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+        image = decode_png(view)
         if image is None or image.shape[:2] != (rows, width) or image.dtype != np.dtype(dtype):
             raise StorageError(f"PNG blob for {label} cannot be decoded; {_RESTORE}")
-        return image[None] if planes == 1 else np.stack(cv2.split(image)[::-1])
+        return image[None] if planes == 1 else np.ascontiguousarray(np.moveaxis(image, -1, 0))

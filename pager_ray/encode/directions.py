@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from pager_ray.encode.planes import interleaved
 from pager_ray.encode.quantise import Quantiser
 from pager_ray.encode.residual import row_blocks
 
@@ -76,6 +76,8 @@ class Octahedral(Quantiser):
 
     def to_codes(self, array: Float32[np.ndarray, "r w 3"]) -> UInt[np.ndarray, "2 r w"]:
         """Quantise one map of vectors."""
+        import cv2
+
         codes = np.empty((2, *array.shape[:2]), dtype=self.dtype)
         levels = self._levels()
         for rows in row_blocks(*array.shape[:2]):
@@ -118,7 +120,7 @@ class Octahedral(Quantiser):
                 component -= _with_sign_of(fold, component)
             _normalise(x, y, z)
             block = out[rows]
-            cv2.merge((x, y, z), block)
+            interleaved((x, y, z), block)
             if not codes[0, rows].all():
                 block[codes[0, rows] == 0] = 0
         return out
@@ -152,6 +154,8 @@ class SignedBytes(Quantiser):
 
     def to_codes(self, array: Float32[np.ndarray, "r w 3"]) -> UInt[np.ndarray, "3 r w"]:
         """Quantise one map of vectors."""
+        import cv2
+
         codes = np.empty((3, *array.shape[:2]), dtype=self.dtype)
         for rows in row_blocks(*array.shape[:2]):
             components = cv2.split(array[rows])
@@ -175,7 +179,7 @@ class SignedBytes(Quantiser):
                 component -= 128
             _normalise(x, y, z)
             block = out[rows]
-            cv2.merge((x, y, z), block)
+            interleaved((x, y, z), block)
             holes = ~codes[:, rows].any(axis=0)
             if holes.any():
                 block[holes] = 0

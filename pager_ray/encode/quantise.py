@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from pager_ray.encode.planes import interleaved
 from pager_ray.encode.residual import row_blocks
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class LogSteps(Quantiser):
 
     def to_codes(self, array: Float32[np.ndarray, "r w"]) -> UInt[np.ndarray, "1 r w"]:
         """Quantise one map."""
+        import cv2
+
         codes = np.empty((1, *array.shape), dtype=self.dtype)
         for rows in row_blocks(*array.shape):
             values = array[rows]
@@ -192,9 +194,11 @@ class ExactBits(Quantiser):
         """Separate the components."""
         if self.planes == 1:
             return array.view(np.uint32)[None]
+        import cv2
+
         return np.stack(cv2.split(array)).view(np.uint32)
 
     def from_codes(self, codes: UInt[np.ndarray, "p r w"]) -> Float32[np.ndarray, "r w *c"]:
         """Interleave the components."""
         values = codes.view(np.float32)
-        return values[0] if self.planes == 1 else cv2.merge(list(values))
+        return values[0] if self.planes == 1 else interleaved(list(values))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
-import cv2
 import pyarrow as pa
 
 from pager_ray.errors import InputError, RunNotFoundError, ShapeError, StorageError
@@ -44,8 +44,11 @@ def make_export_fn(run: str, output: Folder, settings: ExportSettings) -> Callab
     """
 
     def export(table: pa.Table) -> pa.Table:
-        # A job has a task per core; threads inside them would only compete.
-        cv2.setNumThreads(1)
+        if find_spec("cv2") is not None:
+            import cv2
+
+            # A job has a task per core; threads inside them would only compete.
+            cv2.setNumThreads(1)
         return export_ids(_opened(run), table.column("id").to_pylist(), output, settings)
 
     return export

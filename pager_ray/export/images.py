@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
 
 from pager_ray.errors import ShapeError
@@ -85,6 +84,7 @@ def encode_sky_png(sky: Float[np.ndarray, "h w"]) -> bytes:
 
 def encode_jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """A picture for other files, colours at full size; it says nothing of itself."""
+    cv2 = load("cv2")
     done, encoded = cv2.imencode(
         ".jpg",
         np.ascontiguousarray(picture[..., ::-1]),
@@ -127,6 +127,7 @@ def _exr(channels: Mapping[str, np.ndarray], about: Mapping[str, str], *, panora
 
 def _png(values: np.ndarray, about: Mapping[str, str]) -> bytes:
     """A PNG with text and GPano metadata; colours in OpenCV's order, blue first."""
+    cv2 = load("cv2")
     # The fastest level: these maps hardly compress better at a higher one, for ten times the work.
     done, encoded = cv2.imencode(".png", np.ascontiguousarray(values), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     content = _encoded(done, encoded, values)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
 
 from pager_ray.export.gltf import ARRAY, FLOAT, INDICES, INT, encode_gltf
 from pager_ray.export.images import encode_jpeg
+from pager_ray.export.libraries import load
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -28,6 +28,7 @@ def encode_mesh(mesh: Mesh, picture: UInt8[np.ndarray, "h w 3"], unit: str = "me
     The texture is the picture as it is, sRGB as the standard has base colours, and the material needs no light
     (``KHR_materials_unlit``): the panorama has its own. Front sides face the camera.
     """
+    cv2 = load("cv2")
     height, width = picture.shape[:2]
     if width > MAX_TEXTURE:
         size = (MAX_TEXTURE, max(1, round(height * MAX_TEXTURE / width)))

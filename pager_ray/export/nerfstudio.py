@@ -14,13 +14,13 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 import numpy as np
 
 from pager_ray import geometry
 from pager_ray.export.axes import turn
 from pager_ray.export.faces import face_pictures, face_z_depth
 from pager_ray.export.images import encode_jpeg
+from pager_ray.export.libraries import load
 from pager_ray.export.pointfiles import encode_ply
 from pager_ray.export.points import Cleaning, point_cloud, surface_kept
 
@@ -94,6 +94,7 @@ def camera_to_world(face_axes: Float64[np.ndarray, "3 3"], axes: str) -> Float64
 
 
 def _millimetres(depth: Float[np.ndarray, "s s"]) -> bytes:
+    cv2 = load("cv2")
     is_depth = np.isfinite(depth) & (depth > 0) & (depth <= FARTHEST)
     values = np.where(is_depth, np.maximum(np.rint(np.where(is_depth, depth, 0) * 1000), 1), 0).astype(np.uint16)
     return cv2.imencode(".png", values)[1].tobytes()

@@ -10,7 +10,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-import yaml
 
 from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet, size_of
 from pager_ray.errors import ConfigError
@@ -87,6 +86,8 @@ def files_of_card(filesystem: Any, path: str, source: str) -> list[str] | None:
     """
     if not _REPOSITORY.fullmatch(source):
         return None
+    import yaml
+
     try:
         text = read_range(filesystem, f"{path}/{_CARD}", 0, MAX_CARD).decode("utf-8", "replace")
     except FileNotFoundError:

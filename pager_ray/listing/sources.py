@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.implementations.http import HTTPFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
@@ -39,7 +38,7 @@ from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
 from pager_ray.read.containers import Container, form_by_content, form_by_name
 from pager_ray.read.containers.parquets import has_pictures
-from pager_ray.read.ranges import read_range
+from pager_ray.read.ranges import is_web, read_range
 from pager_ray.retrying import Retry
 from pager_ray.schemes import SchemeError, open_place
 from pager_ray.storage import client_errors, error_reason
@@ -244,7 +243,7 @@ def name_of(source: str, known: Callable[[str], str]) -> Callable[[str], str]:
 
 def _beside(filesystem: Any, folders: Iterable[str], paths: Sequence[str]) -> list[str]:
     """Files in the folders of containers that may be theirs: indexes and tables; none where nobody can list them."""
-    if isinstance(filesystem, HTTPFileSystem):
+    if is_web(filesystem):
         return []
     given = set(paths)
     found: list[str] = []

@@ -19,7 +19,6 @@ from pager_ray.masking import mask_uri
 from pager_ray.read.containers.members import Place, read_member
 from pager_ray.read.containers.parquets import read_row_group
 from pager_ray.read.containers.places import CHANGED
-from pager_ray.read.content import Content
 from pager_ray.read.ranges import read_range
 from pager_ray.retrying import (
     Retry,
@@ -34,6 +33,8 @@ from pager_ray.storage import client_errors, error_reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pager_ray.read.content import Content
 
 PATIENT = Retry()
 """For how long reads are repeated where nobody says."""

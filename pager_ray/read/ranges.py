@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
-from fsspec.implementations.http import HTTPFileSystem
 
 from pager_ray.errors import InputError
 from pager_ray.retrying import Retry, http_status
@@ -32,7 +32,7 @@ def read_range(filesystem: Any, path: str, start: int, end: int) -> bytes:
     if end <= start:
         return b""
     try:
-        if isinstance(filesystem, HTTPFileSystem):
+        if is_web(filesystem):
             return sync(filesystem.loop, _read_web, filesystem, path, start, end)
         if getattr(filesystem.cat_file, "__func__", None) is not AbstractFileSystem.cat_file:
             return bytes(filesystem.cat_file(path, start=start, end=end))
@@ -45,6 +45,12 @@ def read_range(filesystem: Any, path: str, start: int, end: int) -> bytes:
             # No byte of an empty object can be in a range.
             return b""
         raise
+
+
+def is_web(filesystem: Any) -> bool:
+    """Whether it asks a web server, found without loading the client that such a one needs."""
+    module = sys.modules.get("fsspec.implementations.http")
+    return module is not None and isinstance(filesystem, module.HTTPFileSystem)
 
 
 async def _read_web(filesystem: Any, url: str, start: int, end: int) -> bytes:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from pager_ray.errors import InputError
 from pager_ray.masking import mask_uri
-from pager_ray.read import Content, decode_content
 from pager_ray.read.fetch import fetch_content
 from pager_ray.schemes import FORBIDDEN, lies_below
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from pager_ray.prediction import Prediction
+    from pager_ray.read import Content
     from pager_ray.retrying import Retry
 
 
@@ -54,6 +53,11 @@ def source_picture(prediction: Prediction, images_from: str, retry: Retry | None
         InputError: it lies elsewhere, is gone or cannot be read; its classes are those of an inference job's rejects.
         StorageError: the store it lies on cannot be used at all.
     """
+    # Who reads maps alone needs no decoder of pictures.
+    import cv2
+
+    from pager_ray.read import decode_content
+
     height, width = prediction.height, prediction.width
     content = fetch_source(prediction.uri, images_from, retry)
     try:

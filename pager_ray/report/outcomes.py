@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from pager_ray.durations import format_duration, format_rate
 from pager_ray.export.records import REJECTS_FILE
-from pager_ray.report.evaluation_text import summary_text
 from pager_ray.runs import Reconciliation
 
 
@@ -87,6 +86,9 @@ class EvaluationOutcome:
 
     def lines(self) -> list[str]:
         """What was measured and where to look; the last line names the rejects when there are any."""
+        # Only an evaluation needs the metrics, and OpenCV with them.
+        from pager_ray.report.evaluation_text import summary_text
+
         lines = summary_text(self.report)
         lines.append(f"report    {self.output}/metrics/report.md ({format_duration(self.seconds)})")
         if rejects := self.report["counts"]["excluded"]:

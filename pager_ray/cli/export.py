@@ -23,6 +23,7 @@ FORMAT_NAMES = (
     "npz",
     "faces",
     "nerfstudio",
+    "colmap",
     "rerun",
 )
 """Those of :data:`pager_ray.export.formats.FORMATS`, known without loading them."""
@@ -64,7 +65,7 @@ _OPTIONS = (
     click.option(
         "--axes",
         type=click.Choice(["y-up", "z-up", "y-down"]),
-        help="Which way the axes point; by default as programs expect: z-up for laz and nerfstudio, y-down for splats.",
+        help="Which way the axes point; by default as the format's programs expect.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which points stay."),
     click.option(

@@ -105,7 +105,8 @@ class Result:
 
     def formats(self) -> list[str]:
         """Names of the formats that this panorama can be had in."""
-        return [name for name, format in FORMATS.items() if set(format.needs) <= set(self.maps)]
+        shown = {name: format for name, format in FORMATS.items() if not format.is_project}
+        return [name for name, format in shown.items() if set(format.needs) <= set(self.maps)]
 
 
 class Studio:

@@ -77,43 +77,50 @@ def face_z_depth(depth: Float[np.ndarray, "h w"], size: int) -> Float[np.ndarray
 
 def rig_files(id: str, size: int, axes: str = "y-up") -> dict[str, str]:
     """COLMAP's text model of one frame: its cameras, the rig that holds them, and no points."""
-    focal, centre = (size - 1) / 2, size / 2
     numbers = range(1, len(geometry.FACE_NAMES) + 1)
     rotations = [face_axes @ rotation(axes).T for face_axes in geometry.FACE_AXES]
-    front = rotations[0]
-    sensors = "".join(
-        f" CAMERA {number} 1 {_pose(turned @ front.T)}"
-        for number, turned in zip(numbers, rotations, strict=True)
-        if number > 1
-    )
     title = comment_text(f"# panorama {id}; world: {FRAMES[axes]}; metres")
+    members = "".join(f" CAMERA {n} {n}" for n in numbers)
     return {
-        "cameras.txt": _lines(
-            title, *(f"{n} PINHOLE {size} {size} {focal!r} {focal!r} {centre!r} {centre!r}" for n in numbers)
-        ),
-        "rigs.txt": _lines(title, f"1 {len(numbers)} CAMERA 1{sensors}"),
-        "frames.txt": _lines(
-            title, f"1 1 {_pose(front)} {len(numbers)}" + "".join(f" CAMERA {n} {n}" for n in numbers)
-        ),
+        "cameras.txt": text_file(title, *camera_lines(size)),
+        "rigs.txt": text_file(title, rig_lines()),
+        "frames.txt": text_file(title, f"1 1 {pose_text(rotations[0])} {len(numbers)}{members}"),
         # A second line per image holds its observed points: none.
-        "images.txt": _lines(
+        "images.txt": text_file(
             title,
             *(
-                f"{n} {_pose(turned)} {n} {name}.jpg\n"
+                f"{n} {pose_text(turned)} {n} {name}.jpg\n"
                 for n, turned, name in zip(numbers, rotations, geometry.FACE_NAMES, strict=True)
             ),
         ),
-        "points3D.txt": _lines(title),
+        "points3D.txt": text_file(title),
     }
 
 
-def _lines(*lines: str) -> str:
+def camera_lines(size: int) -> list[str]:
+    """The pinhole camera of each face, numbered from 1."""
+    focal, centre = (size - 1) / 2, size / 2
+    numbers = range(1, len(geometry.FACE_NAMES) + 1)
+    return [f"{n} PINHOLE {size} {size} {focal!r} {focal!r} {centre!r} {centre!r}" for n in numbers]
+
+
+def rig_lines() -> str:
+    """The rig of all faces, number 1: the front camera is its own place and direction."""
+    front = geometry.FACE_AXES[0]
+    turns = [pose_text(face_axes @ front.T) for face_axes in geometry.FACE_AXES[1:]]
+    sensors = "".join(f" CAMERA {number} 1 {turned}" for number, turned in enumerate(turns, start=2))
+    return f"1 {len(geometry.FACE_NAMES)} CAMERA 1{sensors}"
+
+
+def text_file(*lines: str) -> str:
+    """Lines, each of which ends."""
     return "\n".join(lines) + "\n"
 
 
-def _pose(turned: Float[np.ndarray, "3 3"]) -> str:
-    """A rotation about the camera's centre, which all share, as quaternion (w first) and zero translation."""
-    return " ".join(f"{value:.17g}" for value in (*quaternion(turned), 0.0, 0.0, 0.0))
+def pose_text(turned: Float[np.ndarray, "3 3"], moved: Float[np.ndarray, "3"] | None = None) -> str:
+    """A rotation as quaternion, w first, and a translation; none where cameras share a centre."""
+    moved = np.zeros(3) if moved is None else moved
+    return " ".join(f"{value:.17g}" for value in (*quaternion(turned), *moved))
 
 
 def quaternion(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:

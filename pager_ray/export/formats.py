@@ -10,6 +10,7 @@ from pager_ray.encode.npz import encode_npz
 from pager_ray.errors import ConfigError, InputError
 from pager_ray.export import images, pointfiles
 from pager_ray.export.axes import Axes, check_axes
+from pager_ray.export.colmap import export_panorama, model_files
 from pager_ray.export.faces import export_faces
 from pager_ray.export.libraries import load
 from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from numpy import ndarray
 
+    from pager_ray.export.poses import Pose
     from pager_ray.prediction import Prediction
+    from pager_ray.storage import Folder
 
 Files = dict[str, bytes | bytearray]
 Color = Literal["rgb", "normals"]
@@ -80,6 +83,7 @@ class Format:
         coloured: whether it shows a picture.
         libraries: modules of an extra that it needs.
         extra: which one.
+        is_project: whether all panoramas together make one, which :func:`project_files` completes.
         axes: those that programs expect; None where no number of its files depends on them.
     """
 
@@ -89,6 +93,7 @@ class Format:
     libraries: tuple[str, ...] = ()
     axes: Axes | None = None
     extra: str = "export"
+    is_project: bool = False
 
 
 def find_format(name: str) -> Format:
@@ -145,6 +150,20 @@ def export_files(prediction: Prediction, picture: UInt8[ndarray, "h w 3"] | None
         ConfigError: a library is missing.
     """
     return find_format(settings.format).make(prediction, picture, settings)
+
+
+def project_files(output: Folder, poses: Mapping[str, Pose], settings: ExportSettings) -> Files:
+    """What completes a project of panoramas whose own files are made, by name below the export's folder.
+
+    Args:
+        output: the export's folder.
+        poses: of the panoramas in it, by id; see :func:`pager_ray.export.poses.read_poses`.
+        settings: as for the panoramas.
+
+    Raises:
+        StorageError: a panorama's files cannot be read.
+    """
+    return {**model_files(output, poses, settings.face_size, settings.frame)}
 
 
 def _points(suffix: str, encode: Callable[[PointCloud, str], bytes]) -> Make:
@@ -206,6 +225,11 @@ def _nerfstudio(prediction: Prediction, picture: Any, settings: ExportSettings) 
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
+def _colmap(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
+    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    return {**export_panorama(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)}
+
+
 def _rerun(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
     shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
     content = encode_recording(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)
@@ -243,6 +267,7 @@ FORMATS: Mapping[str, Format] = {
     "npz": Format(_npz, ()),
     "faces": Format(_faces, (), True, ("OpenEXR",), "y-up"),
     "nerfstudio": Format(_nerfstudio, ("depth",), True, ("plyfile", *_CLEANING), "z-up"),
+    "colmap": Format(_colmap, ("depth",), True, ("OpenEXR", "plyfile", *_CLEANING), "z-up", is_project=True),
     "rerun": Format(_rerun, ("depth",), True, ("rerun", *_CLEANING), "y-up", "rerun"),
 }
 """By the name that ``--to`` takes."""

@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from pager_ray.errors import PagerError
 from pager_ray.export.exporter import export_ids
-from pager_ray.export.formats import ExportSettings, check_possible
+from pager_ray.export.formats import ExportSettings, check_possible, find_format, project_files
 from pager_ray.export.mesh import MAX_TRIANGLES
+from pager_ray.export.poses import read_poses
 from pager_ray.export.records import Records
 from pager_ray.export.selection import select_ids, with_unit
 from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
-from pager_ray.reader.run import open_run
+from pager_ray.reader.run import Run, open_run
 from pager_ray.report.outcomes import ExportOutcome
 from pager_ray.storage import Folder
 from pager_ray.tracing import watcher
@@ -68,11 +69,17 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     check_possible(request.settings, tuple(run.manifest["checkpoint"]["modalities"]))
     settings = with_unit(request.settings, run)
     selected = select_ids(run, request.ids, request.where)
+    is_project = find_format(settings.format).is_project
+    if is_project:
+        # Before any work: what is missing is missing from the listing.
+        read_poses(run, selected, settings.frame)
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
     identity = {"run": mask_uri(run.uri), **_flat(settings)}
     records.claim(identity, overwrite=request.overwrite)
     todo = _left(records, selected)
+    if is_project:
+        read_poses(run, sorted({*selected, *_done(records)}), settings.frame)
     log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
     if todo and (request.local or len(todo) <= LOCAL_ROWS):
         for number, id in enumerate(todo):
@@ -84,7 +91,24 @@ def run_export(request: ExportRequest) -> ExportOutcome:
         from pager_ray.pipeline.export_chain import run_export_job
 
         run_export_job(run.uri, todo, records, settings, already=len(selected) - len(todo), address=request.address)
+    if is_project:
+        _complete(run, records, settings)
     return _finish(records, identity, selected, len(todo), time.monotonic() - began)
+
+
+def _done(records: Records) -> list[str]:
+    """Ids that are exported."""
+    standing = records.standing()
+    return standing.filter(pc.is_null(standing.column("error_class"))).column("id").to_pylist()
+
+
+def _complete(run: Run, records: Records, settings: ExportSettings) -> None:
+    """Put what all panoramas together need, those of earlier starts included."""
+    if done := _done(records):
+        files = project_files(records.output, read_poses(run, done, settings.frame), settings)
+        for name, content in files.items():
+            folder, _, file = name.rpartition("/")
+            (records.output / folder).write(file, content)
 
 
 def _flat(settings: ExportSettings) -> dict[str, Any]:

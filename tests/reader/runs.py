@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pager_ray.encode import get_codec
+from pager_ray.listing.kept import kept_fields
 from pager_ray.runs import RunLayout, predictions_schema, write_shard
 from pager_ray.runs.layout import RUN_FILE
 from pager_ray.runs.runfile import begin_start, end_start, new_run_file
@@ -48,6 +50,7 @@ class SmallRun:
     projection: str = "erp"
     codec: str = "exact"
     modalities: tuple[str, ...] = ("depth", "normals", "sky", "scale_indoor", "scale_outdoor")
+    kept: tuple[str, ...] = ()
     layout: RunLayout = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +59,10 @@ class SmallRun:
         self.layout.ledger.begin(GENERATION)
         self.arrays = tuple(name for name in ("depth", "normals", "sky") if name in self.modalities)
         self.manifest = new_run_file(
-            {"output": {"projection": self.projection, "format": self.output_format}},
+            {
+                "output": {"projection": self.projection, "format": self.output_format},
+                "input": {"keep_columns": [*self.kept]},
+            },
             {},
             checkpoint={"modalities": list(self.modalities), "face_size": FACE, "cube_fov": 90.0},
         )
@@ -91,6 +97,7 @@ class SmallRun:
             projection=self.projection,
             face_size=FACE,
             fov=90.0,
+            kept=kept_fields([pa.chunked_array([[row.get("kept") for row in rows]], pa.string())], self.kept),
         )
         record = write_shard(self.layout, shard, to_table(list(rows), ENCODE_SCHEMA, len(rows), "test"), schema)
         if committed:

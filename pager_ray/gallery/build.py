@@ -5,6 +5,7 @@ index.html                  the page, the same for every run
 static/                     its style and script
 data/run.js                 name, counts, columns, colours
 data/rows-NNNNN.js          ids, sources and depth limits of 200 rows each
+data/rejects.js             ids and reasons of inputs without a result, the first 1,000
 data/column-NAME.js         one quality column of all rows, float32; loaded when the list is sorted or filtered by it
 panoramas/NNN/NNNNNN.js     a panorama's page: pictures, sampled depth and sky
 thumbs/NNN/NNNNNN.jpg       its card: rgb, depth, normals, sky side by side
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import cv2
+import pyarrow as pa
 
 from pager_ray.errors import PagerError, StorageError
 from pager_ray.gallery.columns import CARD_COLUMNS, Rows, rows_of
@@ -39,6 +41,9 @@ log = get_logger(__name__)
 
 CHUNK = 200
 """Rows of one data file of the list."""
+
+REJECTS = 1000
+"""Rejects that are listed, by id."""
 
 DETAILS = 1000
 """Panoramas that get a page of their own where nobody says how many."""
@@ -61,12 +66,14 @@ class Gallery:
     Attributes:
         index: the page to open.
         count: panoramas listed.
+        rejects: inputs without a result, which the page tells the reasons of.
         details: panoramas with a page of their own.
         problems: id and reason of those that should have one and could not be read.
     """
 
     index: str
     count: int
+    rejects: int
     details: int
     problems: tuple[tuple[str, str], ...]
 
@@ -75,6 +82,8 @@ class Gallery:
         lines = [f"{self.count} panoramas, {self.details} with a page of their own"]
         if self.details + len(self.problems) < self.count:
             lines[0] += " (--details all makes one for each)"
+        if self.rejects:
+            lines[0] += f"; {self.rejects:,} rejected, with their reasons"
         lines += [plain_text(f"no page for {id}: {problem}") for id, problem in self.problems[:10]]
         if len(self.problems) > 10:
             lines.append(f"and {len(self.problems) - 10} more without a page")
@@ -111,21 +120,23 @@ def build_gallery(
     run = open_run(output)
     folder = to or Folder(output).uri(GALLERY_FOLDER)
     site = Site(folder)
-    rows = rows_of(run.table())
+    rows, rejects = rows_of(run.table()), run.rejects()
     count = len(rows.ids) if details is None else min(details, len(rows.ids))
-    site.claim(_data_files(rows), count, overwrite=overwrite)
+    site.claim(_data_files(rows, rejects), count, overwrite=overwrite)
     source = _Source(output, folder, _previews(run), images_from)
     made = _make_details(source, rows, count, workers)
-    _write_list(site, run, rows, made, linked=to is None and _previews(run), places=places)
+    _write_rejects(site, rejects, places=places)
+    _write_list(site, run, rows, made, len(rejects), linked=to is None and _previews(run), places=places)
     site.write_page()
     problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
-    return Gallery(site.index, len(rows.ids), len(made) - len(problems), problems)
+    return Gallery(site.index, len(rows.ids), len(rejects), len(made) - len(problems), problems)
 
 
-def _data_files(rows: Rows) -> set[str]:
+def _data_files(rows: Rows, rejects: pa.Table) -> set[str]:
     """Names of the list's data files."""
     chunks = range(-(-len(rows.ids) // CHUNK))
     names = ["run", "column-scene", *(f"column-{name}" for name in rows.values), *(f"rows-{k:05d}" for k in chunks)]
+    names += ["rejects"] if len(rejects) else []
     return {f"data/{name}.js" for name in names}
 
 
@@ -212,7 +223,21 @@ def _make(row: int, id: str, values: dict[str, float | None]) -> Detail:
     return _maker.make(row, id, values)
 
 
-def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, linked: bool, places: bool) -> None:
+def _write_rejects(site: Site, rejects: pa.Table, *, places: bool) -> None:
+    """Ids and reasons; messages name files and stores, and are left away where places are."""
+    if not len(rejects):
+        return
+    first = rejects.sort_by("id").slice(0, REJECTS).to_pylist()
+    listed = [
+        [plain_text(str(one["id"])), one["error_class"], one["stage"], plain_text(one["message"]) if places else ""]
+        for one in first
+    ]
+    site.write_data("data/rejects", {"rows": listed})
+
+
+def _write_list(
+    site: Site, run: Run, rows: Rows, made: dict[int, Detail], rejects: int, *, linked: bool, places: bool
+) -> None:
     """The list's data; ``linked``: rows without a page show the run's preview, which lies beside the gallery."""
     uris = rows.uris if places else [short_name(uri) for uri in rows.uris]
     for number, start in enumerate(range(0, len(rows.ids), CHUNK)):
@@ -233,7 +258,7 @@ def _write_list(site: Site, run: Run, rows: Rows, made: dict[int, Detail], *, li
     for name, values in rows.values.items():
         site.write_data(f"data/column-{name}", base64_of(values))
     count = sum(detail.problem is None for detail in made.values())
-    site.write_data("data/run", _about(run, rows, count, places=places))
+    site.write_data("data/run", _about(run, rows, count, rejects, places=places))
 
 
 def _preview_link(id: str) -> str:
@@ -241,12 +266,13 @@ def _preview_link(id: str) -> str:
     return f"../previews/{quote(safe_name(id), safe='')}.jpg"
 
 
-def _about(run: Run, rows: Rows, details: int, *, places: bool) -> dict[str, Any]:
+def _about(run: Run, rows: Rows, details: int, rejects: int, *, places: bool) -> dict[str, Any]:
     checkpoint = run.manifest["checkpoint"]
     name = str(checkpoint.get("name", "")) if places else str(checkpoint.get("name", "")).rpartition("/")[2]
     note = f" ({checkpoint['note']})" if checkpoint.get("note") else ""
     named = f"checkpoint {name}{note}" if name else ""
-    facts = [run.uri if places else "", named, str(run.manifest["state"])]
+    state = str(run.manifest["state"]) + (f", {rejects:,} rejected" if rejects else "")
+    facts = [run.uri if places else "", named, state]
     if not rows.metric:
         facts.append("relative depth: the checkpoint gives no metric scale")
     if details < len(rows.ids):
@@ -257,6 +283,7 @@ def _about(run: Run, rows: Rows, details: int, *, places: bool) -> dict[str, Any
         "build": f"{time.time_ns():x}",
         "count": len(rows.ids),
         "details": details,
+        "rejects": rejects,
         "chunk": CHUNK,
         "unit": rows.unit,
         "modalities": [str(name) for name in checkpoint["modalities"]],

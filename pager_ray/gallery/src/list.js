@@ -88,8 +88,44 @@ export function makeList(run) {
       ? `${count().toLocaleString("en")} of ${run.count.toLocaleString("en")} panoramas`
       : `${run.count.toLocaleString("en")} panoramas`;
     at("cards").dataset.show = state.show;
-    at("cards").replaceChildren(...described.map(card));
+    at("cards").replaceChildren(...(described.length ? described.map(card) : [nothing()]));
     drawPager(page, pages);
+  }
+
+  /** What stands where no card does. */
+  function nothing() {
+    const root = element("p", "empty");
+    if (run.count) {
+      const all = element("a", "", "Show all");
+      all.href = "#/";
+      root.append("No panorama is like this. ", all);
+    } else {
+      root.textContent = run.rejects ? "No panorama has a result; the reasons are below." : "This run has no results yet.";
+    }
+    return root;
+  }
+
+  async function drawRejects() {
+    const place = at("rejects-list");
+    if (place.childElementCount) return;
+    try {
+      const { rows: rejects } = await load("data/rejects");
+      const table = element("table");
+      const head = element("tr");
+      for (const name of ["id", "class", "stage", "why"]) head.append(element("th", "", name));
+      table.append(head);
+      for (const [id, kind, stage, message] of rejects) {
+        const row = element("tr");
+        for (const text of [id, kind, stage, message]) row.append(element("td", "", text));
+        table.append(row);
+      }
+      place.replaceChildren(table);
+      if (rejects.length < run.rejects) {
+        place.append(element("p", "", `The first ${rejects.length.toLocaleString("en")} by id; the run's rejects hold all.`));
+      }
+    } catch (error) {
+      place.replaceChildren(element("p", "", `${error.message}.`));
+    }
   }
 
   function card(about) {
@@ -121,7 +157,7 @@ export function makeList(run) {
       image.alt = name;
       image.src = `thumbs/${fileOf(about.row)}.jpg?${run.build}`;
       image.dataset.panel = PANELS.indexOf(name);
-      cell.append(image);
+      cell.append(image, element("span", "thumb-label", name));
       if (name === "depth" && about.limits) {
         cell.append(depthLegend(about.limits, run.unit, palette, wanted.length > 1 ? 4 : 6).root);
       }
@@ -230,6 +266,9 @@ export function makeList(run) {
   function build() {
     at("run-name").textContent = run.name;
     at("run-facts").textContent = run.facts.join(" · ");
+    at("rejects").hidden = !run.rejects;
+    at("rejects-summary").textContent = `${run.rejects.toLocaleString("en")} rejected`;
+    at("rejects").ontoggle = () => at("rejects").open && drawRejects();
     option(at("sort"), "", "id");
     option(at("add-filter"), "", "choose…");
     for (const { name, label, unit } of run.columns) {

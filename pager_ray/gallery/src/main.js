@@ -12,13 +12,14 @@ async function start() {
   const page = makePanoramaPage(run, list);
   const route = () => {
     const hash = location.hash || "#/";
-    const match = /^#\/panorama\/(\d+)$/.exec(hash);
-    const row = match ? Number(match[1]) : null;
-    const isPage = row !== null && row < run.count;
+    const match = /^#\/panorama\/(.*)$/.exec(hash);
+    const row = match && /^\d+$/.test(match[1]) ? Number(match[1]) : null;
+    const isPage = match !== null;
     document.getElementById("list-view").hidden = isPage;
     document.getElementById("page-view").hidden = !isPage;
     if (isPage) {
-      page.open(row);
+      if (row !== null && row < run.count) page.open(row);
+      else page.unknown(match[1], run.count);
     } else {
       page.close();
       list.show(hash.startsWith("#/?") ? hash.slice(3) : "");

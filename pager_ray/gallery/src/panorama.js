@@ -6,7 +6,7 @@ import { load } from "./data.js";
 import { element, fileOf, withUnit } from "./list.js";
 import { depthLegend, shown } from "./scale.js";
 import { makeSphere } from "./sphere.js";
-import { colorsOf, decodePanorama, LAYERS, sampleAt, textureOf } from "./stage.js";
+import { colorsOf, decodePanorama, LAYERS, npyOf, sampleAt, textureOf } from "./stage.js";
 
 const at = (id) => document.getElementById(id);
 const MODES = [["sphere", "360°"], ["cloud", "Point cloud"]];
@@ -216,13 +216,55 @@ export function makePanoramaPage(run, list) {
     at("facts").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", String(value))]));
   }
 
+  /** Pictures as the page shows them, and the depth that is kept here as numbers. */
+  function offer(about) {
+    const name = about.id.replace(/[^\w.-]+/g, "_").slice(-80) || String(about.row);
+    const link = (text, file, url) => {
+      const made = element("a", "button", text);
+      made.download = file;
+      made.href = url;
+      return made;
+    };
+    const links = panorama.layers.map((each) => {
+      const picture = panorama.pictures[each];
+      const url = picture.toDataURL ? picture.toDataURL("image/png") : picture.src;
+      const kind = /^data:image\/(\w+)/.exec(url)[1];
+      return link(each, `${name}-${each}.${kind === "jpeg" ? "jpg" : kind}`, url);
+    });
+    if (panorama.depths) {
+      const { rows, columns } = panorama.grid;
+      const url = URL.createObjectURL(npyOf(panorama.depths, rows, columns));
+      panorama.urls = [url];
+      links.push(link(`depth.npy, ${columns}×${rows}`, `${name}-depth.npy`, url));
+    }
+    at("downloads").replaceChildren(element("span", "", "Download"), ...links);
+  }
+
+  function toggleFull() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else stage.requestFullscreen?.().catch((error) => note(`No full screen: ${error.message}.`));
+  }
+
+  // The browser itself leaves the full screen with Escape; a second one goes back to the list.
+  document.addEventListener("keydown", (event) => {
+    if (at("page-view").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && !document.fullscreenElement) location.hash = list.address();
+    else if (event.key.toLowerCase() === "f" && panorama && event.target.tagName !== "INPUT") toggleFull();
+  });
+  at("full").onclick = toggleFull;
+  at("full").hidden = !document.fullscreenEnabled;
+
   function note(text) {
     at("stage-note").textContent = text;
     at("stage-note").hidden = !text;
   }
 
   function release() {
-    if (panorama) for (const texture of panorama.textures.values()) texture.dispose();
+    if (panorama) {
+      for (const texture of panorama.textures.values()) texture.dispose();
+      for (const url of panorama.urls ?? []) URL.revokeObjectURL(url);
+    }
+    at("downloads").replaceChildren();
     if (cloud) cloud.clear();
     panorama = cloudOf = null;
   }
@@ -243,6 +285,7 @@ export function makePanoramaPage(run, list) {
       if (mine !== turn) return;
       panorama = decoded;
       facts(about);
+      offer(about);
       if (!panorama.layers.length) {
         note("This panorama has no map to show.");
         return;
@@ -267,10 +310,7 @@ export function makePanoramaPage(run, list) {
       at("page-id").focus({ preventScroll: true });
     } catch (error) {
       if (mine === turn) {
-        for (const id of ["layers", "modes", "legend", "facts"]) at(id).replaceChildren();
-        at("hint").textContent = "";
-        at("sliders").hidden = true;
-        note(`This panorama cannot be shown: ${error.message}.`);
+        empty(`This panorama cannot be shown: ${error.message}.`);
       }
     }
     const [previous, next] = await list.neighbours(row);
@@ -281,8 +321,25 @@ export function makePanoramaPage(run, list) {
     }
   }
 
+  function empty(text) {
+    for (const id of ["layers", "modes", "legend", "facts"]) at(id).replaceChildren();
+    at("hint").textContent = "";
+    at("sliders").hidden = true;
+    note(text);
+  }
+
   return {
     open,
+    /** The page of an address that no panorama has. */
+    unknown(name, count) {
+      turn++;
+      release();
+      delete stage.dataset.ready;
+      at("back").href = list.address();
+      at("page-id").textContent = "Unknown panorama";
+      for (const id of ["previous", "next"]) at(id).removeAttribute("href");
+      empty(`There is no panorama ${name} here: this gallery has ${count.toLocaleString("en")}, counted from 0.`);
+    },
     close() {
       turn++;
       release();

@@ -104,3 +104,12 @@ export function sampleAt(panorama, [u, v]) {
     sky: panorama.sky ? panorama.sky[k] / 255 : null,
   };
 }
+
+/** A map of numbers as a file of NumPy: float32, row by row. */
+export function npyOf(values, rows, columns) {
+  const text = `{'descr': '<f4', 'fortran_order': False, 'shape': (${rows}, ${columns}), }`;
+  // The numbers begin at a multiple of 64 bytes; ten stand before the text, and a line break ends it.
+  const header = text.padEnd(64 * Math.ceil((text.length + 11) / 64) - 11, " ") + "\n";
+  const begin = Uint8Array.of(0x93, ...[..."NUMPY"].map((letter) => letter.charCodeAt(0)), 1, 0, header.length & 255, header.length >> 8);
+  return new Blob([begin, header, values], { type: "application/octet-stream" });
+}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pager_ray
-from pager_ray.gallery import columns
+from pager_ray.gallery import build_gallery, columns
 from pager_ray.gallery.build import _write_list
 from pager_ray.gallery.site import Site
 from pager_ray.reader.run import Run
@@ -33,6 +33,8 @@ def test_the_list_shows_every_panorama(browser: Browser, index: Path) -> None:
     assert ids == NAMES
     assert browser.js("return document.querySelector('.legend-unit').textContent") == "m"
     assert browser.js("return document.querySelectorAll('.card .legend-ticks span').length") >= 8
+    labels = browser.js("return [...document.querySelectorAll('.thumb-label')].map((one) => one.textContent)")
+    assert labels == ["rgb", "depth", "normals", "sky"] * 4
     assert "median depth" in browser.js("return document.querySelector('.card-facts').textContent")
 
 
@@ -55,6 +57,9 @@ def test_rows_are_sorted_and_filtered(browser: Browser, index: Path, rendered: S
     assert show(browser, index, "#/?scene=indoor&down=1", 2) == [2, 0]
     assert show(browser, index, "#/?text=STREET", 1) == [1]
     assert show(browser, index, "#/?f=depth_p50:1e9:", 0) == []
+    assert "No panorama is like this" in browser.js("return document.querySelector('.empty').textContent")
+    browser.js("document.querySelector('.empty a').click()")
+    browser.wait("document.querySelectorAll('.card').length === 4")
     browser.js(
         "const s = document.getElementById('sort'); s.value = 'sky_fraction'; s.dispatchEvent(new Event('change'))"
     )
@@ -95,7 +100,7 @@ def test_a_hundred_thousand_rows_open_at_once(
     site = Site(str(tmp_path / "gallery"))
     monkeypatch.setattr(site, "write", lambda name, content: put(tmp_path / "gallery" / name, content))
     table = many_rows(100_000)
-    _write_list(site, Run(str(run.folder)), columns.rows_of(table), {}, linked=False, places=True)
+    _write_list(site, Run(str(run.folder)), columns.rows_of(table), {}, 0, linked=False, places=True)
     site.write_page()
     index = tmp_path / "gallery" / "index.html"
     browser.open("about:blank")
@@ -115,3 +120,33 @@ def put(path: Path, content: bytes) -> None:
     """Write without waiting for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_rejects_are_told_with_their_reasons(browser: Browser, tmp_path: Path, predicted: bool) -> None:
+    """How many stands beside the state, why in a table that opens; a run of rejects alone says so."""
+    run = SmallRun(tmp_path / "run", modalities=("depth",))
+    rows = [run.reject("b <i>", "corrupt"), run.reject("a", "missing")]
+    run.write("aaaaaaaaaaaa-00000000-000000", *rows, *([run.prediction("c")] if predicted else []))
+    run.complete()
+    index = Path(build_gallery(str(run.folder), workers=1).index)
+    show(browser, index, "", int(predicted))
+    assert "complete, 2 rejected" in browser.js("return document.getElementById('run-facts').textContent")
+    empty = browser.js("return document.querySelector('.empty')?.textContent ?? null")
+    assert empty == (None if predicted else "No panorama has a result; the reasons are below.")
+    browser.js("document.getElementById('rejects').open = true")
+    browser.wait("document.querySelectorAll('#rejects tr').length === 3")
+    cells = browser.js("return [...document.querySelectorAll('#rejects td')].map((one) => one.textContent)")
+    assert cells == ["a", "missing", "read", "a: why", "b <i>", "corrupt", "read", "b <i>: why"]
+
+
+@pytest.mark.parametrize("name", ["4", "x"])
+def test_an_unknown_panorama_is_called_that(browser: Browser, index: Path, name: str) -> None:
+    """An address that no panorama has leads to a page that says so and back to the list."""
+    browser.open(index, f"#/panorama/{name}")
+    browser.wait(
+        "document.getElementById('stage-note').textContent.startsWith(arguments[0])",
+        f"There is no panorama {name} here: this gallery has 4",
+    )
+    browser.js("document.getElementById('back').click()")
+    browser.wait("document.querySelectorAll('.card').length === 4")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +171,42 @@ def test_what_has_no_page_says_why(browser: Browser, tmp_path: Path) -> None:
     box = open_panorama(browser, index, 1)
     assert browser.js("return [...document.querySelectorAll('#layers button')].map((one) => one.value)") == ["depth"]
     assert " relative" in hover(browser, box["left"] + 200, box["top"] + 200)["text"]
+
+
+def test_a_panorama_is_taken_along(browser: Browser, index: Path, rendered: SmallRun) -> None:
+    """Every layer as a picture, and the depth that is kept here as a file of NumPy, under the panorama's name."""
+    open_panorama(browser, index, 3)
+    links = browser.js("return [...document.querySelectorAll('#downloads a')].map((one) => one.download)")
+    stem = re.sub(r"[^\w.-]+", "_", NAMES[3], flags=re.ASCII)[-80:]
+    assert [link.removeprefix(stem).rpartition(".")[0] for link in links] == [
+        "-rgb",
+        "-depth",
+        "-normals",
+        "-sky",
+        "-depth",
+    ]
+    fetch = """const done = arguments[1];
+    fetch(document.querySelectorAll('#downloads a')[arguments[0]].href).then((answer) => answer.arrayBuffer())
+      .then((bytes) => done([...new Uint8Array(bytes)]));"""
+    depth = np.load(io.BytesIO(bytes(browser.driver.execute_async_script(fetch, 4))))
+    stored = pager_ray.open_run(str(rendered.folder))[NAMES[3]].depth
+    assert stored is not None
+    expected = stored[STEP // 2 :: STEP, STEP // 2 :: STEP]
+    assert depth.shape == expected.shape
+    np.testing.assert_allclose(depth, np.where(expected > 0, expected, 0), rtol=1e-3)
+    picture = Image.open(io.BytesIO(bytes(browser.driver.execute_async_script(fetch, 1))))
+    assert picture.size == (expected.shape[1], expected.shape[0])
+
+
+def test_escape_leaves_and_f_fills_the_screen(browser: Browser, index: Path) -> None:
+    """Full screen by key and button; Escape goes back to the list as it was."""
+    show(browser, index, "#/?sort=depth_p50", 4)
+    box = open_panorama(browser, index, 0)
+    browser.mouse("mousePressed", box["left"] + 5, box["top"] + 5)
+    browser.mouse("mouseReleased", box["left"] + 5, box["top"] + 5)
+    browser.key("f")
+    browser.wait("document.fullscreenElement?.id === 'stage'")
+    browser.js("document.getElementById('full').click()")
+    browser.wait("document.fullscreenElement === null")
+    browser.key("Escape")
+    browser.wait("!document.getElementById('list-view').hidden && location.hash.startsWith('#/')")

@@ -32,6 +32,9 @@ FREE_BYTES: Final = 64 << 20
 EXPANSION: Final = 512
 """How much larger than its file what is read of it may be, beyond what is free."""
 
+# Handing the columns of a smaller file to threads costs more than reading them.
+_WORTH_THREADS: Final = 1 << 20
+
 _COUNTED: Final = 256 << 20
 
 
@@ -183,7 +186,7 @@ def read_parquet(
     import pyarrow as pa
 
     file, wanted, lacking = _opened(source, size, columns, may_lack)
-    table = _plain(file.read(columns=wanted), size)
+    table = _plain(file.read(columns=wanted, use_threads=size > _WORTH_THREADS), size)
     for name in lacking:
         table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))
     return table

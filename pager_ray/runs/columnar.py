@@ -12,7 +12,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from itertools import groupby
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,10 @@ _ROWS: Final = 262_144
 # Records are copied into one table before there are more: each costs kilobytes beside its rows.
 _RECORDS: Final = 1024
 _READERS: Final = 4
+# A message of an IPC stream begins so, and with its size; the stream ends so.
+_CONTINUES: Final = b"\xff\xff\xff\xff"
+_MESSAGE: Final = 8
+_ENDS: Final = _CONTINUES + bytes(4)
 # So many columns are read by ranges, a request each; of more the whole file is fetched in one.
 _FEW: Final = 6
 
@@ -62,7 +67,7 @@ class Gathering:
     """The rows of many records on their way to the copy; holds the rows of one file, and the files encoded."""
 
     def __init__(self) -> None:
-        self._records: list[pa.Table] = []
+        self._records: list[_Record] = []
         self._rows: list[pa.Table] = []
         self.files: list[bytes] = []
 
@@ -73,21 +78,8 @@ class Gathering:
         content = record.column(SCALARS)[0]
         if not content.is_valid:
             return
-        shard = record.column("shard")[0].as_py()
-        try:
-            with pa.ipc.open_stream(content.as_buffer()) as stream:
-                rows = stream.read_all()
-            rows.validate(full=True)
-        except (pa.ArrowException, OSError) as error:
-            log.warning("shard %s is left out of the columnar copy and read itself: %s", shard, error)
-            return
-        # Buffers of the record would be held by the few bytes that are wanted of them.
-        for name, value in ((SHA256, record.column("sha256")[0]), (SHARD, shard)):
-            rows = rows.add_column(0, name, pa.repeat(pa.scalar(value, pa.string()), rows.num_rows))
-        if self._records and rows.schema != self._records[0].schema:
-            self._gather()
-            self._encode()
-        self._records.append(rows)
+        shard, digest = record.column("shard")[0].as_py(), record.column("sha256")[0].as_py()
+        self._records.append(_Record(shard, digest, content.as_buffer(), record.column("error_class").null_count))
         if len(self._records) == _RECORDS:
             self._gather()
 
@@ -102,9 +94,12 @@ class Gathering:
         return self.files
 
     def _gather(self) -> None:
-        if self._records:
-            self._rows.append(pa.concat_tables(self._records).combine_chunks())
-            self._records = []
+        records, self._records = self._records, []
+        for _, some in groupby(records, key=lambda record: record.schema_bytes):
+            for rows in _rows_of(list(some)):
+                if self._rows and rows.schema != self._rows[0].schema:
+                    self._encode()
+                self._rows.append(rows)
         if sum(table.num_rows for table in self._rows) >= _ROWS:
             self._encode()
 
@@ -115,6 +110,54 @@ class Gathering:
             pq.write_table(pa.concat_tables(self._rows), sink, compression="zstd", row_group_size=_ROWS)
             self.files.append(sink.getvalue())
             self._rows = []
+
+
+class _Record(NamedTuple):
+    """What one record has for the copy: its shard's results as an Arrow IPC stream, and how many there are."""
+
+    shard: str
+    digest: str | None
+    stream: pa.Buffer
+    rows: int
+
+    @property
+    def schema_bytes(self) -> bytes:
+        """The message that the stream begins with: equal ones are the same schema."""
+        begin = self.stream[:_MESSAGE].to_pybytes()
+        size = int.from_bytes(begin[4:], "little") if begin[:4] == _CONTINUES else 0
+        content: bytes = self.stream[: _MESSAGE + size].to_pybytes()
+        return content
+
+
+def _rows_of(records: list[_Record]) -> list[pa.Table]:
+    """The rows of records of one schema, behind shard and digest, as a table; as several where one is damaged."""
+    # Behind one schema message all batches are one stream: to parse the schema costs more than to read the rows.
+    schema = records[0].schema_bytes
+    bodies = (record.stream.to_pybytes()[len(schema) :].removesuffix(_ENDS) for record in records)
+    joined = b"".join([schema, *bodies])
+    try:
+        with pa.ipc.open_stream(joined) as stream:
+            batches = list(stream)
+        rows = pa.Table.from_batches(batches)
+        rows.validate(full=True)
+        sizes = [batch.num_rows for batch in batches]
+        if sizes != [record.rows for record in records]:
+            raise ValueError(f"it has other rows than the {len(records)} shards")
+        if {SHARD, SHA256} & {*rows.column_names}:
+            raise ValueError(f"it has columns called {SHARD} or {SHA256}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if len(records) > 1:
+            return [rows for record in records for rows in _rows_of([record])]
+        shard = records[0].shard
+        log.warning("shard %s is left out of the columnar copy and read itself: %s", shard, error)
+        return []
+    rows = rows.combine_chunks()
+    places = pa.array(np.repeat(np.arange(len(records)), sizes))
+    for place, (name, values) in enumerate(
+        [(SHARD, [record.shard for record in records]), (SHA256, [record.digest for record in records])]
+    ):
+        rows = rows.add_column(place, name, pa.array(values, pa.string()).take(places))
+    return [rows]
 
 
 class ColumnarCopy:

@@ -47,6 +47,7 @@ LEDGER_SCHEMA = pa.schema(
     ]
 )
 
+_RECORD_SCHEMA = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary()))
 # Records of earlier versions, and of rejects alone, have none.
 _MAY_LACK = {SCALARS: pa.binary()}
 
@@ -157,7 +158,7 @@ class Ledger:
             Whether this shard counts.
         """
         records, name = self._records(generation), f"{task}{_SUFFIX}"
-        if records.create(name, _to_bytes(record)):
+        if records.create(name, _record_to_bytes(record)):
             return True
         # An answer that was lost on the way back leaves a record that is ours after all.
         return _parse(records, name).column("shard")[0] == record.column("shard")[0]
@@ -246,7 +247,9 @@ class Ledger:
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(names), _GATHERED):
                 some = names[start : start + _GATHERED]
-                for record in pool.map(lambda name: _parse(records, name, gathering is not None), some):
+                # Threads wait for the store; to parse in them, too, would cost twice as much: they wait for each other.
+                for name, data in zip(some, pool.map(records.read, some), strict=True):
+                    record = _parsed(records, name, data, gathering is not None)
                     if gathering is not None:
                         gathering.add(record)
                     yield record.select(LEDGER_SCHEMA.names)
@@ -353,6 +356,14 @@ def _generation_of(name: str) -> int:
     return int(number) if len(number) == _DIGITS and number.isdigit() else 0
 
 
+def _record_to_bytes(record: pa.Table) -> bytes:
+    """A record as a file that is quick to read, of which there are tens of thousands: without dictionaries."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(record, sink, compression="lz4", use_dictionary=False, write_statistics=False)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
 def _to_bytes(table: pa.Table) -> bytes:
     """A part of the ledger as a file, texts written out."""
     schema = pa.schema([LEDGER_SCHEMA.field(name) if name in LEDGER_SCHEMA.names else table.schema.field(name)
@@ -397,10 +408,14 @@ def _check_names(table: pa.Table) -> None:
             raise ValueError(f"names {plain_text(shard, 100)!r} as a shard")
 
 
-def _parse(folder: Folder, name: str, with_scalars: bool = False) -> pa.Table:
+def _parse(folder: Folder, name: str) -> pa.Table:
+    """A record that is read for itself."""
+    return _parsed(folder, name, folder.read(name), with_scalars=False)
+
+
+def _parsed(folder: Folder, name: str, data: bytes, with_scalars: bool) -> pa.Table:
     """A record, with what it has for the columnar copy, where that is asked for."""
-    schema = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary())) if with_scalars else LEDGER_SCHEMA
-    data = folder.read(name)
+    schema = _RECORD_SCHEMA if with_scalars else LEDGER_SCHEMA
     with _as_damage(folder, name):
         # Not from BytesIO: Arrow would come back to Python for each of its small reads.
         table = read_parquet(pa.BufferReader(data), len(data), schema.names, _MAY_LACK).select(schema.names)

@@ -232,3 +232,18 @@ def test_a_run_that_is_deleted_takes_its_copy_along(small: SmallRun) -> None:
     small.layout.copy.folder.write("mine.parquet", b"")
     small.layout.clear()
     assert small.layout.copy.folder.names() == ["mine.parquet"]
+
+
+def test_records_of_one_schema_are_read_together(small: SmallRun, shards_read: list[str]) -> None:
+    """Whatever some records have, whole, damaged or of other rows than their shard, the others are in the copy."""
+    small.write("s2", small.prediction("e"), small.prediction("f"))
+    small.write("s3", small.prediction("g"))
+    records = small.layout.ledger.folder / "00000001"
+    record, other = (pq.read_table(records.join(name)) for name in ("s1.parquet", "s3.parquet"))
+    # A record that says of two rows what another shard has in one.
+    stream = pa.array([other.column(SCALARS)[0].as_py(), None], pa.binary())
+    place = record.schema.get_field_index(SCALARS)
+    pq.write_table(record.set_column(place, SCALARS, stream), records.join("s1.parquet"))
+    finish(small)
+    assert table(small, ["id"]).column("id").to_pylist() == ["c", "b", "d", "a", "e", "f", "g"]
+    assert shards_read == ["s1.parquet"]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.errors import ConfigError
+from pager_ray.listing import ids as ids_module
 from pager_ray.listing import list_inputs, parts
 
 NAMES = st.text("ab.~/", min_size=1, max_size=5).filter(lambda name: not name.startswith("/"))
@@ -45,6 +46,15 @@ def by_the_rule(rows):
         reserved.add(ids[-1][0])
         seen.add(name)
     return ids
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(st.text("ab./ü\n", max_size=4), st.sampled_from(["", ".jpg", ".j", ".ü"])), max_size=8))
+def test_extensions_are_cut_off_as_python_does(pieces):
+    """Whatever the first path's extension is, each loses its own."""
+    paths = ["".join(piece) for piece in pieces]
+    found = ids_module._stems(pa.chunked_array([pa.array(paths, pa.string())]))
+    assert found.to_pylist() == [posixpath.splitext(path)[0] for path in paths]
 
 
 @pytest.mark.parametrize("part_rows", [parts.PART_ROWS, 2])

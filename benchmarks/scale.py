@@ -227,7 +227,7 @@ def shard_names(generation: int, first: int, number: int) -> list[str]:
 def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False) -> None:
     """Empty shards for rows, and their records: as writers put them, or in one, where a compaction reads it at once."""
     from pager_ray.runs.columnar import with_scalars
-    from pager_ray.runs.ledger import LEDGER_SCHEMA
+    from pager_ray.runs.standing import LEDGER_SCHEMA
 
     layout = _layout(output)
     ids = rows.column("id").combine_chunks()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pager_ray import storage
 from pager_ray.errors import StorageError
 from pager_ray.masking import carries_secret, mask_uri
 from pager_ray.storage import Folder, safe_name
@@ -21,6 +22,21 @@ def folder(request, tmp_path):
     else:
         yield Folder("memory://run")
         fsspec.filesystem("memory").store.clear()
+
+
+@pytest.mark.parametrize("page", [1, 3, 1000])
+def test_a_folder_is_gone_through_in_pages(folder, page, monkeypatch):
+    """Page by page the same files as at once, each once; of a folder that is not there none."""
+    monkeypatch.setattr(storage, "_PAGE", page)
+    assert list(folder.pages()) == []
+    for number in range(7):
+        folder.write(f"{number}.txt", b"")
+    folder.write("a.json", b"")
+    (folder / "sub.txt").write("c.txt", b"")
+    pages = list(folder.pages(".txt"))
+    assert all(0 < len(names) <= page for names in pages)
+    assert sorted(name for names in pages for name in names) == folder.names(".txt")
+    assert len(pages) == -(-7 // page)
 
 
 def test_files_come_back(folder):

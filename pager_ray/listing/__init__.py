@@ -3,10 +3,12 @@
 from pager_ray.listing.growth import Growth, grown
 from pager_ray.listing.listed import MANIFEST_SCHEMA, ChosenIds, Listed, Listing, Texts, with_signatures
 from pager_ray.listing.manifest import (
+    check_manifest,
     is_same_listing,
     listing_digest,
     read_manifest,
     rows_to_do,
+    stored_digest,
     stored_listing,
     with_attempts,
     write_manifest,
@@ -20,12 +22,14 @@ __all__ = [
     "Listed",
     "Listing",
     "Texts",
+    "check_manifest",
     "grown",
     "is_same_listing",
     "list_inputs",
     "listing_digest",
     "read_manifest",
     "rows_to_do",
+    "stored_digest",
     "stored_listing",
     "with_attempts",
     "with_signatures",

@@ -88,12 +88,16 @@ class Listing(Sequence[Listed]):
 
     Args:
         rows: ``LISTED_SCHEMA``; of a table without columns that nothing is in.
+
+    Attributes:
+        digest: what :func:`pager_ray.listing.listing_digest` made of it, once it was asked.
     """
 
     def __init__(self, rows: pa.Table | Parts) -> None:
         if isinstance(rows, pa.Table):
             rows = Parts.of([completed(rows).cast(LISTED_SCHEMA)], LISTED_SCHEMA)
         self._parts = rows
+        self.digest: str | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Listed] | pa.Table) -> Listing:

@@ -35,6 +35,8 @@ FILE_ROWS = 1 << 20
 """Rows of one of the manifest's files."""
 
 _TOLD = ["id", "uri", "scene", "sample"]
+# What else a manifest has.
+_UNTOLD, _STAMP = ("error_class", "message", "origin", "kept"), "stamp"
 _TEXTS = [field.name for field in MANIFEST_SCHEMA if pa.types.is_string(field.type)]
 _PLACES = ["offset", "size", "row_group", "row"]
 
@@ -60,6 +62,12 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
     Where there are cubemaps in containers the places of their faces are one more column of texts.
     """
     listing = Listing.of(listed)
+    if listing.digest is None:
+        listing.digest = _digest(listing)
+    return listing.digest
+
+
+def _digest(listing: Listing) -> str:
     has_members = any(listing.has(name) for name in _PLACES)
     digest = hashlib.sha256()
     told = [*_TOLD, *(["face_places"] if listing.has("face_places") else [])]
@@ -67,14 +75,36 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
         for column in table.select(_PLACES).columns if has_members else []:
             digest.update(pc.fill_null(column, -1).to_numpy().astype("<i8").tobytes())
         for column in table.select(told).columns:
-            # Copied together: a slice's buffers may begin anywhere.
-            texts = pa.concat_arrays(column.chunks).cast(pa.large_binary())
-            lengths = pc.fill_null(pc.binary_length(texts), -1)
-            digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i4").tobytes())
-            _, offsets, content = texts.drop_null().buffers()
-            if content is not None:
-                ends = np.frombuffer(offsets, np.int64)
-                digest.update(memoryview(content)[ends[0] : ends[len(texts) - texts.null_count]])
+            _digest_texts(digest, column)
+    return digest.hexdigest()
+
+
+def _digest_texts(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
+    # Copied together: a slice's buffers may begin anywhere.
+    texts = pa.concat_arrays(column.chunks).cast(pa.large_binary())
+    lengths = pc.fill_null(pc.binary_length(texts), -1)
+    digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i4").tobytes())
+    _, offsets, content = texts.drop_null().buffers()
+    if content is not None:
+        ends = np.frombuffer(offsets, np.int64)
+        digest.update(memoryview(content)[ends[0] : ends[len(texts) - texts.null_count]])
+
+
+def stored_digest(listed: Sequence[Listed] | pa.Table) -> str:
+    """SHA-256 over all that a manifest has of a listing: of two with the same one, the rows are the same to the last
+    column, those included that are no part of what a listing is."""
+    listing = Listing.of(listed)
+    others = [name for name in (*_UNTOLD, _STAMP) if listing.has(name)]
+    digest = hashlib.sha256(listing_digest(listing).encode())
+    for table in regrouped(listing.parts(others), _DIGESTED_ROWS) if others else ():
+        for name in others:
+            column = table.column(name)
+            digest.update(name.encode())
+            if name == _STAMP:
+                digest.update(column.is_valid().to_numpy().tobytes())
+                digest.update(pc.fill_null(column, 0).to_numpy().astype("<i8").tobytes())
+            else:
+                _digest_texts(digest, column)
     return digest.hexdigest()
 
 
@@ -185,6 +215,24 @@ def stored_listing(folder: Folder) -> Listing:
     """
     rows = _all_files(folder, None, lambda: Parts(LISTED_SCHEMA), lambda rows, table: rows.add(completed(table)))
     return Listing(rows)
+
+
+def check_manifest(folder: Folder, rows: int) -> None:
+    """Look whether the manifest is there with all its files, without parsing their rows.
+
+    Raises:
+        StorageError: it is missing, no manifest, or one of another number of rows.
+    """
+    data = folder.read(MANIFEST_NAME)
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(data))
+        told = parse_json((metadata.metadata or {}).get(_MORE, b'{"files": []}'))
+        if told.get("rows", metadata.num_rows) != rows:
+            raise ValueError(f"it has {told.get('rows', metadata.num_rows)} rows, where {rows} were listed")
+        if lacking := {*told["files"]} - {*folder.names()} if told["files"] else ():
+            raise ValueError(f"it names {min(lacking)}, which is not there")
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder, MANIFEST_NAME, error) from error
 
 
 def read_manifest(folder: Folder, columns: Sequence[str] | None = None) -> pa.Table:

@@ -23,6 +23,8 @@ _SLICES: Final = 16
 # Texts that are compared at a time; as many groups there are, so many rows of each wait in memory.
 _TOGETHER: Final = 1_000_000
 _WAITING: Final = 16_384
+# What a second hash is of, in front of the text.
+_OTHER: Final = "\0"
 
 
 def repeats(texts: Callable[[], Iterable[Numbered]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -35,7 +37,7 @@ def repeats(texts: Callable[[], Iterable[Numbered]]) -> Iterator[tuple[np.ndarra
     doubled = _doubled(hashed)
     if not len(doubled):
         return
-    is_doubled = [_is_among(part, doubled) for part in hashed]
+    is_doubled = [is_among(part, doubled) for part in hashed]
     groups = sum(int(np.count_nonzero(some)) for some in is_doubled) // _TOGETHER + 1
     waiting = [Parts(_COMPARED, _WAITING if groups > 1 else _TOGETHER) for _ in range(groups)]
     for (part, numbers), hashes, some in zip(texts(), hashed, is_doubled, strict=True):
@@ -61,6 +63,26 @@ def hashes_of(texts: pa.ChunkedArray) -> np.ndarray:
     return np.fromiter(map(hash, values.tolist()), np.int64, len(values))
 
 
+def other_hashes_of(texts: pa.ChunkedArray) -> np.ndarray:
+    """A second hash of each text, int64, that says nothing of the first."""
+    values = texts.to_numpy(zero_copy_only=False).tolist() if len(texts) else []
+    return np.fromiter(map(hash, map(_OTHER.__add__, values)), np.int64, len(values))
+
+
+def is_among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which of the hashes are among the sorted ones, (hashes,) bool."""
+    if not len(wanted):
+        return np.zeros(len(hashes), dtype=bool)
+    # In their order the search stays where it is.
+    order = np.argsort(hashes)
+    asked = hashes[order]
+    places = np.searchsorted(wanted, asked)
+    places[places == len(wanted)] = 0
+    found = np.empty(len(hashes), dtype=bool)
+    found[order] = wanted[places] == asked
+    return found
+
+
 def codes_of(texts: pa.ChunkedArray) -> np.ndarray:
     """A number per text, equal for equal ones, from 0 on."""
     return pc.dictionary_encode(texts).combine_chunks().indices.to_numpy() if len(texts) else np.zeros(0, dtype=int)
@@ -75,10 +97,3 @@ def _doubled(hashed: list[np.ndarray]) -> np.ndarray:
         some.sort()
         found.append(np.unique(some[1:][some[1:] == some[:-1]]))
     return np.sort(np.concatenate(found))
-
-
-def _is_among(hashes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Which of the hashes are among the sorted ones."""
-    places = np.searchsorted(wanted, hashes)
-    places[places == len(wanted)] = 0
-    return np.asarray(wanted[places] == hashes)

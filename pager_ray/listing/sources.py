@@ -30,7 +30,7 @@ from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hid
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
-from pager_ray.listing.parts import Parts
+from pager_ray.listing.parts import Parts, kept_memory
 from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing, signatures_apart
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
@@ -56,6 +56,7 @@ _TAKES = (
 )
 
 
+@kept_memory()
 def list_inputs(
     uris: Sequence[str],
     retry: Retry | None = None,

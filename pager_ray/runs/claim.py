@@ -25,13 +25,20 @@ from pager_ray.errors import (
     Terminated,
     own_cause,
 )
-from pager_ray.listing import ChosenIds, Listed, Listing, stored_listing, with_attempts, with_signatures, write_manifest
-from pager_ray.listing.parts import regrouped
+from pager_ray.listing import ChosenIds, Listed, Listing, stored_listing, with_attempts, write_manifest
+from pager_ray.listing.parts import kept_memory, regrouped
 from pager_ray.plain import get_logger, plain_text
-from pager_ray.runs.growing import Growing, growth_of, listing_sha256, note_growth, settle_manifest
+from pager_ray.runs.growing import (
+    Growing,
+    growth_of,
+    inputs_of,
+    listing_sha256,
+    note_growth,
+    settle_manifest,
+    told_of,
+)
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.lease import Lease
-from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import Reconciliation, check_ledger_is_whole, drop_superseded, reconcile, standing_rejects
 from pager_ray.runs.runfile import (
     COMPLETE,
@@ -42,6 +49,7 @@ from pager_ray.runs.runfile import (
     new_run_file,
     standing_run,
 )
+from pager_ray.runs.standing import Standing
 
 log = get_logger(__name__)
 
@@ -127,6 +135,7 @@ class Claim:
                 yield part if chosen.all() else part.filter(pa.array(chosen))
 
 
+@kept_memory()
 def claim_output(
     layout: RunLayout,
     listed: Sequence[Listed],
@@ -157,6 +166,7 @@ def claim_output(
         OutputInUseError: another job is writing there.
         StorageError: the output cannot be read or written.
     """
+    listed = Listing.of(listed)
     sha256 = listing_sha256(layout, listed, overwrite=overwrite, any_other=growing is not None)
     identity = dict(identity) | {"listing.sha256": sha256}
     # Looked at before anything is written, the lease included: what is refused stays as it was.
@@ -196,8 +206,7 @@ def _claim(
     if manifest is None:
         layout.make()
         write_manifest(layout.manifest, listed)
-        listing = {"rows": len(listed), "sha256": identity["listing.sha256"]}
-        manifest = new_run_file(config, identity, **sections, listing=listing)
+        manifest = new_run_file(config, identity, **sections, listing=told_of(listed))
     if retry_rejects is not None:
         # Before anything is written: what is refused stays as it was.
         _check_has_rejects(layout, stored_listing(layout.manifest), retry_rejects)
@@ -211,10 +220,10 @@ def _claim(
     generation = layout.ledger.begin(lease.generation, replaced)
     if not is_new:
         settle_manifest(layout, manifest, growth)
-    standing = layout.ledger.read(compact=True)
-    if dropped := layout.drop_uncommitted(shards_of(standing)):
+    standing = layout.ledger.standing()
+    if dropped := layout.drop_uncommitted(standing.shards()):
         log.info("%d shards that earlier starts had not committed are deleted, their rows done again", dropped)
-    inputs = Listing.of(listed) if is_new else with_signatures(stored_listing(layout.manifest), listed)
+    inputs = Listing.of(listed) if is_new else inputs_of(layout, manifest, listed)
     before = reconcile(layout, inputs, standing)
     again: dict[str, int] = {}
     if retry_rejects is not None:
@@ -231,7 +240,7 @@ def _claim(
 
 def _check_has_rejects(layout: RunLayout, inputs: Listing, wanted: str) -> None:
     """Refuse a class that has no reject to do again, most likely a misspelt one."""
-    standing = layout.ledger.read(compact=True)
+    standing = layout.ledger.standing()
     if wanted == ALL_REJECTS or _rejects_to_retry(layout, standing, inputs, wanted):
         return
     classes = reconcile(layout, inputs, standing).rejects_by_class
@@ -242,12 +251,12 @@ def _check_has_rejects(layout: RunLayout, inputs: Listing, wanted: str) -> None:
     )
 
 
-def _rejects_to_retry(layout: RunLayout, standing: pa.Table, inputs: Listing, wanted: str) -> dict[str, int]:
+def _rejects_to_retry(layout: RunLayout, standing: Standing, inputs: Listing, wanted: str) -> dict[str, int]:
     """Ids of the rejects that may turn out otherwise, with the attempts they have had.
 
     Those of the listing are left out: what it says of a row has not changed.
     """
-    rejects = standing_rejects(layout, standing, ["id", "error_class", "attempts"])
+    rejects = standing_rejects(layout, standing.rejects(), ["id", "error_class", "attempts"])
     listed: set[str] = set()
     for part in inputs.parts(["id", "error_class"]) if inputs.has("error_class") else ():
         listed |= {*part.filter(pc.is_valid(part.column("error_class"))).column("id").to_pylist()}
@@ -327,7 +336,7 @@ def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None
 def _finish(claim: Claim) -> Reconciliation:
     layout = claim.layout
     gathering = layout.ledger.gathering()
-    standing = layout.ledger.read(gathering, compact=True)
+    standing = layout.ledger.standing(gathering)
     result = reconcile(layout, claim.inputs, standing)
     if result.duplicated or result.unknown:
         # A start adds outcomes and takes none away: the same command would end here again.
@@ -348,9 +357,9 @@ def _finish(claim: Claim) -> Reconciliation:
     if budget is not None and result.rejects > budget:
         raise _over_budget(claim, result)
     # For readers that look at folders and know no ledger: what does not count goes away.
-    layout.drop_uncommitted(shards_of(standing))
+    layout.drop_uncommitted(standing.shards())
     if any("retried" in start for start in claim.manifest["starts"]):
-        drop_superseded(layout, standing)
+        drop_superseded(layout, standing.rejects())
     layout.ledger.finish(claim.generation, standing, gathering)
     claim.manifest["rejects_by_class"] = result.rejects_by_class
     end_start(claim.manifest, COMPLETE, "complete", result.counts())

@@ -18,11 +18,14 @@ from pager_ray.listing import (
     Growth,
     Listed,
     Listing,
+    check_manifest,
     grown,
     is_same_listing,
     listing_digest,
     read_manifest,
+    stored_digest,
     stored_listing,
+    with_signatures,
     write_manifest,
 )
 from pager_ray.plain import get_logger
@@ -60,6 +63,25 @@ def listing_sha256(layout: RunLayout, listed: Sequence[Listed], *, overwrite: bo
     if any_other or is_same_listing(stored_listing(layout.manifest), listed):
         return stands
     return digest
+
+
+def told_of(listed: Sequence[Listed]) -> dict[str, Any]:
+    """What a run file tells of its manifest."""
+    return {"rows": len(listed), "sha256": listing_digest(listed), "stored_sha256": stored_digest(listed)}
+
+
+def inputs_of(layout: RunLayout, manifest: dict[str, Any], listed: Sequence[Listed]) -> Listing:
+    """The manifest's rows, with the signatures that a listing gives them now.
+
+    Raises:
+        StorageError: the manifest is missing or damaged.
+    """
+    listing = Listing.of(listed)
+    if manifest["listing"].get("stored_sha256") == stored_digest(listing):
+        # To the last column what was listed just now: it need not be read back.
+        check_manifest(layout.manifest, len(listing))
+        return listing
+    return with_signatures(stored_listing(layout.manifest), listing)
 
 
 def growth_of(layout: RunLayout, listed: Sequence[Listed], growing: Growing | None) -> Growth | None:
@@ -110,7 +132,6 @@ def settle_manifest(layout: RunLayout, manifest: dict[str, Any], growth: Growth 
     elif not manifest["listing"].get("is_changing"):
         return
     listing = Listing.of(growth.table) if growth is not None else stored_listing(layout.manifest)
-    digest = listing_digest(listing)
-    manifest["listing"] = {"rows": len(listing), "sha256": digest}
-    manifest["identity"]["listing.sha256"] = digest
+    manifest["listing"] = told_of(listing)
+    manifest["identity"]["listing.sha256"] = manifest["listing"]["sha256"]
     layout.root.write_json(RUN_FILE, manifest)

@@ -17,6 +17,7 @@ from pager_ray.plain import get_logger
 from pager_ray.puts import TEMPORARY_SUFFIX
 from pager_ray.runs.columnar import ColumnarCopy
 from pager_ray.runs.ledger import Ledger, shards_of
+from pager_ray.runs.tally import KnownShards
 from pager_ray.storage import Folder, is_temporary, safe_name
 
 log = get_logger(__name__)
@@ -145,7 +146,7 @@ class RunLayout:
         """Names of the shards that count, without suffix."""
         return shards_of(self.ledger.read())
 
-    def drop_uncommitted(self, kept: set[str]) -> int:
+    def drop_uncommitted(self, kept: KnownShards) -> int:
         """Delete the shards that do not count; returns how many did not.
 
         For the holder of the lease, once its generation has begun and while none of its own writers is at work.
@@ -154,12 +155,14 @@ class RunLayout:
         Args:
             kept: the shards that count.
         """
-        orphans = set()
+        orphans: set[str] = set()
         for folder in (self.results, self.rejects):
-            shards = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
-            lost = [f"{shard}{SHARD_SUFFIX}" for shard in shards if SHARD_NAME.fullmatch(shard) and shard not in kept]
-            folder.delete(lost)
-            orphans.update(lost)
+            lost: set[str] = set()
+            for page in folder.pages(SHARD_SUFFIX):
+                others = kept.others([name.removesuffix(SHARD_SUFFIX) for name in page])
+                lost.update(shard for shard in others if SHARD_NAME.fullmatch(shard))
+            folder.delete(f"{shard}{SHARD_SUFFIX}" for shard in lost)
+            orphans |= lost
         if self.root.is_local:
             named_by_id = [self.previews, *(self.npz(name) for name in MAPS)]
             for folder in [
@@ -171,7 +174,7 @@ class RunLayout:
                 self.copy.folder,
                 *named_by_id,
             ]:
-                folder.delete(name for name in folder.names(TEMPORARY_SUFFIX) if is_temporary(name))
+                folder.delete([name for page in folder.pages(TEMPORARY_SUFFIX) for name in page if is_temporary(name)])
         return len(orphans)
 
     def drop(self, shard: str) -> None:

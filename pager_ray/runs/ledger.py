@@ -18,8 +18,6 @@ An input that was rejected may be done again by a later generation: the later ou
 
 from __future__ import annotations
 
-import io
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,39 +27,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import parquet_parts, read_parquet
+from pager_ray.bounded import read_parquet
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.masking import mask_uri
-from pager_ray.plain import plain_text
 from pager_ray.runs.columnar import SCALARS, ColumnarCopy, Gathering
-from pager_ray.storage import Folder, error_reason, is_temporary
-
-LEDGER_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        # Null for a result.
-        pa.field("error_class", pa.string()),
-        # Of the shard's results, to find damage years later; null for rejects.
-        pa.field("sha256", pa.string()),
-    ]
-)
+from pager_ray.runs.standing import LEDGER_SCHEMA, Snapshot, Standing, as_damage, check_names, compacted, piece_of
+from pager_ray.storage import Folder, is_temporary
 
 _RECORD_SCHEMA = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary()))
 # Records of earlier versions, and of rejects alone, have none.
 _MAY_LACK = {SCALARS: pa.binary()}
 
 _SUFFIX = ".parquet"
-# No separators and no leading dot: a shard lies where the run's shards lie.
-_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _FINAL = ".final.parquet"
 _DIGITS = 8
 # Records are small objects: reading them is waiting for the store.
 _READERS = 32
 # Small tables that are copied into one before more are read: each costs kilobytes beside its rows.
 _GATHERED = 1024
-# Rows of a snapshot that are there as texts at a time.
-_ROWS_AT_ONCE = 262_144
 
 
 class Ledger:
@@ -76,6 +59,8 @@ class Ledger:
         self.folder = folder
         self.copy = copy
         self._memory: _Memory | None = None
+        # In the names of the last snapshot that was put here.
+        self._token = ""
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
@@ -101,20 +86,19 @@ class Ledger:
         """
         while True:
             gathering = self.gathering()
-            (before, _), standing = self._look(gathering)
-            self._put_copy(before, gathering)
-            number = max(generation, before + 1)
-            if redo is not None and len(redo):
-                gone = shards_of(standing.filter(pc.is_in(standing.column("id"), value_set=redo)))
-                theirs = pc.is_in(standing.column("shard"), value_set=pa.array([*gone], pa.string()))
-                standing = standing.filter(pc.invert(theirs))
-            # Where somebody else had the number first, what stands is looked at again.
-            if self._put_snapshot(number, standing):
-                break
-        old = [name for name in self.folder.names(_SUFFIX) if _generation_of(name) < number]
-        for earlier in {_generation_of(name) for name in old}:
-            self._drop_records(earlier)
-        self.folder.delete(old)
+            seen, standing = self._look(gathering)
+            self._put_copy(seen[0], gathering)
+            number = max(generation, seen[0] + 1)
+            try:
+                if redo is not None and len(redo):
+                    standing = standing.without(redo)
+                # Where somebody else had the number first, what stands is looked at again.
+                if self._put_snapshot(number, standing):
+                    break
+            except StorageError:
+                if self._newest() == seen:
+                    raise
+        self._tidy(number)
         return number
 
     def compact(self, generation: int) -> int:
@@ -135,15 +119,21 @@ class Ledger:
         """
         gathering = self.gathering()
         seen, standing = self._look(gathering)
-        if seen == (generation, False):
+        is_ours = seen == (generation, False)
+        if is_ours:
             self._put_copy(generation, gathering)
-        if seen != (generation, False) or not self._put_snapshot(generation + 1, standing):
+            try:
+                is_ours = self._put_snapshot(generation + 1, standing)
+            except StorageError:
+                if self._newest() == seen:
+                    raise
+                is_ours = False
+        if not is_ours:
             raise OutputInUseError(
                 f"output.uri: another job has taken over {mask_uri(self.folder.uri())} and goes on there; wait for it, "
                 "or choose another output"
             )
-        self._drop_records(generation)
-        self.folder.delete([_snapshot(generation)])
+        self._tidy(generation + 1)
         return generation + 1
 
     def commit(self, generation: int, task: str, record: pa.Table) -> bool:
@@ -168,18 +158,36 @@ class Ledger:
         records, name = self._records(generation), f"{task}{_SUFFIX}"
         return _parse(records, name) if records.exists(name) else None
 
-    def read(self, gathering: Gathering | None = None, *, compact: bool = False) -> pa.Table:
-        """What stands: one row per input with an outcome, ``LEDGER_SCHEMA``; rows of a shard in their order.
+    def standing(self, gathering: Gathering | None = None) -> Standing:
+        """What stands, to be gone through part by part; for the holder of the lease.
 
         Args:
             gathering: takes what the generation's records have for the columnar copy.
+
+        Raises:
+            StorageError: a part of the ledger cannot be read.
+        """
+        return self._look(gathering)[1]
+
+    def read(self, *, compact: bool = False) -> pa.Table:
+        """What stands in memory: one row per input with an outcome, ``LEDGER_SCHEMA``; rows of a shard in their order.
+
+        Args:
             compact: give shards and digests as dictionaries, a third of the memory.
 
         Raises:
             StorageError: a part of the ledger cannot be read.
         """
-        standing = self._look(gathering)[1]
-        return standing if compact else standing.cast(LEDGER_SCHEMA)
+        while True:
+            seen, standing = self._look()
+            try:
+                table = standing.table()
+            except StorageError:
+                # As in looking: what went by since has taken files away.
+                if self._newest() == seen:
+                    raise
+            else:
+                return table if compact else table.cast(LEDGER_SCHEMA)
 
     def gathering(self) -> Gathering | None:
         """What takes the records' part of the columnar copy; None where there is no copy."""
@@ -195,18 +203,21 @@ class Ledger:
         """Whether any generation ever began here."""
         return self._newest()[0] > 0
 
-    def finish(self, generation: int, standing: pa.Table, gathering: Gathering | None = None) -> None:
-        """Put all that stands, as it was read after the generation's last record, into one file.
+    def finish(self, generation: int, standing: Standing | pa.Table, gathering: Gathering | None = None) -> None:
+        """Put all that stands, as it was read after the generation's last record, into one snapshot.
 
         Args:
             gathering: what was gathered when it was read.
         """
         self._put_copy(generation, gathering)
-        self.folder.write(_snapshot(generation, final=True), _to_bytes(standing))
+        self._token = _new_token()
+        head, _, _ = Standing.of(standing).put(self.folder, _digits(generation), self._token, tally=False)
+        self.folder.write(_snapshot(generation, final=True), head)
         self._drop_records(generation)
+        self._tidy(generation)
         self.folder.delete([_snapshot(generation)])
 
-    def _look(self, gathering: Gathering | None = None) -> tuple[tuple[int, bool], pa.Table]:
+    def _look(self, gathering: Gathering | None = None) -> tuple[tuple[int, bool], Standing]:
         """What stands, with the generation that says so and whether it is finished."""
         seen = self._newest()
         while True:
@@ -225,19 +236,19 @@ class Ledger:
             if gathering is not None:
                 gathering.forget()
 
-    def _read(self, generation: int, final: bool, gathering: Gathering | None = None) -> pa.Table:
+    def _read(self, generation: int, final: bool, gathering: Gathering | None = None) -> Standing:
         if not generation:
-            return _compacted(LEDGER_SCHEMA.empty_table())
+            return Standing(None)
         memory = self._memory or _Memory()
         if memory.seen != (generation, final):
-            memory.begin((generation, final), _snapshot_of(self.folder, _snapshot(generation, final)))
+            name = _snapshot(generation, final)
+            memory.begin((generation, final), Snapshot(self.folder, name, self.folder.read(name)))
         if not final:
             wanted = gathering if self._memory is None or self.copy is None else memory.gathering
             fresh = gather(self._each_record(generation, memory.records, wanted))
             if fresh is not None:
-                memory.fresh.append(_compacted(fresh))
-        assert memory.snapshot is not None
-        return _merge(memory.snapshot, pa.concat_tables(memory.fresh)) if memory.fresh else memory.snapshot
+                memory.fresh.append(compacted(fresh))
+        return Standing(memory.snapshot, memory.fresh)
 
     def _each_record(self, generation: int, seen: set[str], gathering: Gathering | None) -> Iterator[pa.Table]:
         """The records that were not seen yet."""
@@ -254,16 +265,32 @@ class Ledger:
                         gathering.add(record)
                     yield record.select(LEDGER_SCHEMA.names)
 
-    def _put_snapshot(self, generation: int, standing: pa.Table) -> bool:
+    def _put_snapshot(self, generation: int, standing: Standing) -> bool:
         """Begin a generation unless it exists; returns whether it is ours."""
         # Two jobs may see the same rows stand; what tells their snapshots apart is a name of its own in each.
-        data = _to_bytes(standing.replace_schema_metadata({"snapshot": uuid.uuid4().hex}))
-        name = _snapshot(generation)
+        token, name = _new_token(), _snapshot(generation)
+        is_remembered = self._memory is not None
+        head, files, tally = standing.put(self.folder, _digits(generation), token, tally=is_remembered)
         # An answer that was lost on the way back leaves a snapshot that is ours after all.
-        is_ours = self.folder.create(name, data) or self.folder.read(name) == data
-        if is_ours and self._memory is not None:
-            self._memory.begin((generation, False), standing)
-        return is_ours
+        if not self.folder.create(name, head) and self.folder.read(name) != head:
+            self.folder.delete(files)
+            return False
+        self._token = token
+        if self._memory is not None:
+            self._memory.begin((generation, False), Snapshot(self.folder, name, head, tally))
+        return True
+
+    def _tidy(self, number: int) -> None:
+        """Delete what is of earlier generations than the one that is ours, and of others that wanted its number.
+
+        Nothing of later generations: they are another job's.
+        """
+        names = self.folder.names(_SUFFIX)
+        old = [name for name in names if 0 < _generation_of(name) < number]
+        pieces = [name for name in names if 0 < piece_of(name)[0] <= number and piece_of(name) != (number, self._token)]
+        for earlier in {_generation_of(name) for name in old}:
+            self._drop_records(earlier)
+        self.folder.delete([*old, *pieces])
 
     def _newest(self) -> tuple[int, bool]:
         """The generation that counts, and whether it is finished; 0 where there is none."""
@@ -274,13 +301,13 @@ class Ledger:
         snapshots = [name for name in self.folder.names(_SUFFIX) if _generation_of(name)]
         for generation in {_generation_of(name) for name in snapshots}:
             self._drop_records(generation)
-        self.folder.delete_where(lambda name: bool(_generation_of(name)))
+        self.folder.delete_where(lambda name: bool(_generation_of(name) or piece_of(name)[0]))
 
     def _drop_records(self, generation: int) -> None:
         self._records(generation).delete_where(lambda name: name.endswith(_SUFFIX) or is_temporary(name))
 
     def _records(self, generation: int) -> Folder:
-        return self.folder / f"{generation:0{_DIGITS}}"
+        return self.folder / _digits(generation)
 
 
 class _Memory:
@@ -290,7 +317,7 @@ class _Memory:
         self.gathering = Gathering()
         self.begin((0, False), None)
 
-    def begin(self, seen: tuple[int, bool], snapshot: pa.Table | None) -> None:
+    def begin(self, seen: tuple[int, bool], snapshot: Snapshot | None) -> None:
         """Forget what was read, for another generation."""
         self.seen, self.snapshot = seen, snapshot
         self.records: set[str] = set()
@@ -337,17 +364,16 @@ def gather(tables: Iterable[pa.Table]) -> pa.Table | None:
     return pa.concat_tables([*whole, *waiting]) if whole or waiting else None
 
 
-def _merge(snapshot: pa.Table, fresh: pa.Table) -> pa.Table:
-    """All rows, without rejects that a later generation did again."""
-    rejected = pc.is_valid(snapshot.column("error_class"))
-    if pc.any(rejected).as_py():
-        again = pc.is_in(snapshot.column("id"), value_set=fresh.column("id"))
-        snapshot = snapshot.filter(pc.invert(pc.and_(again, rejected)))
-    return pa.concat_tables([snapshot, fresh])
+def _digits(generation: int) -> str:
+    return f"{generation:0{_DIGITS}}"
+
+
+def _new_token() -> str:
+    return uuid.uuid4().hex[:12]
 
 
 def _snapshot(generation: int, final: bool = False) -> str:
-    return f"{generation:0{_DIGITS}}{_FINAL if final else _SUFFIX}"
+    return f"{_digits(generation)}{_FINAL if final else _SUFFIX}"
 
 
 def _generation_of(name: str) -> int:
@@ -364,50 +390,6 @@ def _record_to_bytes(record: pa.Table) -> bytes:
     return content
 
 
-def _to_bytes(table: pa.Table) -> bytes:
-    """A part of the ledger as a file, texts written out."""
-    schema = pa.schema([LEDGER_SCHEMA.field(name) if name in LEDGER_SCHEMA.names else table.schema.field(name)
-                        for name in table.column_names], metadata=table.schema.metadata)  # fmt: skip
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for start in range(0, max(1, table.num_rows), _ROWS_AT_ONCE):
-            writer.write_table(table.slice(start, _ROWS_AT_ONCE).cast(schema))
-    return sink.getvalue()
-
-
-def _compacted(table: pa.Table) -> pa.Table:
-    """Rows of the ledger with shards and digests, each of which many rows share, as dictionaries."""
-    for name in ("shard", "sha256"):
-        place = table.schema.get_field_index(name)
-        field = table.schema.field(name).with_type(pa.dictionary(pa.int32(), pa.string()))
-        table = table.set_column(place, field, table.column(name).dictionary_encode())
-    return table
-
-
-def _snapshot_of(folder: Folder, name: str) -> pa.Table:
-    """The rows of a snapshot, compacted part by part."""
-    data = folder.read(name)
-    with _as_damage(folder, name):
-        parts = []
-        for part in parquet_parts(pa.BufferReader(data), len(data), LEDGER_SCHEMA.names, _ROWS_AT_ONCE):
-            table = part.select(LEDGER_SCHEMA.names).cast(LEDGER_SCHEMA)
-            _check_names(table)
-            parts.append(_compacted(table))
-        return pa.concat_tables([_compacted(LEDGER_SCHEMA.empty_table()), *parts])
-
-
-def _check_names(table: pa.Table) -> None:
-    """Refuse texts that are none, and shards that do not lie in the run's own folders.
-
-    Raises:
-        ValueError: what a shard is called.
-    """
-    table.validate(full=True)
-    for shard in pc.unique(table.column("shard")).to_pylist():
-        if not _SHARD.fullmatch(shard):
-            raise ValueError(f"names {plain_text(shard, 100)!r} as a shard")
-
-
 def _parse(folder: Folder, name: str) -> pa.Table:
     """A record that is read for itself."""
     return _parsed(folder, name, folder.read(name), with_scalars=False)
@@ -416,22 +398,10 @@ def _parse(folder: Folder, name: str) -> pa.Table:
 def _parsed(folder: Folder, name: str, data: bytes, with_scalars: bool) -> pa.Table:
     """A record, with what it has for the columnar copy, where that is asked for."""
     schema = _RECORD_SCHEMA if with_scalars else LEDGER_SCHEMA
-    with _as_damage(folder, name):
+    with as_damage(folder, name):
         # Not from BytesIO: Arrow would come back to Python for each of its small reads.
         table = read_parquet(pa.BufferReader(data), len(data), schema.names, _MAY_LACK).select(schema.names)
         if not table.schema.equals(schema, check_metadata=True):
             table = table.cast(schema)
-        _check_names(table)
+        check_names(table)
         return table
-
-
-@contextmanager
-def _as_damage(folder: Folder, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        # Arrow tells of some damage with an OSError; the bytes themselves are here already.
-        raise StorageError(
-            f"{mask_uri(folder.uri(name))}: is no part of a ledger ({error_reason(error)}); without it nobody knows "
-            "what stands: restore it from a copy, or start anew with --overwrite"
-        ) from error

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.bounded import as_texts, read_parquet, size_of
 from pager_ray.errors import StorageError
 from pager_ray.listing import MANIFEST_SCHEMA, ChosenIds, Listing
-from pager_ray.listing.repeats import hashes_of
 from pager_ray.runs.columnar import SHARD, in_order_of_shards
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import gather, rows_by_shard
 from pager_ray.runs.shards import LATER_COLUMNS, put_rejects
+from pager_ray.runs.standing import Standing
+from pager_ray.runs.tally import Written, match
 from pager_ray.storage import Folder, client_errors, error_reason
 
 # Shards that are read at a time: their columns are small, opening them is waiting for the store.
 _READERS = 16
-# Ids that are Python objects at a time.
-_HASHED_ROWS = 262_144
 _TEXTS = ("id", "uri", "scene", "digest", "suspect", "remarks", "stage", "error_class", "message", "labels", "sample")
 
 
@@ -154,7 +152,7 @@ def check_ledger_is_whole(layout: RunLayout, manifest: Mapping[str, Any]) -> Non
     Raises:
         StorageError: the ledger cannot be read, or is not all there.
     """
-    _check_is_all_there(layout, manifest, layout.ledger.read(compact=True).num_rows)
+    _check_is_all_there(layout, manifest, layout.ledger.standing().count())
 
 
 def check_ledger_came_along(layout: RunLayout, manifest: Mapping[str, Any]) -> None:
@@ -177,7 +175,9 @@ def _check_is_all_there(layout: RunLayout, manifest: Mapping[str, Any], outcomes
         )
 
 
-def reconcile(layout: RunLayout, listed: Listing | pa.Table, standing: pa.Table | None = None) -> Reconciliation:
+def reconcile(
+    layout: RunLayout, listed: Listing | pa.Table, standing: Standing | pa.Table | None = None
+) -> Reconciliation:
     """Compare the manifest's ids with those in the ledger.
 
     Args:
@@ -188,70 +188,21 @@ def reconcile(layout: RunLayout, listed: Listing | pa.Table, standing: pa.Table 
     Raises:
         StorageError: the ledger cannot be read.
     """
-    standing = layout.ledger.read(compact=True) if standing is None else standing
+    standing = layout.ledger.standing() if standing is None else Standing.of(standing)
     if isinstance(listed, pa.Table):
         listed = Listing(_of_ids(listed.column("id")))
-    classes = standing.column("error_class")
-    counted = pc.value_counts(classes.drop_null()).to_pylist()
-    matched = _matched(listed, standing.column("id"))
+    tally = standing.tally()
+    matched = match(listed, Written(tally, standing.ids))
+    rejects = tally.classes.total()
     return Reconciliation(
         inputs=len(listed),
-        predictions=classes.null_count,
-        rejects=len(classes) - classes.null_count,
+        predictions=tally.rows - rejects,
+        rejects=rejects,
         missing=ChosenIds(listed, matched.missing),
         duplicated=matched.duplicated,
         unknown=matched.unknown,
-        rejects_by_class={item["values"]: item["counts"] for item in sorted(counted, key=lambda one: -one["counts"])},
+        rejects_by_class=dict(tally.classes.most_common()),
     )
-
-
-class _Matched(NamedTuple):
-    """Which listed rows were not written, (rows,) bool, and the ids that were written several times or never listed."""
-
-    missing: np.ndarray
-    duplicated: list[str]
-    unknown: list[str]
-
-
-def _matched(listed: Listing, written: pa.ChunkedArray) -> _Matched:
-    """Compare ids: by their hashes, in the memory of a few numbers for each, and then by what they are."""
-    missing = np.ones(len(listed), dtype=bool)
-    known = np.zeros(len(written), dtype=bool)
-    if not len(written):
-        return _Matched(missing, [], [])
-    starts = range(0, len(written), _HASHED_ROWS)
-    hashes = np.concatenate([hashes_of(written.slice(start, _HASHED_ROWS)) for start in starts])
-    order = np.argsort(hashes)
-    ranked = hashes[order]
-    del hashes
-    again = ranked[1:] == ranked[:-1]
-    first = 0
-    for part in listed.parts(["id"]):
-        ids = part.column("id")
-        hashed = hashes_of(ids)
-        # In their order the search stays where it is.
-        asked = np.argsort(hashed)
-        at = np.searchsorted(ranked, hashed[asked])
-        at[at == len(ranked)] = 0
-        found = ranked[at] == hashed[asked]
-        asked, at = asked[found], at[found]
-        rows = order[at]
-        same = pc.equal(ids.take(pa.array(asked)), written.take(pa.array(rows))).to_numpy()
-        missing[first + asked[same]] = False
-        known[rows[same]] = True
-        if again.any():
-            # Ids that were written several times, or whose hashes are the same by chance.
-            for place, start in zip(asked.tolist(), at.tolist(), strict=True):
-                end = start
-                while end < len(again) and again[end]:
-                    end += 1
-                    if written[int(order[end])].as_py() == ids[place].as_py():
-                        missing[first + place] = False
-                        known[order[end]] = True
-        first += part.num_rows
-    doubtful = np.unique(np.concatenate([order[:-1][again], order[1:][again]]))
-    unknown = written.filter(pa.array(~known)).to_pylist() if not known.all() else []
-    return _Matched(missing, _repeated(written.take(pa.array(doubtful))), sorted(set(unknown)))
 
 
 def _of_ids(ids: pa.ChunkedArray) -> pa.Table:
@@ -259,16 +210,11 @@ def _of_ids(ids: pa.ChunkedArray) -> pa.Table:
     return pa.table(columns, schema=MANIFEST_SCHEMA)
 
 
-def _repeated(ids: pa.ChunkedArray) -> list[str]:
-    """The ids that are there more than once, in order of the alphabet."""
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return []
-    counts = pc.value_counts(ids)
-    return sorted(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
-
-
 def standing_rejects(layout: RunLayout, standing: pa.Table, columns: list[str]) -> pa.Table | None:
     """The reject rows that stand, without those that were done again later; None where there are none.
+
+    Args:
+        standing: the ledger's rows, or those of rejects.
 
     Raises:
         StorageError: a shard cannot be read; names it.

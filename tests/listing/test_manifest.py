@@ -17,6 +17,7 @@ from pager_ray.listing import (
     MANIFEST_SCHEMA,
     Listed,
     Listing,
+    check_manifest,
     is_same_listing,
     list_inputs,
     listing_digest,
@@ -24,10 +25,12 @@ from pager_ray.listing import (
     parts,
     read_manifest,
     rows_to_do,
+    stored_digest,
     stored_listing,
     write_manifest,
 )
 from pager_ray.listing.listed import LATER_COLUMNS
+from pager_ray.listing.manifest import MANIFEST_NAME
 from pager_ray.storage import Folder
 
 ROWS = [
@@ -290,3 +293,38 @@ def test_the_order_of_many_rows_makes_no_other_listing(in_twos: None, monkeypatc
         changed = [*MANY]
         changed[place] = replace(changed[place], scene="outdoor" if changed[place].scene == "indoor" else "indoor")
         assert not is_same_listing(MANY, changed[::-1])
+
+
+def test_what_is_stored_of_a_listing_has_a_digest() -> None:
+    """Listings are stored alike exactly where every column is the same, those too that are no part of a listing."""
+    rows = [Listed("/in/a.jpg", "a"), Listed("/in/b.jpg", "b")]
+    told = {"error_class": "missing", "message": "why", "origin": "network", "kept": "{}", "stamp": 0}
+    listings = [rows] + [[replace(rows[0], **{name: value}), rows[1]] for name, value in told.items()]
+    listings += [[rows[0], replace(rows[1], kept="{}")], [rows[0], replace(rows[1], stamp=0)], rows[::-1]]
+    assert len({stored_digest(one) for one in listings}) == len(listings)
+    assert len({listing_digest(one) for one in listings}) == 2
+    assert stored_digest([*rows]) == stored_digest(Listing.of(rows)) == stored_digest(Listing.of(rows).table)
+    signed = [replace(rows[0], signed="/in/a.jpg?X-Amz-Signature=0"), rows[1]]
+    assert stored_digest(signed) == stored_digest(rows)
+
+
+def test_a_manifest_that_is_not_read_is_looked_at(folder: Folder, in_twos: None) -> None:
+    """One that is missing, damaged, of other rows or without one of its files is told without reading its rows."""
+    rows = [Listed(f"/in/{name}.jpg", name) for name in "abcde"]
+    write_manifest(folder, rows)
+    check_manifest(folder, 5)
+    with pytest.raises(StorageError, match="it has 5 rows, where 4 were listed"):
+        check_manifest(folder, 4)
+    lost = next(name for name in folder.names() if name != MANIFEST_NAME)
+    content = folder.read(lost)
+    folder.delete([lost])
+    with pytest.raises(StorageError, match=f"it names {lost}, which is not there"):
+        check_manifest(folder, 5)
+    folder.write(lost, content)
+    check_manifest(folder, 5)
+    folder.write(MANIFEST_NAME, b"PAR1 no PAR1")
+    with pytest.raises(StorageError, match=r"manifest\.parquet: is no Parquet file"):
+        check_manifest(folder, 5)
+    folder.delete([MANIFEST_NAME])
+    with pytest.raises(StorageError, match=r"manifest\.parquet: cannot be read"):
+        check_manifest(folder, 5)

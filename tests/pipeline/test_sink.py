@@ -98,7 +98,7 @@ def test_a_writer_that_dies_is_followed(layout: RunLayout, monkeypatch: pytest.M
     write(sink_of(layout, board))
     assert layout.ledger.read().column("id").to_pylist() == ["a", "b", "c"]
     assert board.board.counts == Counts(100, predicted=2, rejected=1)
-    assert layout.drop_uncommitted(layout.committed_shards()) == (step == "before the record")
+    assert layout.drop_uncommitted(layout.ledger.standing().shards()) == (step == "before the record")
 
 
 def test_a_shard_that_only_kills_stops_the_job(layout: RunLayout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,7 +259,7 @@ def test_a_copy_that_is_not_the_shards_is_a_problem(tmp_path: Path) -> None:
     """Ids of the columnar copy are those of its shards: one that is not is told, with what to do."""
     small = sound(tmp_path / "run")
     gathering = small.layout.ledger.gathering()
-    small.layout.ledger.finish(1, small.layout.ledger.read(gathering), gathering)
+    small.layout.ledger.finish(1, small.layout.ledger.standing(gathering), gathering)
     assert problems_of(small) == []
     folder = small.layout.copy.folder
     (name,) = folder.names()

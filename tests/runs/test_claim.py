@@ -17,6 +17,7 @@ from pager_ray.errors import (
     OutputInUseError,
     PagerError,
     RunMismatchError,
+    StorageError,
     own_cause,
 )
 from pager_ray.listing import Listed, manifest, parts
@@ -205,6 +206,36 @@ def test_rows_in_another_order_are_resumed(output: Folder) -> None:
     commit(job, "2", good="db")
     assert finish(job, lambda: None).is_whole
     assert outcome(output) == ("complete", "complete")
+
+
+def test_a_listing_that_says_more_by_now_is_done_as_it_was(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listing says beside its inputs is what it said when the run began; where it says the same, the manifest is
+    not read back, and yet missed where it is gone."""
+    reads: list[str] = []
+    read = Folder.read
+
+    def noting(folder: Folder, name: str) -> bytes:
+        reads.append(name)
+        return read(folder, name)
+
+    def again(**told: str) -> Claim:
+        listed = [Listed(f"/in/{name}.jpg", name, **{"kept": '{"time": 1}'} | told) for name in "abcd"]
+        job = claim_output(
+            RunLayout(output), listed, config={}, identity={}, sections={}, errors=ErrorsConfig(), overwrite=False
+        )
+        job.lease.give_back()
+        return job
+
+    monkeypatch.setattr(Folder, "read", noting)
+    again()
+    files = RunLayout(output).manifest.names()
+    for told, are_read in (({}, False), ({"kept": '{"time": 2}'}, True)):
+        reads.clear()
+        assert {row.kept for row in again(**told).inputs} == {'{"time": 1}'}
+        assert ({*reads} >= {*files}) == are_read
+    RunLayout(output).manifest.delete([name for name in files if "-" in name])
+    with pytest.raises(StorageError, match="which is not there"):
+        again()
 
 
 def test_an_interrupt_is_no_other_error() -> None:

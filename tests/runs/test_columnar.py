@@ -48,7 +48,7 @@ def shards_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def finish(small: SmallRun, generation: int = 1) -> None:
     """End the run's generation as a job does."""
     gathering = small.layout.ledger.gathering()
-    small.layout.ledger.finish(generation, small.layout.ledger.read(gathering), gathering)
+    small.layout.ledger.finish(generation, small.layout.ledger.standing(gathering), gathering)
 
 
 def parts(small: SmallRun) -> list[str]:
@@ -153,7 +153,7 @@ def test_a_death_after_the_copy_shows_nothing_twice(
 ) -> None:
     """Who folds records puts the copy first: a death behind it leaves both, the next start ends with each row once."""
     ledger, gathering = small.layout.ledger, small.layout.ledger.gathering()
-    standing = ledger.read(gathering)
+    standing = ledger.standing(gathering)
     calls = {
         "begin": lambda: ledger.begin(2),
         "compact": lambda: ledger.compact(1),

@@ -10,7 +10,7 @@ import pytest
 
 from pager_ray.config.schema import ErrorsConfig
 from pager_ray.errors import ConfigError, RunMismatchError
-from pager_ray.listing import Listed, listing_digest, manifest, parts, read_manifest
+from pager_ray.listing import Listed, listing_digest, manifest, parts, read_manifest, stored_digest
 from pager_ray.runs import RunLayout, predictions_schema, write_shard
 from pager_ray.runs import growing as growing_module
 from pager_ray.runs.claim import Claim, claim_output, run_to_end
@@ -78,7 +78,8 @@ def is_whole(output: Folder, names: str) -> bool:
     assert manifest is not None
     layout = RunLayout(output)
     rows = read_manifest(layout.manifest)
-    assert manifest["listing"] == {"rows": rows.num_rows, "sha256": listing_digest(rows)}
+    digests = {"sha256": listing_digest(rows), "stored_sha256": stored_digest(rows)}
+    assert manifest["listing"] == {"rows": rows.num_rows} | digests
     assert manifest["identity"]["listing.sha256"] == listing_digest(rows)
     done = layout.ledger.read().column("id").to_pylist()
     assert sorted(rows.column("id").to_pylist()) == sorted(done) == sorted(names)

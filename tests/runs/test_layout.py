@@ -28,11 +28,11 @@ def test_uncommitted_shards_are_dropped(layout):
     layout.ledger.begin(1)
     layout.ledger.commit(1, done[:21], record_of(done, ["a"], [None], "0"))
     assert layout.committed_shards() == {done}
-    assert layout.drop_uncommitted({done}) == 2
+    assert layout.drop_uncommitted(layout.ledger.standing().shards()) == 2
     assert layout.results.names() == [f"{done}.parquet", "compacted.parquet"]
     assert layout.rejects.names() == [f"{done}.parquet"]
     assert layout.root.names() == ["mine.tmp"]
-    assert layout.drop_uncommitted({done}) == 0
+    assert layout.drop_uncommitted(layout.ledger.standing().shards()) == 0
 
 
 @pytest.mark.parametrize("folder", ["results", "rejects", "ledger"])

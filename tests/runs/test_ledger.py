@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import OutputInUseError, StorageError
-from pager_ray.runs import ledger as ledger_module
-from pager_ray.runs.ledger import LEDGER_SCHEMA, Ledger, record_of, rows_by_shard, shards_of
+from pager_ray.runs import standing as standing_module
+from pager_ray.runs.ledger import Ledger, record_of, rows_by_shard, shards_of
+from pager_ray.runs.standing import LEDGER_SCHEMA, Standing
 from pager_ray.storage import Folder
 
 
@@ -229,7 +230,7 @@ def test_of_two_that_begin_at_once_each_has_a_generation(ledger: Ledger, monkeyp
     ledger.commit(1, "t0", record("t0-a", "a"))
     original, numbers = ledger._put_snapshot, []
 
-    def slower(generation: int, standing: pa.Table) -> bool:
+    def slower(generation: int, standing: Standing) -> bool:
         if not numbers:
             numbers.append(generation)
             assert original(generation, standing)
@@ -277,7 +278,7 @@ def test_records_are_read_once_while_it_remembers(ledger: Ledger, monkeypatch: p
 
 def test_shards_and_digests_may_stay_dictionaries(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands is the same for who asks for it compactly, and is written as texts; in one part or several."""
-    monkeypatch.setattr(ledger_module, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(standing_module, "ROWS_AT_ONCE", 2)
     ledger.begin(1)
     for task in ("t0", "t1", "t2"):
         ledger.commit(1, task, record(f"{task}-a", f"{task}1", f"{task}2", f"{task}3"))
@@ -295,3 +296,155 @@ def test_shards_and_digests_may_stay_dictionaries(ledger: Ledger, monkeypatch: p
     assert ledger.read().equals(plain)
     stored = pq.read_schema(ledger.folder.join("00000002.final.parquet"))
     assert stored.field("shard").type == stored.field("sha256").type == pa.string()
+
+
+def rows_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots of two rows a file."""
+    monkeypatch.setattr(standing_module, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(standing_module, "FILE_ROWS", 2)
+
+
+def pieces_of(ledger: Ledger) -> list[str]:
+    return [name for name in ledger.folder.names() if "-" in name]
+
+
+def test_a_large_snapshot_is_several_files(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands is the same in one file or in many, folded, begun or finished; nothing of those before is left."""
+    rows_in_pieces(monkeypatch)
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", "b", "c"))
+    ledger.commit(1, "t1", record("t1-a", "d", "e", error_class="transient"))
+    assert ledger.compact(1) == 2
+    assert len(pieces_of(ledger)) == 2
+    ledger.commit(2, "u0", record("u0-a", "d"))
+    expected = {"a": "t0-a", "b": "t0-a", "c": "t0-a", "d": "u0-a", "e": "t1-a"}
+
+    def check(head: str) -> None:
+        assert {id: shard for id, (shard, _) in outcomes(ledger).items()} == expected
+        assert ledger.standing().count() == ledger.read().num_rows == 5
+        pieces = pieces_of(ledger)
+        assert {*ledger.folder.names()} == {head, *pieces}
+        assert {name[:8] for name in pieces} == {head[:8]}
+        assert len(pieces) == 2
+
+    assert {id: shard for id, (shard, _) in outcomes(ledger).items()} == expected
+    ledger.begin(5)
+    check("00000005.parquet")
+    ledger.finish(5, ledger.standing())
+    check("00000005.final.parquet")
+    assert ledger.begin(6) == 6
+    check("00000006.parquet")
+    ledger.clear()
+    assert ledger.folder.names() == []
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+@pytest.mark.parametrize(("request_", "number"), [("write", 0), ("write", 1), ("create", 0), ("delete", 0)])
+@pytest.mark.parametrize("way", ["begin", "compact", "finish"])
+def test_a_death_between_two_files_of_a_snapshot_loses_nothing(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, way: str, request_: str, number: int, is_made: bool
+) -> None:
+    """Whichever file was put or deleted last, what stood stands, and the next start leaves no other file."""
+    rows_in_pieces(monkeypatch)
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", "b", "c", "d"))
+    ledger.compact(1)
+    ledger.commit(2, "t1", record("t1-a", "e", "f"))
+    before, original, seen = ledger.read(), getattr(Folder, request_), []
+    ways = {
+        "begin": lambda: ledger.begin(3),
+        "compact": lambda: ledger.compact(2),
+        "finish": lambda: ledger.finish(2, ledger.standing()),
+    }
+
+    def die(folder: Folder, *arguments: Any) -> Any:
+        seen.append(arguments)
+        if len(seen) <= number or is_made:
+            answer = original(folder, *arguments)
+        if len(seen) > number:
+            raise Death
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, request_, die)
+        if (way, request_) == ("finish", "create"):
+            # It puts nothing exclusively.
+            ways[way]()
+        else:
+            with pytest.raises(Death):
+                ways[way]()
+    assert ledger.read().equals(before)
+    generation = ledger.begin(3)
+    assert ledger.read().equals(before)
+    head, *pieces = sorted(ledger.folder.names(), key=len)
+    assert head == f"{generation:08}.parquet"
+    assert len(pieces) == 2
+
+
+@pytest.mark.parametrize("change", ["missing", "short", "foreign", "no number"])
+def test_a_snapshot_that_is_not_whole_is_named(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """A file that is gone, or has other rows than the head says, or a head that names others' files, is an error."""
+    rows_in_pieces(monkeypatch)
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", "b", "c", "d"))
+    ledger.begin(2)
+    (piece,) = pieces_of(ledger)
+    if change == "missing":
+        ledger.folder.delete([piece])
+    elif change == "short":
+        table = pq.read_table(ledger.folder.join(piece)).slice(1)
+        pq.write_table(table, ledger.folder.join(piece))
+    else:
+        head = ledger.folder.join("00000002.parquet")
+        told = b'{"rows": 4, "rejects": 0, "files": ["../../run.json"]}'
+        told = told if change == "foreign" else b'{"rows": null, "rejects": 0, "files": []}'
+        table = pq.read_table(head)
+        pq.write_table(table.replace_schema_metadata({b"pager_ray.snapshot": told}), head)
+    with pytest.raises(StorageError, match=r"state/ledger|is no part of a ledger|ledger/.* cannot be read") as caught:
+        ledger.read()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reader_follows_a_snapshot_that_is_folded_away(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that a compaction takes away while they are read cost another look, which finds the next generation."""
+    rows_in_pieces(monkeypatch)
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", "b", "c", "d"))
+    ledger.begin(2)
+    before, original = ledger.read(), standing_module.Snapshot.parts
+
+    def fold(snapshot: Any) -> Any:
+        patch.undo()
+        Ledger(ledger.folder).compact(2)
+        return original(snapshot)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(standing_module.Snapshot, "parts", fold)
+        assert ledger.read().equals(before)
+
+
+@pytest.mark.parametrize("moment", ["before reading", "while putting"])
+def test_two_jobs_and_large_snapshots_share_no_file(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """A holder that lost its lease takes nothing that the job which followed has put, nor what it is about to put."""
+    rows_in_pieces(monkeypatch)
+    ledger.begin(1)
+    ledger.commit(1, "t0", record("t0-a", "a", "b", "c", "d"))
+    ledger.compact(1)
+    other = Ledger(ledger.folder)
+    name = "_look" if moment == "before reading" else "_put_snapshot"
+    original = getattr(ledger, name)
+
+    def follow(*arguments: Any) -> Any:
+        patch.undo()
+        assert other.begin(3) == 3
+        other.commit(3, "u0", record("u0-a", "e"))
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, name, follow)
+        with pytest.raises(OutputInUseError):
+            ledger.compact(2)
+    assert [*outcomes(ledger)] == ["a", "b", "c", "d", "e"]
+    assert len(pieces_of(ledger)) == 1

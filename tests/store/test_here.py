@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import botocore.session
+import fsspec
 import pytest
 
 import pager_ray
@@ -27,24 +33,46 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_a_job_stops_and_goes_on_on_any_store(inputs: Path, place: str) -> None:
-    """Read from a store and written to it, stopped and resumed: every input once; named as it was given."""
+MORE = {"input.schemes": "[sftp, ftp]", "output.previews": "true"}
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pager_ray.here import run_here
+from pager_ray.model import resolve_checkpoint
+from tests.store.test_here import MORE
+from tests.test_here import Dying, config_of
+
+class Killed(Dying):
+    def __call__(self, faces, scenes):
+        if self.calls == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(faces, scenes)
+
+config = config_of(Path(sys.argv[1]), sys.argv[2], **{"input.uris": sys.argv[3], **MORE})
+run_here(config, resolve_checkpoint(config.checkpoint), Killed(config))
+"""
+
+
+def test_a_killed_job_goes_on_on_any_store(inputs: Path, place: str) -> None:
+    """SIGKILL after two panoramas: the next start waits for nobody and does the others alone; names stay as given."""
     names = sorted(path.name for path in (inputs / "in").glob("*.jpg"))
     for name in names:
         Folder(f"{place}/in").write(name, (inputs / "in" / name).read_bytes())
-    more = {"input.uris": f"{place}/in", "input.schemes": "[sftp, ftp]", "output.previews": "true"}
-    config = config_of(inputs, f"{place}/run", **more)
-    checkpoint = resolve_checkpoint(config.checkpoint)
-    with pytest.raises(RuntimeError, match="the power went"):
-        run_here(config, checkpoint, Dying(config, fails_at=COUNT))
+    protocol = place.partition(":")[0]
+    told = {f"FSSPEC_{protocol.upper()}": json.dumps(fsspec.config.conf[protocol])}
+    command = [sys.executable, "-c", KILLED, str(inputs), f"{place}/run", f"{place}/in"]
+    done = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, check=False, timeout=580)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    config = config_of(inputs, f"{place}/run", **{"input.uris": f"{place}/in", **MORE})
     second = Dying(config)
-    done = run_here(config, checkpoint, second)
-    assert (second.calls, done.predictions, done.rejects_by_class) == (1, COUNT, {"not_an_image": 1})
+    found = run_here(config, resolve_checkpoint(config.checkpoint), second)
+    assert (second.calls, found.predictions, found.rejects_by_class) == (COUNT - 2, COUNT, {"not_an_image": 1})
     verified = verify_output(f"{place}/run", 1.0)
     assert (verified.state, list(verified.problems)) == ("complete", [])
     run = pager_ray.open_run(f"{place}/run")
-    found = [*run.table(["uri"]).column("uri").to_pylist(), *run.rejects().column("uri").to_pylist()]
-    assert sorted(found) == [f"{place}/in/{name}" for name in names]
+    uris = [*run.table(["uri"]).column("uri").to_pylist(), *run.rejects().column("uri").to_pylist()]
+    assert sorted(uris) == [f"{place}/in/{name}" for name in names]
     assert run.manifest["config"]["output"]["uri"] == f"{place}/run"
 
 

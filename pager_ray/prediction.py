@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from pager_ray import geometry
 from pager_ray.errors import ConfigError
 from pager_ray.modalities import MAPS
-from pager_ray.shapes import Float
+from pager_ray.shapes import Float, UInt8
 
 QUALITY_COLUMNS = (
     "sky_fraction",
@@ -33,6 +35,9 @@ router decides, where both heads run.
 
 ArrayLoader = Callable[[], np.ndarray]
 
+# Where its points, its mesh and its files are made: above this module, loaded when they are asked for.
+_TAKING = "pager_ray.export.taking"
+
 
 class Prediction:
     """Geometry of one panorama as ERP maps; what the checkpoint does not give is None.
@@ -45,6 +50,7 @@ class Prediction:
         height, width: size of the ERP maps.
         fov: field of view of stored faces, in degrees.
         reading: how its source was read: further arguments of :func:`pager_ray.read.decode_panorama`.
+        picture: gives the source at the size of the maps, where it is at hand.
 
     Attributes:
         id, uri: which panorama this is.
@@ -66,6 +72,7 @@ class Prediction:
         p_outdoor: float | None = None,
         log_scale: float | None = None,
         reading: Mapping[str, Any] | None = None,
+        picture: ArrayLoader | None = None,
     ) -> None:
         self.id = id
         self.uri = uri
@@ -77,6 +84,7 @@ class Prediction:
         self.fov = fov
         self.reading = dict(reading or {})
         self._loaders = dict(loaders)
+        self._picture = picture
 
     def __repr__(self) -> str:
         """Name the panorama, its size and what it has."""
@@ -119,6 +127,66 @@ class Prediction:
         stored = self._load(name)
         is_cubemap = stored is not None and stored.shape[0] == 6 and stored.ndim == (4 if name == "normals" else 3)
         return stored if is_cubemap else None
+
+    @cached_property
+    def picture(self) -> UInt8[np.ndarray, "h w 3"] | None:
+        """(H, W, 3) uint8 RGB, the source at the size of the maps; None where only a run is at hand."""
+        return self._picture() if self._picture is not None else None
+
+    def points(self, picture: UInt8[np.ndarray, "h w 3"] | None = None, **cleaning: Any) -> Any:
+        """Its points, cleaned and thinned as ``pager-ray export`` does it.
+
+        Args:
+            picture: (H, W, 3) RGB at the size of the maps, to colour by; by default :attr:`picture`, else normals.
+            cleaning: fields of :class:`pager_ray.export.points.Cleaning`, such as ``max_points=None``.
+
+        Returns:
+            :class:`pager_ray.export.points.PointCloud`: ``xyz`` float32 (N, 3) metres, ``colors`` uint8, ``normals``.
+
+        Raises:
+            InputError: nothing is left, or a map is lacking.
+            ConfigError: the library for cleaning is not installed.
+        """
+        return importlib.import_module(_TAKING).points(self, picture, cleaning)
+
+    def mesh(self, max_triangles: int | None = 500_000, **cleaning: Any) -> Any:
+        """Its surface as triangles, broken at jumps in depth; see :mod:`pager_ray.export.mesh`.
+
+        Args:
+            max_triangles: the budget; None keeps every pixel.
+            cleaning: fields of :class:`pager_ray.export.points.Cleaning`; ``edge_relative=None`` bridges jumps.
+
+        Returns:
+            :class:`pager_ray.export.mesh.Mesh`: ``xyz`` float32 (N, 3) metres, ``faces`` (T, 3), ``uv`` in the picture.
+
+        Raises:
+            InputError: there is no surface, or no depth.
+        """
+        return importlib.import_module(_TAKING).mesh(self, max_triangles, cleaning)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None = None,
+        picture: UInt8[np.ndarray, "h w 3"] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Write it to a file of another program, as a whole.
+
+        Args:
+            path: or any fsspec URL. Its suffix says the format: ``.glb``, ``.ply`` and ``.laz`` are points, ``.exr``
+                and ``.png`` depth, ``.rrd`` is a recording.
+            format: another one, as of ``pager-ray export --to``, such as ``mesh`` or ``splats``.
+            picture: as in :meth:`points`.
+            settings: fields of :class:`pager_ray.export.formats.ExportSettings`, such as ``axes="z-up"``.
+
+        Raises:
+            ConfigError: the suffix says no format, or the format is of several files.
+            InputError: this panorama cannot be had in it.
+            StorageError: the file cannot be written.
+        """
+        importlib.import_module(_TAKING).save(self, os.fspath(path), format, picture, settings)
 
     def _load(self, name: str) -> np.ndarray | None:
         loader = self._loaders.get(name)

@@ -22,6 +22,7 @@ from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.fetch import fetch_content
+from pager_ray.read.panorama import resized
 from pager_ray.schemes import short_name
 from pager_ray.shapes import UInt8
 from pager_ray.tracing import recorder, span, traced
@@ -97,7 +98,13 @@ def _predict(
         scene=result.scene,
         p_outdoor=result.p_outdoor,
         log_scale=result.log_scale,
+        picture=partial(_picture, panorama),
     )
+
+
+def _picture(panorama: DecodedPanorama | DecodedCubemap) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture at the size of the maps."""
+    return resized(panorama.erp, panorama.source_width, panorama.source_height)
 
 
 def _same(array: np.ndarray) -> np.ndarray:

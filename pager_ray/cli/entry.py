@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import click
 
 from pager_ray.cli.compare import compare
+from pager_ray.cli.convert import convert
 from pager_ray.cli.demo import demo
 from pager_ray.cli.evaluate import evaluate
 from pager_ray.cli.export import export
@@ -70,7 +71,7 @@ def cli(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, demo, samples, train):
+for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, convert, demo, samples, train):
     cli.add_command(_command)
 
 

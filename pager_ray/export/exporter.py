@@ -61,13 +61,25 @@ def export_ids(run: Run, ids: Sequence[str], output: Folder, settings: ExportSet
         ConfigError: a library is missing.
         StorageError: a file cannot be put.
     """
-    return pa.Table.from_pylist([_export(run, id, output, settings) for id in ids], EXPORT_SCHEMA)
+    rows = [put_files(id, output, lambda row, id=id: _make(run, id, settings, row)) for id in ids]  # type: ignore[misc]
+    return pa.Table.from_pylist(rows, EXPORT_SCHEMA)
 
 
-def _export(run: Run, id: str, output: Folder, settings: ExportSettings) -> Row:
+def put_files(id: str, output: Folder, make: Callable[[Row], Files]) -> Row:
+    """Make a panorama's files and put them; gives its row of ``EXPORT_SCHEMA``, a reject where they cannot be made.
+
+    Args:
+        id: the panorama's.
+        output: the export's folder.
+        make: gives the files; gets the row, to say what it finds out.
+
+    Raises:
+        ConfigError: a library is missing.
+        StorageError: a file cannot be put.
+    """
     row: Row = {"id": id}
     try:
-        files = _make(run, id, settings, row)
+        files = make(row)
     except InputError as error:
         return row | _reject(error.error_class, str(error), error.attempts)
     except (StorageError, RunNotFoundError) as error:

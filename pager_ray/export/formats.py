@@ -96,6 +96,10 @@ class Format:
     is_project: bool = False
 
 
+ALIASES: Mapping[str, str] = {"exr": "depth-exr", "png": "depth-png"}
+"""What suffixes are short for, where several formats have one."""
+
+
 def find_format(name: str) -> Format:
     """A format by its name.
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
 
-import pyarrow.compute as pc
-
-from pager_ray.errors import PagerError
+from pager_ray.export.course import done_ids, finish, left_of, settings_identity
 from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import ExportSettings, check_possible, find_format, project_files
-from pager_ray.export.mesh import MAX_TRIANGLES
 from pager_ray.export.poses import read_poses
 from pager_ray.export.records import Records
 from pager_ray.export.selection import select_ids, with_unit
@@ -75,11 +69,11 @@ def run_export(request: ExportRequest) -> ExportOutcome:
         read_poses(run, selected, settings.frame)
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
-    identity = {"run": mask_uri(run.uri), **_flat(settings)}
+    identity = {"run": mask_uri(run.uri), **settings_identity(settings)}
     records.claim(identity, overwrite=request.overwrite)
-    todo = _left(records, selected)
+    todo = left_of(records, selected)
     if is_project:
-        read_poses(run, sorted({*selected, *_done(records)}), settings.frame)
+        read_poses(run, sorted({*selected, *done_ids(records)}), settings.frame)
     log.info("%s of %s panoramas to export as %s", f"{len(todo):,}", f"{len(selected):,}", settings.format)
     if todo and (request.local or len(todo) <= LOCAL_ROWS):
         for number, id in enumerate(todo):
@@ -93,75 +87,22 @@ def run_export(request: ExportRequest) -> ExportOutcome:
         run_export_job(run.uri, todo, records, settings, already=len(selected) - len(todo), address=request.address)
     if is_project:
         _complete(run, records, settings)
-    return _finish(records, identity, selected, len(todo), time.monotonic() - began)
-
-
-def _done(records: Records) -> list[str]:
-    """Ids that are exported."""
-    standing = records.standing()
-    return standing.filter(pc.is_null(standing.column("error_class"))).column("id").to_pylist()
+    ended = finish(records, identity, selected, len(todo))
+    return ExportOutcome(
+        str(output),
+        len(selected),
+        ended.exported,
+        ended.fresh,
+        ended.bytes,
+        time.monotonic() - began,
+        ended.rejects_by_class,
+    )
 
 
 def _complete(run: Run, records: Records, settings: ExportSettings) -> None:
     """Put what all panoramas together need, those of earlier starts included."""
-    if done := _done(records):
+    if done := done_ids(records):
         files = project_files(records.output, read_poses(run, done, settings.frame), settings)
         for name, content in files.items():
             folder, _, file = name.rpartition("/")
             (records.output / folder).write(file, content)
-
-
-def _flat(settings: ExportSettings) -> dict[str, Any]:
-    values = asdict(settings)
-    # Where pictures are read from is no part of what they show.
-    cleaning = values.pop("cleaning")
-    del values["images_from"]
-    # Left out where they are those of earlier versions, whose exports go on.
-    values["axes"] = settings.frame
-    values = {key: value for key, value in values.items() if value != _ADDED.get(key, ...)}
-    return values | {f"cleaning.{key}": value for key, value in cleaning.items()}
-
-
-_ADDED: Final[Mapping[str, Any]] = {"axes": "y-up", "max_triangles": MAX_TRIANGLES}
-"""Settings that came later, with what files were before."""
-
-
-def _left(records: Records, selected: list[str]) -> list[str]:
-    """What is not exported yet, or whose file is gone."""
-    standing = records.standing()
-    done = standing.filter(pc.is_null(standing.column("error_class")))
-    if not done.num_rows:
-        return selected
-    there = records.files()
-    pairs = zip(done.column("id").to_pylist(), done.column("file").to_pylist(), strict=True)
-    finished = {id for id, file in pairs if file in there}
-    return [id for id in selected if id not in finished]
-
-
-def _finish(
-    records: Records, identity: Mapping[str, Any], selected: list[str], tried: int, seconds: float
-) -> ExportOutcome:
-    standing = records.standing()
-    wanted = {*selected}
-    rows = [row for row in standing.select(["id", "bytes", "error_class"]).to_pylist() if row["id"] in wanted]
-    rejects = Counter(row["error_class"] for row in rows if row["error_class"] is not None)
-    if len(rows) != len(selected):
-        missing = sorted(wanted - {row["id"] for row in rows})
-        raise PagerError(
-            f"{records.output}: {len(missing)} of {len(selected)} panoramas have no outcome (first: "
-            f"{', '.join(missing[:3])}); run the same command again"
-        )
-    exported = len(rows) - sum(rejects.values())
-    outcome = ExportOutcome(
-        str(records.output),
-        len(selected),
-        exported,
-        tried - sum(rejects.values()),
-        sum(row["bytes"] or 0 for row in rows),
-        seconds,
-        dict(rejects.most_common()),
-    )
-    counts = {"selected": outcome.selected, "exported": exported, "rejected": sum(rejects.values())}
-    done = {"counts": counts, "rejects_by_class": dict(outcome.rejects_by_class), "bytes": outcome.bytes}
-    records.finish(standing, {"identity": dict(identity), "state": "complete", **done})
-    return outcome

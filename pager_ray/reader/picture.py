@@ -53,18 +53,22 @@ def source_picture(prediction: Prediction, images_from: str, retry: Retry | None
         InputError: it lies elsewhere, is gone or cannot be read; its classes are those of an inference job's rejects.
         StorageError: the store it lies on cannot be used at all.
     """
-    # Who reads maps alone needs no decoder of pictures.
-    import cv2
+    return picture_of(fetch_source(prediction.uri, images_from, retry), prediction)
 
+
+def picture_of(content: Content, prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
+    """The panorama in the bytes that a prediction was made from, placed and resized like its maps.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    # Who reads maps alone needs no decoder of pictures.
     from pager_ray.read import decode_content
+    from pager_ray.read.panorama import resized
 
     height, width = prediction.height, prediction.width
-    content = fetch_source(prediction.uri, images_from, retry)
     try:
         erp = decode_content(content, max_width=max(64, width + width % 2), **prediction.reading).erp
     except InputError as error:
         raise InputError(error.error_class, f"{mask_uri(prediction.uri)}: {error}", error.attempts) from error
-    if erp.shape[:2] == (height, width):
-        return erp
-    shrinks = erp.shape[0] > height
-    return cv2.resize(erp, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized(erp, width, height)

@@ -136,6 +136,37 @@ class ExportOutcome:
         return lines
 
 
+@dataclass(frozen=True)
+class ConvertOutcome:
+    """How a conversion ended.
+
+    Attributes:
+        output: where it lies, without secrets.
+        formats: by name, how each went.
+        seconds: what this start took.
+    """
+
+    output: str
+    formats: Mapping[str, ExportOutcome]
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete; 3 complete, but with rejects."""
+        return max(one.exit_code for one in self.formats.values())
+
+    def lines(self) -> list[str]:
+        """What was made and where to look; the last lines name the rejects when there are any."""
+        inputs = max(one.selected for one in self.formats.values())
+        whole = min(one.exported for one in self.formats.values())
+        lines = [f"{whole:,} of {inputs:,} panoramas converted in {format_duration(self.seconds)}"]
+        for name, one in self.formats.items():
+            made = "" if one.exported == one.selected else f"{one.exported:,} of {one.selected:,}, "
+            lines.append(f"{name:9} {one.output} ({made}{one.bytes / 1e6:,.1f} MB)")
+        told = [line for one in self.formats.values() for line in one.lines()[2:]]
+        return lines + list(dict.fromkeys(told))
+
+
 def outcome_line(section: Mapping[str, Any]) -> str | None:
     """The plan beside what the run took, from ``run.json``'s ``plan``; None where the run did not come to its end."""
     actual = section.get("actual_seconds")

@@ -1,0 +1,189 @@
+"""Pictures become files without a run: the same files as by a run's export, each once, whatever ends a start."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pager_ray import convert
+from pager_ray.cli import exit_code
+from pager_ray.config import RunConfig, load_config
+from pager_ray.errors import ConfigError, RunMismatchError, StorageError
+from pager_ray.export.formats import ExportSettings
+from pager_ray.here import run_here
+from pager_ray.infer import Predictor
+from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.pipeline.export import ExportRequest, run_export
+from pager_ray.report.outcomes import ConvertOutcome
+from pager_ray.samples import write_samples
+from pager_ray.stages.settings import inference_settings
+from pager_ray.storage import Folder
+from tests.read.packed import write_tar
+
+NAMES = ("depth-png", "mesh", "splats", "npz")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two panoramas and a text that is called one, beside a tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("convert")
+    write_samples(folder / "in", 2, height=64, ground_truth=False)
+    (folder / "in" / "letter.jpg").write_text("Dear Sir or Madam")
+    write_random_checkpoint(folder / "checkpoint", "tiny")
+    return folder
+
+
+def config_of(inputs: Path, output: Path, **more: str) -> RunConfig:
+    given = {"input.uris": str(inputs / "in"), "output.uri": str(output), "checkpoint": str(inputs / "checkpoint")}
+    given |= {"scene_mode": "indoor", "compute.gpus_per_worker": "0", "compute.threads_per_worker": "1", **more}
+    return load_config(None, [f"{key}={value}" for key, value in given.items()])
+
+
+def converted(inputs: Path, output: Path, names: tuple[str, ...] = NAMES, **more: str) -> ConvertOutcome:
+    settings = [ExportSettings(name, max_triangles=500) for name in names]
+    return convert.run_convert(config_of(inputs, output, **more), settings, device="cpu")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Whatever was made, without the records."""
+    records = {"export.json", "exported.parquet", "rejects.csv"}
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in records]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_files_are_those_of_a_runs_export(inputs: Path, tmp_path: Path) -> None:
+    """To the byte, where the run stores exactly; and nothing else stays."""
+    outcome = converted(inputs, tmp_path / "out")
+    assert outcome.exit_code == 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(NAMES)
+    config = config_of(inputs, tmp_path / "run", **{"output.codec": "exact"})
+    predictor = Predictor(load_model(config.checkpoint), inference_settings(config))
+    run_here(config, resolve_checkpoint(config.checkpoint), predictor)
+    for name in NAMES:
+        settings = ExportSettings(name, images_from=str(inputs / "in"), max_triangles=500)
+        run_export(ExportRequest(str(tmp_path / "run"), settings, local=True))
+        made, expected = files_of(tmp_path / "out" / name), files_of(tmp_path / "run" / "exports" / name)
+        assert made.keys() == expected.keys()
+        assert len(made) >= 2
+        if name != "npz":
+            assert made == expected
+    for path in (tmp_path / "out" / "npz").rglob("*.npz"):
+        twin = tmp_path / "run" / "exports" / "npz" / path.relative_to(tmp_path / "out" / "npz")
+        with np.load(path) as one, np.load(twin) as other:
+            np.testing.assert_array_equal(one["arr_0"], other["arr_0"])
+
+
+def test_what_is_no_panorama_is_a_reject_of_every_format(inputs: Path, tmp_path: Path) -> None:
+    """With its class and message; the others are converted."""
+    outcome = converted(inputs, tmp_path / "out", ("depth-png", "sky-png"))
+    for name in ("depth-png", "sky-png"):
+        with open(tmp_path / "out" / name / "rejects.csv", newline="", encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["id"], row["error_class"]) == ("letter", "not_an_image")
+        assert "letter.jpg" in row["message"]
+        done = pq.read_table(tmp_path / "out" / name / "exported.parquet").to_pylist()
+        assert [Path(row["uri"]).stem for row in done] == [row["id"] for row in done]
+    assert outcome.lines()[0].startswith("2 of 3 panoramas converted in")
+
+
+def test_the_same_command_goes_on(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that dies between two files leaves the first ones; what is done is neither predicted nor made again."""
+    write = Folder.write
+    puts: list[str] = []
+
+    def die(folder: Folder, name: str, data: bytes) -> None:
+        if name.endswith(".png") and puts:
+            raise StorageError("the disk is full; make room")
+        if name.endswith(".png"):
+            puts.append(name)
+        write(folder, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write", die)
+        with pytest.raises(StorageError, match="disk is full"):
+            converted(inputs, tmp_path / "out", ("depth-png",))
+    first = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert len(first) == 1
+    predicted: list[str] = []
+    predict = convert.Converter.predict
+    monkeypatch.setattr(
+        convert.Converter, "predict", lambda self, row: (predicted.append(row["id"]), predict(self, row))[1]
+    )
+    assert converted(inputs, tmp_path / "out", ("depth-png",)).formats["depth-png"].exported == 2
+    assert len(predicted) == 2
+    assert all(path.stat().st_mtime_ns == before for path, before in first.items())
+    predicted.clear()
+    # A format more needs all again, and a reject is tried again; the other format's files are left alone.
+    outcome = converted(inputs, tmp_path / "out", ("depth-png", "sky-png"))
+    assert len(predicted) == 3
+    assert outcome.formats["depth-png"].fresh == 0
+    assert outcome.formats["sky-png"].fresh == 2
+
+
+def test_other_settings_are_refused(inputs: Path, tmp_path: Path) -> None:
+    """What decides the files must be the same: the key that differs is named."""
+    converted(inputs, tmp_path / "out", ("depth-png",))
+    with pytest.raises(RunMismatchError, match=r"sky\.threshold"):
+        converted(inputs, tmp_path / "out", ("depth-png",), **{"sky.threshold": "0.7"})
+
+
+def test_members_of_an_archive_are_inputs(inputs: Path, tmp_path: Path) -> None:
+    """As for a job: each picture of a tar by itself."""
+    pictures = {path.name: path.read_bytes() for path in sorted((inputs / "in").glob("0*.jpg"))}
+    write_tar(tmp_path / "in.tar", [*pictures.items()])
+    outcome = converted(inputs, tmp_path / "out", ("mesh",), **{"input.uris": str(tmp_path / "in.tar")})
+    assert outcome.exit_code == 0
+    assert len(files_of(tmp_path / "out" / "mesh")) == 2
+
+
+def test_projects_and_impossible_formats_are_refused(inputs: Path, tmp_path: Path) -> None:
+    """Before anything is written."""
+    for name, told in (("colmap", r"puts panoramas together"), ("obj", r"--to: got 'obj'; takes glb")):
+        with pytest.raises(ConfigError, match=told):
+            converted(inputs, tmp_path / "out", (name,))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Places, then keys; several formats in one option; suffixes of depth are formats too."""
+    asked: list[tuple[RunConfig, list[ExportSettings], dict[str, Any]]] = []
+
+    def note(config: RunConfig, formats: list[ExportSettings], **more: Any) -> ConvertOutcome:
+        asked.append((config, formats, more))
+        return ConvertOutcome("/out", {}, 1.0)
+
+    monkeypatch.setattr(convert, "run_convert", note)
+    monkeypatch.setattr(ConvertOutcome, "exit_code", 0)
+    monkeypatch.setattr(ConvertOutcome, "lines", lambda self: ["done"])
+    words = ["a.jpg", "b", "https://host/c.jpg?width=1", "OUT", "sky.threshold=0.5", "checkpoint=pager"]
+    assert exit_code(["convert", "--to", "glb,exr", "--to", "laz", "--axes", "z-up", "--max-points", "10", *words]) == 0
+    ((config, formats, more),) = asked
+    assert config.input.uris == ["a.jpg", "b", "https://host/c.jpg?width=1"]
+    assert (config.output.uri, config.sky.threshold, config.checkpoint) == ("OUT", 0.5, "pager")
+    assert [(one.format, one.axes, one.cleaning.max_points) for one in formats] == [
+        ("glb", "z-up", 10),
+        ("depth-exr", None, 10),
+        ("laz", "z-up", 10),
+    ]
+    assert more == {"device": "auto", "overwrite": False}
+    assert exit_code(["convert", "--to", "glb", "a.jpg", "OUT"]) == 0
+    assert asked[1][0].checkpoint == "embedded"
+    assert exit_code(["convert", "--to", "glb", "a.jpg"]) == 2
+    assert "takes what to convert, then the folder for the files" in capsys.readouterr().err
+
+
+def test_it_loads_no_ray() -> None:
+    """Nor does the command: a machine without it is enough."""
+    code = "import sys, pager_ray.convert, pager_ray.cli.convert\nassert 'ray' not in sys.modules"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
+    assert ended.returncode == 0, ended.stderr

@@ -127,13 +127,37 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
+def ray_cluster() -> Iterator[None]:
     """One Ray for the session: starting one costs seconds."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    with pytest.MonkeyPatch.context() as patched:
+        # Its workers find these tests whoever the driver is.
+        paths = [str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patched.setenv("PYTHONPATH", os.pathsep.join(paths))
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
+        )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster: None) -> str:
+    """Where drivers in processes of their own join the session's Ray, so that each may be killed and none has to start
+    one.
+
+    Ray Data keeps actors of its own on a cluster, beyond the job that needed them first. They are made here, so that
+    none of them belongs to a driver whose processes a test waits to see the end of.
+    """
+    import ray
+
+    class Nothing:
+        def __call__(self, table: Any) -> Any:
+            return table
+
+    ray.data.range(1).map_batches(Nothing, concurrency=1, num_cpus=0).materialize()
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def has_ray() -> bool:

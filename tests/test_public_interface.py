@@ -28,9 +28,11 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Which of the heavy libraries a statement loads in a fresh interpreter."""
-    return set(python(f"import sys; {statement}; print(' '.join(n for n in {HEAVY} if n in sys.modules))").split())
+def loaded_by(*statements: str) -> list[set[str]]:
+    """Which of the heavy libraries are loaded after each of some statements, one after the other in one interpreter."""
+    tell = f"print('loaded', *(name for name in {HEAVY} if name in sys.modules))"
+    lines = python("\n".join(["import sys", *(f"{each}\n{tell}" for each in statements)])).splitlines()
+    return [set(line.split()[1:]) for line in lines]
 
 
 def test_every_public_name_exists() -> None:
@@ -55,30 +57,24 @@ def test_unknown_names_are_errors() -> None:
         _ = pager_ray.predicts
 
 
-def test_importing_the_package_costs_nothing() -> None:
-    """``import pager_ray`` loads no library at all that takes time."""
-    assert loaded_by("import pager_ray") == set()
+def test_reading_needs_neither_torch_nor_ray() -> None:
+    """``import pager_ray`` loads no library at all that takes time; whoever reads runs or samples panoramas, and the
+    workers that read and stitch, load no deep-learning library."""
+    package, *parts = loaded_by(
+        "import pager_ray",
+        "pager_ray.geometry, pager_ray.open_run",
+        "import pager_ray.stages.read, pager_ray.stages.stitch",
+    )
+    assert package == set()
+    assert [loaded & {"torch", "ray", "open_clip"} for loaded in parts] == [set(), set()]
 
 
-def test_geometry_and_reader_need_neither_torch_nor_ray() -> None:
-    """Whoever reads runs or samples panoramas loads no deep-learning library."""
-    assert not loaded_by("import pager_ray; pager_ray.geometry, pager_ray.open_run") & {"torch", "ray", "open_clip"}
-
-
-def test_cpu_stages_do_not_load_torch() -> None:
-    """Workers that read and stitch start without torch and Ray."""
-    stages = "import pager_ray.stages.read, pager_ray.stages.stitch"
-    assert not loaded_by(stages) & {"torch", "ray", "open_clip"}
-
-
-def test_the_model_needs_torch_alone() -> None:
-    """The network loads without Ray, image libraries, Arrow and CLIP."""
-    assert loaded_by("import pager_ray; pager_ray.load_model") == {"torch", "numpy"}
-
-
-def test_predict_does_not_need_ray() -> None:
-    """One panorama in this process starts no cluster library."""
-    assert not loaded_by("import pager_ray; pager_ray.predict") & {"ray", "open_clip"}
+def test_the_model_needs_torch_alone_and_predict_no_ray() -> None:
+    """The network loads without Ray, image libraries, Arrow and CLIP; one panorama in this process starts no cluster
+    library."""
+    model, predict = loaded_by("import pager_ray; pager_ray.load_model", "pager_ray.predict")
+    assert model == {"torch", "numpy"}
+    assert not predict & {"ray", "open_clip"}
 
 
 def test_modules_do_not_hide_the_names() -> None:

@@ -95,17 +95,19 @@ def _resampled_means(
         return means
     present = present.astype(np.float64)
     bits = np.random.PCG64(seed)
-    counts = np.empty(len(columns))
-    for replicate in range(replicates):
-        sums = np.zeros(len(columns))
-        counts.fill(count)
+    # Of few samples many replicates at once: what a call of NumPy costs would be most of it.
+    together = max(1, _CHUNK // count)
+    for first in range(0, replicates, together):
+        some = min(together, replicates - first)
+        sums = np.zeros((len(columns), some))
+        counts = np.full((len(columns), some), float(count))
         counts[gaps] = 0
         for start in range(0, count, _CHUNK):
             # The upper half of 64 bits, scaled: uniform to within 2^-32 of a sample.
-            raw = bits.random_raw(min(_CHUNK, count - start)) >> _LOW_BITS
-            drawn = ((raw * np.uint64(count)) >> _LOW_BITS).astype(np.int64)
-            sums += np.take(columns, drawn, axis=1).sum(axis=1)
+            raw = bits.random_raw(some * min(_CHUNK, count - start)) >> _LOW_BITS
+            drawn = ((raw * np.uint64(count)) >> _LOW_BITS).astype(np.int64).reshape(some, -1)
+            sums += np.take(columns, drawn, axis=1).sum(axis=2)
             if len(gaps):
-                counts[gaps] += np.take(present, drawn, axis=1).sum(axis=1)
-        np.divide(sums, counts, out=means[:, replicate], where=counts > 0)
+                counts[gaps] += np.take(present, drawn, axis=1).sum(axis=2)
+        np.divide(sums, counts, out=means[:, first : first + some], where=counts > 0)
     return means

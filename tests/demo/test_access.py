@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -14,9 +16,14 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from pager_ray.cli import exit_code
-from pager_ray.demo.page import CheckHost, _handed_out, _told, _Views
 from pager_ray.demo.studio import Studio
 from pager_ray.errors import InputError
+
+
+@pytest.fixture
+def page() -> Any:
+    """The module of the page: what it imports takes seconds, and every process of a run collects this file."""
+    return importlib.import_module("pager_ray.demo.page")
 
 
 def test_a_result_is_its_visitors_own(studio: Studio, pictures: list[Path]) -> None:
@@ -31,10 +38,10 @@ def test_a_result_is_its_visitors_own(studio: Studio, pictures: list[Path]) -> N
     assert len(secret.read_bytes()) == 32
 
 
-def test_views_are_galleries_alone_and_tell_no_path(studio: Studio, pictures: list[Path]) -> None:
+def test_views_are_galleries_alone_and_tell_no_path(page: Any, studio: Studio, pictures: list[Path]) -> None:
     """Run files, sources and exports cannot be asked for, and what can be tells nothing of this machine's folders."""
     result = studio.result(pictures[0], "indoor", visitor="a")
-    client = TestClient(Starlette(routes=[Mount("/views", _Views(directory=studio.results))]))
+    client = TestClient(Starlette(routes=[Mount("/views", page._Views(directory=studio.results))]))
     base = f"/views/{result.key}"
     assert client.get(f"{base}/gallery/index.html").status_code == 200
     for path in ("run.json", "state/manifest/manifest.parquet", f"previews/{result.preview.name}", "gallery",
@@ -67,9 +74,9 @@ def test_views_are_galleries_alone_and_tell_no_path(studio: Studio, pictures: li
         ("", 400),
     ],
 )
-def test_only_its_own_hosts_are_answered(host: str, status: int) -> None:
+def test_only_its_own_hosts_are_answered(page: Any, host: str, status: int) -> None:
     """Another site's name that leads here finds nothing."""
-    hosts = Middleware(CheckHost, hosts=["localhost", "*.gradio.live"])
+    hosts = Middleware(page.CheckHost, hosts=["localhost", "*.gradio.live"])
     app = Starlette(routes=[Route("/", lambda request: PlainTextResponse("page"))], middleware=[hosts])
     assert TestClient(app).get("/", headers={"host": host}).status_code == status
 
@@ -91,20 +98,20 @@ def test_an_open_page_needs_a_login(options: list[str], told: str, capsys: pytes
     assert "hunter2" not in said
 
 
-def test_errors_are_shown_as_text() -> None:
+def test_errors_are_shown_as_text(page: Any) -> None:
     """What a picture's metadata say is no HTML in the page."""
     import gradio as gr
 
-    with pytest.raises(gr.Error) as caught, _told():
+    with pytest.raises(gr.Error) as caught, page._told():
         raise InputError("bad_gpano", "GPano ProjectionType is '<img src=x onerror=alert(1)>'")
     assert "<img" not in str(caught.value.message)
     assert "&lt;img" in str(caught.value.message)
 
 
-def test_files_are_given_out_as_copies(tmp_path: Path) -> None:
+def test_files_are_given_out_as_copies(page: Any, tmp_path: Path) -> None:
     """Under a path of their own: the cache's is neither told nor asked for."""
     (tmp_path / "a.glb").write_bytes(b"x")
-    copy = _handed_out(tmp_path / "a.glb")
+    copy = page._handed_out(tmp_path / "a.glb")
     assert copy.read_bytes() == b"x"
     assert copy.name == "a.glb"
     assert tmp_path not in copy.parents

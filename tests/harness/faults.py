@@ -111,13 +111,14 @@ _VALVE: Final = "valve"
 ROOT: Final = Path(__file__).parents[2]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """What :func:`main` is to be started with: its own Ray on this machine, whose workers find these tests.
+def environment(folder: Path, address: str = "local") -> dict[str, str]:
+    """What :func:`main` is to be started with: a Ray of its own on this machine, or the address of one to join.
 
-    A worker that cannot import its setup hook is started again for ever, and the job waits for it.
+    A worker that cannot import its setup hook is started again for ever, and the job waits for it; the workers of a Ray
+    that is joined must find these tests by themselves.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {FOLDER: str(folder), "RAY_ADDRESS": "local", "PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | {FOLDER: str(folder), "RAY_ADDRESS": address, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def order(folder: Path, point: str) -> None:
@@ -326,7 +327,9 @@ def main() -> None:
     hook = hook.replace("__main__", "tests.harness.faults")
 
     def init(*arguments: Any, **options: Any) -> Any:
-        options["runtime_env"] = {"worker_process_setup_hook": hook, "env_vars": {FOLDER: str(folder)}}
+        # Workers of a Ray that others started have its environment, and would not reach this one's store.
+        variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        options["runtime_env"] = {"worker_process_setup_hook": hook, "env_vars": variables | {FOLDER: str(folder)}}
         return start(*arguments, **options)
 
     ray.init = init

@@ -597,6 +597,7 @@ def _png_with(*chunks: bytes) -> bytes:
     return data[:33] + b"".join(chunks) + data[33:]
 
 
+@functools.cache
 def bombs(limit: int) -> dict[str, Callable[[], bytes]]:
     """Small files that ask for much: pixels up to the limit, text, profiles, directories, scans."""
     side = int((limit / 2) ** 0.5)
@@ -672,12 +673,12 @@ def _resized_avif(data: bytes, width: int, height: int) -> bytes:
 def bomb(rng: random.Random, limit: int) -> Made:
     """A small file that asks for much."""
     name = rng.choice(list(bombs(limit)))
-    return name, _bomb(name, limit)
+    return name, made_bomb(name, limit)
 
 
 @functools.cache
-def _bomb(name: str, limit: int) -> bytes:
-    # Large ones take seconds to make, and are the same each time.
+def made_bomb(name: str, limit: int) -> bytes:
+    """One of :func:`bombs`; large ones take seconds to make, and are the same each time."""
     return bombs(limit)[name]()
 
 
@@ -707,6 +708,7 @@ def gpano_numbers(rng: random.Random, _: int) -> Made:
     return f"GPano {told} in {format}", with_xmp(np.ascontiguousarray(_picture(0)[16:46, 4:124]), format, packet)
 
 
+@functools.cache
 def xml_bombs() -> dict[str, bytes]:
     """XMP packets that are attacks on XML parsers, each with GPano's namespace so that it is looked at."""
     fields = gpano_attributes(_CROP)

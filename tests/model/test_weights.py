@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,9 +144,9 @@ def test_integer_tensors_are_refused(tmp_path: Path):
         load_model(copy_of("tiny_normals", tmp_path / "c", tensors), device="cpu")
 
 
-@pytest.mark.parametrize(("precision", "width"), [("float32", 4), ("float16", 2)])
-def test_loading_peaks_under_115_percent(tmp_path_factory: pytest.TempPathFactory, precision: str, width: int):
-    """Loading 0.1 G parameters grows the process by less than 1.15 times the weights' size in their precision."""
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A checkpoint of 0.1 G parameters."""
     folder = tmp_path_factory.mktemp("mid")
     write_random_checkpoint(
         folder,
@@ -166,6 +166,13 @@ def test_loading_peaks_under_115_percent(tmp_path_factory: pytest.TempPathFactor
             "head": {"features": 64, "out_channels": [48, 96, 192, 384]},
         },
     )
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("precision", "width"), [("float32", 4), ("float16", 2)])
+def test_loading_peaks_under_115_percent(large: Path, precision: str, width: int):
+    """Loading 0.1 G parameters grows the process by less than 1.15 times the weights' size in their precision."""
     script = r"""
         import re, sys
         from pathlib import Path
@@ -178,10 +185,9 @@ def test_loading_peaks_under_115_percent(tmp_path_factory: pytest.TempPathFactor
         model = load_model(sys.argv[1], device="cpu", precision=sys.argv[2])
         print(peak() - before)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script), str(folder), precision]
+    command = [sys.executable, "-c", textwrap.dedent(script), str(large), precision]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    size = (folder / WEIGHTS).stat().st_size / 4 * width
-    shutil.rmtree(folder)
+    size = (large / WEIGHTS).stat().st_size / 4 * width
     assert size > 100e6 * width
     assert 0.5 * size < grown < 1.15 * size
 

@@ -62,7 +62,7 @@ def test_items_are_the_run(tmp_path: Path, output_format: str) -> None:
     assert len(list(dataset)) == 3
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_open_the_run_themselves(small: SmallRun, context: str) -> None:
     """Batches of several workers, forked or not, hold every panorama once and as stored."""
     dataset = pager_ray.torch_dataset(small.folder)

@@ -144,14 +144,14 @@ def test_the_report_is_the_same_for_any_number_of_workers(
 
 
 def test_a_killed_evaluation_gives_the_same_report(
-    whole: Path, scenes: Path, tiny_unified: Path, tmp_path: Path
+    whole: Path, scenes: Path, tiny_unified: Path, tmp_path: Path, ray_address: str
 ) -> None:
     """Killed with part of the samples scored and started again: the same bytes, no sample twice."""
     output = tmp_path / "run"
     arguments = settings_of(scenes, tiny_unified, output, "output.predictions=npz", "output.rows_per_shard=1")
     command = [sys.executable, "-m", "tests.harness.faults", "evaluate", *arguments]
     orders = tmp_path / "orders"
-    environment = faults.environment(orders)
+    environment = faults.environment(orders, ray_address)
     valve = faults.hold(orders)
     valve.let_through(3)
     first = subprocess.Popen(

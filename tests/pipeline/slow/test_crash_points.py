@@ -44,7 +44,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, tiny_unified: Path) -> Story:
+def story(tmp_path_factory: pytest.TempPathFactory, tiny_unified: Path, ray_address: str) -> Story:
     """One run: a driver's death after the other, all deaths of workers in one start, deaths at the end."""
     folder = tmp_path_factory.mktemp("crashes")
     listing = Path(write_samples(folder / "panoramas", ROWS, height=64, ground_truth=False))
@@ -54,7 +54,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, tiny_unified: Path) -> Story
     orders = folder / "orders"
     orders.mkdir()
     told = Story(folder / "run")
-    environment = faults.environment(orders)
+    environment = faults.environment(orders, ray_address)
     command = [
         sys.executable,
         "-m",

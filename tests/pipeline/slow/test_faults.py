@@ -98,8 +98,8 @@ def inputs(tmp_path_factory):
     return listing, expected
 
 
-def start(inputs, output, checkpoint, orders):
-    environment = faults.environment(orders)
+def start(inputs, output, checkpoint, orders, address):
+    environment = faults.environment(orders, address)
     command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={inputs}", f"output.uri={output}"]
     settings = [f"checkpoint={checkpoint}", "scene_mode=outdoor", "compute.gpus_per_worker=0", "output.format=npz"]
     settings += [f"output.rows_per_shard={ROWS_PER_SHARD}"]
@@ -112,7 +112,7 @@ def committed_ids(output):
     return RunLayout(Folder(str(output))).ledger.read().column("id").to_pylist()
 
 
-def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unified):
+def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unified, ray_address):
     """Killed halfway and started again: 0 missing, 0 duplicated, nothing that was committed repeated, exit code 3."""
     listing, expected = inputs
     output = tmp_path / "run"
@@ -120,7 +120,7 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
     valve = faults.hold(orders)
     valve.let_through(LET_THROUGH)
 
-    first = start(listing, output, tiny_unified, orders)
+    first = start(listing, output, tiny_unified, orders, ray_address)
     deadline = time.monotonic() + 1800
     with faults.killed_in_the_end(first, orders):
         while len(committed_ids(output)) <= LET_THROUGH - ROWS_PER_SHARD:
@@ -137,7 +137,7 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
     assert set(growing.ids()) <= set(before)
 
     valve.open()
-    second = start(listing, output, tiny_unified, orders)
+    second = start(listing, output, tiny_unified, orders, ray_address)
     stdout, stderr = second.communicate(timeout=1800)
     assert second.returncode == 3, stderr
 

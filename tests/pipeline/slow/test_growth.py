@@ -22,7 +22,7 @@ DONE = 2
 """Of the first inputs, before their job is killed."""
 
 
-def test_grown_twice_and_killed_in_between(tiny_unified: Path, tmp_path: Path) -> None:
+def test_grown_twice_and_killed_in_between(tiny_unified: Path, tmp_path: Path, ray_address: str) -> None:
     """Killed in its middle, and again as soon as it had grown: the third start of one command does what is left."""
     listing = Path(write_samples(tmp_path / "panoramas", ALL, height=64, ground_truth=False))
     pictures = sorted(listing.parent.glob("*.jpg"))
@@ -37,8 +37,9 @@ def test_grown_twice_and_killed_in_between(tiny_unified: Path, tmp_path: Path) -
         for picture in pictures[:count]:
             if not (folder / picture.name).exists():
                 shutil.copy2(picture, folder)
+        environment = faults.environment(orders, ray_address)
         return subprocess.Popen(
-            command, env=faults.environment(orders), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def committed() -> list[str]:

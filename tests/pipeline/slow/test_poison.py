@@ -12,7 +12,7 @@ from pager_ray.samples import write_samples
 from tests.harness import faults
 
 
-def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> None:
+def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path, ray_address: str) -> None:
     """Two files that crash their decoder among twelve, in one block: exactly those two are rejects, worker_death."""
     listing = Path(write_samples(tmp_path / "panoramas", 12, height=64, ground_truth=False))
     pictures = sorted(listing.parent.glob("*.jpg"))
@@ -25,7 +25,7 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path) -> Non
     command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={listing}"]
     command += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "scene_mode=indoor"]
     command += ["compute.gpus_per_worker=0", "output.size=64x128", "output.rows_per_shard=6"]
-    environment = faults.environment(orders)
+    environment = faults.environment(orders, ray_address)
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 3, ended.stderr
 

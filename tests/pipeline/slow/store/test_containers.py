@@ -35,7 +35,9 @@ def upload(folder: Path, url: str) -> None:
             filesystem.pipe_file(f"{path}/{file.relative_to(folder)}", file.read_bytes())
 
 
-def test_a_killed_run_over_containers_is_resumed(s3_bucket: str, tiny_unified: Path, tmp_path: Path) -> None:
+def test_a_killed_run_over_containers_is_resumed(
+    s3_bucket: str, tiny_unified: Path, tmp_path: Path, ray_address: str
+) -> None:
     """The same pictures in every form: what was committed stays, the rest of a shard and of a row group is done, each
     once, and all forms of a picture are predicted alike to the byte, before the kill and after it."""
     listing = Path(write_samples(tmp_path / "in", PICTURES, height=64, ground_truth=False))
@@ -52,7 +54,7 @@ def test_a_killed_run_over_containers_is_resumed(s3_bucket: str, tiny_unified: P
     # Half of all, some shards of each kind of reading.
     enough = len(FORMS) * PICTURES // 2 // 2 * 2
     valve.let_through(enough)
-    first = start(s3_bucket, tiny_unified, orders, {}, *settings)
+    first = start(s3_bucket, tiny_unified, orders, ray_address, *settings)
     deadline = time.monotonic() + 1800
     with faults.killed_in_the_end(first, orders):
         while len(committed(s3_bucket)) < enough:
@@ -62,7 +64,7 @@ def test_a_killed_run_over_containers_is_resumed(s3_bucket: str, tiny_unified: P
     before = committed(s3_bucket)
     assert len(before) == enough
     valve.open()
-    second = start(s3_bucket, tiny_unified, orders, {}, *settings)
+    second = start(s3_bucket, tiny_unified, orders, ray_address, *settings)
     _, errors = second.communicate(timeout=1800)
     assert second.returncode == 0, errors
     run = pager_ray.open_run(f"{s3_bucket}/run")

@@ -31,7 +31,7 @@ def panoramas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(
-    bucket: str, checkpoint: Path, orders: Path, environment: dict[str, str], *settings: str
+    bucket: str, checkpoint: Path, orders: Path, address: str, *settings: str, endpoint: dict[str, str] | None = None
 ) -> subprocess.Popen[str]:
     command = [
         sys.executable,
@@ -43,7 +43,7 @@ def start(
     ]
     command += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
     command += ["output.rows_per_shard=2", *settings]
-    environment = faults.environment(orders) | environment
+    environment = faults.environment(orders, address) | (endpoint or {})
     return subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -60,14 +60,14 @@ def committed(bucket: str) -> list[str]:
 
 
 def test_a_killed_run_in_a_bucket_is_resumed(
-    panoramas: Path, s3_bucket: str, tiny_unified: Path, tmp_path: Path
+    panoramas: Path, s3_bucket: str, tiny_unified: Path, tmp_path: Path, ray_address: str
 ) -> None:
     """Read from and written to S3, killed halfway, resumed: every input once, and `pager-ray verify` agrees."""
     upload(panoramas, s3_bucket)
     settings = ["output.format=npz", "output.previews=true"]
     valve = faults.hold(tmp_path)
     valve.let_through(ROWS // 3)
-    first = start(s3_bucket, tiny_unified, tmp_path, {}, *settings)
+    first = start(s3_bucket, tiny_unified, tmp_path, ray_address, *settings)
     deadline = time.monotonic() + 1800
     with faults.killed_in_the_end(first, tmp_path):
         while len(committed(s3_bucket)) < ROWS // 3:
@@ -77,7 +77,7 @@ def test_a_killed_run_in_a_bucket_is_resumed(
     before = committed(s3_bucket)
     assert len(before) == ROWS // 3
     valve.open()
-    second = start(s3_bucket, tiny_unified, tmp_path, {}, *settings)
+    second = start(s3_bucket, tiny_unified, tmp_path, ray_address, *settings)
     _, errors = second.communicate(timeout=1800)
     assert second.returncode == 0, errors
     run = pager_ray.open_run(f"{s3_bucket}/run")
@@ -87,12 +87,12 @@ def test_a_killed_run_in_a_bucket_is_resumed(
 
 
 def test_a_failing_network_loses_nothing(
-    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path, tmp_path: Path
+    panoramas: Path, s3_server: S3Server, s3_bucket: str, tiny_unified: Path, tmp_path: Path, ray_address: str
 ) -> None:
     """With 5 % of requests each failing, slow, reset and cut off, the job ends with every input predicted once."""
     upload(panoramas, s3_bucket)
     with FaultProxy(s3_server.url, Faults(error=0.05, slow=0.05, reset=0.05, truncate=0.05), seed=7) as proxy:
-        job = start(s3_bucket, tiny_unified, tmp_path, s3_server.environment(proxy.url))
+        job = start(s3_bucket, tiny_unified, tmp_path, ray_address, endpoint=s3_server.environment(proxy.url))
         _, errors = job.communicate(timeout=1800)
         assert job.returncode == 0, errors
         counts = dict(proxy.counts)

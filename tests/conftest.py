@@ -31,6 +31,9 @@ NEEDS = {
 }
 """Markers by folder: one Ray for all of a kind; a real S3 server; a browser; processes, nodes, kernels of its own."""
 
+APART = {"test_notebooks.py", "test_elastic.py"}
+"""Files whose slow tests share nothing: each has a kernel or a cluster of its own."""
+
 SLOW_SECONDS = 3600
 """For a test with a Ray, on a machine that is busy with other things; far more than it takes."""
 
@@ -61,25 +64,34 @@ def needs(path: Path) -> set[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark by folder. Those that share one Ray, and so one process, come first: nothing is longer than all of them one
-    after the other. Then the slow ones, so that the others fill the time in which the last of them wait."""
+    after the other. Then the slow ones, of these first whose drivers share a Ray, so that files that need one follow
+    each other; the others fill the time in which the last of them wait."""
     for item in items:
         markers = needs(item.path)
         for marker in markers:
             item.add_marker(marker)
         if "ray" in markers:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
-    items.sort(key=lambda item: 0 if needs(item.path) == {"ray"} else 1 if "slow" in needs(item.path) else 2)
+    sharing = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
+
+    def turn(item: pytest.Item) -> int:
+        markers = needs(item.path)
+        if markers == {"ray"}:
+            return 0
+        return 3 if "slow" not in markers else 1 if item.path in sharing else 2
+
+    items.sort(key=turn)
 
 
 def shares(nodeid: str) -> str:
     """What must run in one process, where there are several: tests of a kind share a Ray, a server or a browser.
 
-    A file of slow tests starts its own, and shares that among its tests; a notebook shares nothing.
+    A file of slow tests starts its own, and shares that among its tests; some share nothing.
     """
     file, _, _ = nodeid.partition("::")
     markers = needs(TESTS.parent / file)
     if "slow" in markers:
-        return nodeid if "notebooks" in Path(file).parts else file
+        return nodeid if Path(file).name in APART else file
     return "+".join(sorted(markers)) or file
 
 
@@ -126,9 +138,11 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(write_samples(tmp_path_factory.mktemp("samples"), 8, height=128, seed=3))
 
 
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One Ray for the session: starting one costs seconds."""
+@pytest.fixture(scope="module")
+def ray_cluster() -> None:
+    """One Ray for file after file: starting one costs seconds, and :func:`pytest_runtest_teardown` ends it."""
+    if has_ray():
+        return
     import ray
 
     with pytest.MonkeyPatch.context() as patched:
@@ -138,13 +152,20 @@ def ray_cluster() -> Iterator[None]:
         ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the Ray that files share once a file comes that needs none: it would take its part of the machine idly."""
     yield
-    ray.shutdown()
+    ends = nextitem is None or nextitem.path != item.path
+    if ends and has_ray() and "ray_cluster" not in getattr(nextitem, "fixturenames", ()):
+        sys.modules["ray"].shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_address(ray_cluster: None) -> str:
-    """Where drivers in processes of their own join the session's Ray, so that each may be killed and none has to start
+    """Where drivers in processes of their own join the shared Ray, so that each may be killed and none has to start
     one.
 
     Ray Data keeps actors of its own on a cluster, beyond the job that needed them first. They are made here, so that
@@ -156,7 +177,10 @@ def ray_address(ray_cluster: None) -> str:
         def __call__(self, table: Any) -> Any:
             return table
 
+    progress = ray.data.DataContext.get_current().enable_progress_bars
+    ray.data.DataContext.get_current().enable_progress_bars = False
     ray.data.range(1).map_batches(Nothing, concurrency=1, num_cpus=0).materialize()
+    ray.data.DataContext.get_current().enable_progress_bars = progress
     return str(ray.get_runtime_context().gcs_address)
 
 

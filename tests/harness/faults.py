@@ -327,9 +327,10 @@ def main() -> None:
     hook = hook.replace("__main__", "tests.harness.faults")
 
     def init(*arguments: Any, **options: Any) -> Any:
-        # Workers of a Ray that others started have its environment, and would not reach this one's store.
-        variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        options["runtime_env"] = {"worker_process_setup_hook": hook, "env_vars": variables | {FOLDER: str(folder)}}
+        # Workers of a Ray that others started have its environment: they would reach neither this one's store nor its
+        # orders.
+        variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PAGER_RAY_"))}
+        options["runtime_env"] = {"worker_process_setup_hook": hook, "env_vars": variables}
         return start(*arguments, **options)
 
     ray.init = init

@@ -20,7 +20,7 @@ from tests.harness.head import RayHead
 from tests.harness.valve import Valve
 
 WAIT_SECONDS = 1800.0
-ROWS, FIRST = 32, 16
+ROWS, FIRST = 16, 8
 
 SERIES = {
     PREFIX + "pager_ray_stage_panoramas_total": "rows",

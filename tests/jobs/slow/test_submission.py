@@ -90,7 +90,7 @@ def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Pa
     """`ray job stop` commits what is in flight and leaves a run that says so; a second submission does the rest, no
     row is done twice, and a complete run is a job that has succeeded, with the summary in its log."""
     output = tmp_path / "run"
-    listing, rows = many(samples, tmp_path, 5), 5 * 8
+    listing, rows = many(samples, tmp_path, 3), 3 * 8
     overrides = arguments(tiny_unified, output, f"input.uris={listing}", "output.rows_per_shard=2")
     valve = faults.hold(tmp_path / "orders")
     valve.let_through(10)

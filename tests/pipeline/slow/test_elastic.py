@@ -20,8 +20,8 @@ from tests.harness.head import RayHead
 from tests.harness.valve import Valve
 
 WAIT_SECONDS = 300.0
-BACKLOG = 8 * 20
-TRICKLE_SECONDS = 2.0
+BACKLOG = 8 * 8
+TRICKLE_SECONDS = 5.0
 """Of a backlog that is not done within the time that the tests wait."""
 
 JOB = "tests.harness.fake_gpus"
@@ -79,13 +79,13 @@ def test_the_model_runs_on_gpu_nodes_and_nodes_may_go(tiny_unified: Path, sample
     both are gone, the second GPU node, which joins only then, does all that is left.
     """
     valve = Valve(tmp_path / "valve")
-    count, first = 8 * 5, 12
+    count, first = 8 * 3, 8
     with RayHead(cpus=0) as head:
         cpu_node = head.add_node(cpus=3)
         gpu_node = head.add_node(cpus=0, gpus=1)
         valve.let_through(first)
         more = ("compute.gpu_workers=[1,2]", "compute.cpus_per_task=1")
-        process = job(head, tmp_path, tiny_unified, listing(samples, tmp_path, 5), valve, *more)
+        process = job(head, tmp_path, tiny_unified, listing(samples, tmp_path, count // 8), valve, *more)
         # The last shard may wait for its second row.
         until(lambda: done(tmp_path) >= first - 2 or process.poll() is not None, "the first rows")
         before = {node["node_id"]: node for node in described(head)}
@@ -176,7 +176,9 @@ def test_gpu_nodes_come_with_work_and_go_after_it(
     looks = lambda: [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []  # noqa: E731
     until(looks, "the first look")
     valve = Valve(tmp_path / "valve")
-    process = job(growing, tmp_path, tiny_unified, listing(samples, tmp_path, 20), valve, "compute.gpu_workers=[1,2]")
+    process = job(
+        growing, tmp_path, tiny_unified, listing(samples, tmp_path, BACKLOG // 8), valve, "compute.gpu_workers=[1,2]"
+    )
     deadline = time.monotonic() + WAIT_SECONDS
     while (looks()[-1]["gpu_nodes"], looks()[-1]["model_actors"]) != (2, 2):
         assert process.poll() is None, (tmp_path / "job.log").read_text()[-4000:]

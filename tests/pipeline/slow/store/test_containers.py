@@ -22,7 +22,7 @@ from pager_ray.stages.unpack import make_unpack_fn, pack_groups, unpack_groups
 from tests.harness import faults
 from tests.harness.proxy import FaultProxy
 from tests.harness.s3 import S3Server
-from tests.pipeline.slow.store.test_object_storage import committed, start
+from tests.pipeline.slow.store.test_object_storage import LOOK_SECONDS, committed, start
 from tests.read.packed import FORMS, pack
 
 PICTURES = 4
@@ -60,7 +60,7 @@ def test_a_killed_run_over_containers_is_resumed(
         while len(committed(s3_bucket)) < enough:
             assert first.poll() is None, first.communicate()[1]
             assert time.monotonic() < deadline, "the first start did not get anywhere"
-            time.sleep(0.1)
+            time.sleep(LOOK_SECONDS)
     before = committed(s3_bucket)
     assert len(before) == enough
     valve.open()

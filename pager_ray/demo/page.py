@@ -44,6 +44,12 @@ _CSS = """
   border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued); }
 """
 
+# On a telephone the result lies below what was pressed.
+_SCROLL = """() => {
+  const view = document.getElementById("view");
+  if (view.getBoundingClientRect().top > window.innerHeight / 2) view.scrollIntoView({ block: "start" });
+}"""
+
 _EMPTY = '<div class="empty">The panorama and what the network makes of it are shown here.</div>'
 
 # The view is the gallery's page of one panorama; there is no list to go back to.
@@ -58,7 +64,7 @@ def build_page(studio: Studio) -> gr.Blocks:
     # Gradio gives out what lies in the system's folder for temporary files, under names that nobody can guess.
     examples_shown = [_handed_out(path) for path in studio.examples()]
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
-        gr.Markdown(_ABOUT.format(name=markdown_text(studio.name)))
+        gr.Markdown(_ABOUT.format(name=markdown_text(_shown(studio.name))))
         key = gr.State("")
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
@@ -83,10 +89,11 @@ def build_page(studio: Studio) -> gr.Blocks:
                     buttons=[],
                     elem_id="examples",
                 )
-            with gr.Column(scale=3, min_width=480):
+            with gr.Column(scale=3, min_width=300):
                 view = gr.HTML(_EMPTY, elem_id="view")
+                # No label: it would lie over the pictures' own titles.
                 maps = gr.Image(
-                    label="Maps",
+                    show_label=False,
                     interactive=False,
                     visible=False,
                     elem_id="maps",
@@ -135,13 +142,22 @@ def build_page(studio: Studio) -> gr.Blocks:
             return gr.File(str(_handed_out(path)), visible=True)
 
         outputs = [key, status, view, maps, files, format, color, file]
-        start.click(predict, [picture, mode], outputs, concurrency_id="model", concurrency_limit=1)
+        start.click(predict, [picture, mode], outputs, concurrency_id="model", concurrency_limit=1).success(
+            None, js=_SCROLL
+        )
         examples.select(pick, None, picture).then(
             predict, [picture, mode], outputs, concurrency_id="model", concurrency_limit=1
-        )
+        ).success(None, js=_SCROLL)
         make.click(export, [key, format, color], file, concurrency_limit=1)
     page.queue(max_size=WAITING)
     return page
+
+
+def _shown(name: str) -> str:
+    """A checkpoint's name and note for visitors: of a folder or a bucket the last part alone, of the Hub the whole."""
+    place, opened, note = name.partition(" (")
+    is_place = "://" in place or place.startswith((".", "~")) or Path(place).is_absolute() or Path(place).is_dir()
+    return (place.rstrip("/").rpartition("/")[2] if is_place else place) + opened + note
 
 
 @contextmanager

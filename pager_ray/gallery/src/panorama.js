@@ -248,7 +248,9 @@ export function makePanoramaPage(run, list) {
   // The browser itself leaves the full screen with Escape; a second one goes back to the list.
   document.addEventListener("keydown", (event) => {
     if (at("page-view").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && !document.fullscreenElement) location.hash = list.address();
+    // Where the page stands inside another one, without its head, there is no list.
+    const hasList = at("back").offsetParent !== null;
+    if (event.key === "Escape" && !document.fullscreenElement && hasList) location.hash = list.address();
     else if (event.key.toLowerCase() === "f" && panorama && event.target.tagName !== "INPUT") toggleFull();
   });
   at("full").onclick = toggleFull;

@@ -222,6 +222,22 @@ def test_what_is_no_panorama_gets_its_sentence(page: Browser, pictures: list[Pat
     assert page.js("return document.querySelector('#view iframe') !== null")
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_telephone_is_led_to_the_result(page: Browser, pictures: list[Path], dark: bool) -> None:
+    """At 390 pixels nothing is wider than the screen, and the view comes into it once it is there."""
+    page.resize(390, 844, dark=dark)
+    predict(page, pictures[0])
+    top = "document.getElementById('view').getBoundingClientRect().top"
+    page.wait(f"{top} > -20 && {top} < 200")
+    page.wait("document.querySelector('#maps img')?.naturalWidth === 1024")
+    assert page.js("return document.documentElement.scrollWidth") <= 390
+    # Whatever says what the picture is stands where nobody sees it, and so not over the picture's own titles.
+    labels = "[...document.querySelectorAll('#maps label, #maps [data-testid=block-label]')]"
+    seen = f"{labels}.map((one) => one.getBoundingClientRect()).filter((box) => box.width > 1 && box.height > 1)"
+    assert page.js(f"return {seen}") == []
+    assert str(Path.home().anchor) + "tmp" not in page.js("return document.body.innerText")
+
+
 def test_an_example_is_one_press(page: Browser) -> None:
     """A rendered panorama is predicted as soon as it is picked."""
     page.wait("document.querySelectorAll('#examples img').length === 4")

@@ -23,6 +23,7 @@ from pager_ray.cli.evaluate import evaluate
 from pager_ray.cli.export import export
 from pager_ray.cli.gallery import gallery
 from pager_ray.cli.plan import plan
+from pager_ray.cli.publish import publish
 from pager_ray.cli.run import run
 from pager_ray.cli.samples import samples
 from pager_ray.cli.score import score
@@ -71,7 +72,11 @@ def cli(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-for _command in (run, plan, evaluate, score, status, verify, compare, gallery, export, convert, demo, samples, train):
+_COMMANDS = (
+    *(run, plan, evaluate, score, status, verify, compare),
+    *(gallery, export, convert, publish, demo, samples, train),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

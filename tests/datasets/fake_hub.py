@@ -1,7 +1,8 @@
-"""A Hugging Face Hub on loopback: what its client asks of a dataset repository, over real HTTP."""
+"""A Hugging Face Hub on loopback: what its client asks of a dataset repository, and sends there, over real HTTP."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import json
@@ -22,6 +23,8 @@ class FakeHub:
         branches: ``owner/name`` → branch → commit.
         asked: every request's method and path.
         failing: status that every request is answered with; None answers as the Hub does.
+        refusing: status that every request to write is answered with.
+        blobs: large files that were sent, by their SHA-256; a commit names them.
     """
 
     def __init__(self) -> None:
@@ -29,6 +32,8 @@ class FakeHub:
         self.branches: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.failing: int | None = None
+        self.refusing: int | None = None
+        self.blobs: dict[str, bytes] = {}
         self.url = ""
 
     def commit(self, repository: str, files: dict[str, bytes], branch: str = "main") -> str:
@@ -67,18 +72,19 @@ def serving() -> Iterator[FakeHub]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def _json(self, value: Any) -> None:
-            self._answer(200, json.dumps(value).encode(), Content_Type="application/json")
+        def _json(self, value: Any, status: int = 200) -> None:
+            self._answer(status, json.dumps(value).encode(), Content_Type="application/json")
 
         def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             hub.asked.append(f"{self.command} {path}")
             if hub.failing is not None:
                 return self._answer(hub.failing)
             match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*))?)?", path)
             if match:
                 repository, kind, revision, folder = match.groups()
-                return self._api(repository, kind, unquote(revision or "main"), unquote(folder or ""))
+                recursive = "recursive=true" in query.lower()
+                return self._api(repository, kind, unquote(revision or "main"), unquote(folder or ""), recursive)
             match = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
             if match:
                 return self._file(match[1], unquote(match[2]), unquote(match[3]))
@@ -86,7 +92,73 @@ def serving() -> Iterator[FakeHub]:
 
         do_HEAD = do_GET
 
-        def _api(self, repository: str, kind: str | None, revision: str, folder: str) -> None:
+        def do_POST(self) -> None:
+            body = self._body()
+            hub.asked.append(f"{self.command} {self.path}")
+            status = hub.failing or hub.refusing
+            if status is not None:
+                return self._answer(status)
+            path = self.path.partition("?")[0]
+            if path == "/api/repos/create":
+                asked = json.loads(body)
+                repository = f"{asked['organization']}/{asked['name']}"
+                url = {"url": f"{hub.url}/datasets/{repository}"}
+                if repository in hub.commits:
+                    return self._json(url, 409)
+                hub.commit(repository, {".gitattributes": b""})
+                return self._json(url)
+            if path == "/api/validate-yaml":
+                return self._json({"errors": [], "warnings": []})
+            if re.fullmatch(r"/api/datasets/[^/]+/[^/]+/preupload/main", path):
+                names = [file["path"] for file in json.loads(body)["files"]]
+                modes = {name: "lfs" if name.endswith(".parquet") else "regular" for name in names}
+                told = [{"path": name, "uploadMode": mode, "shouldIgnore": False} for name, mode in modes.items()]
+                return self._json({"files": told})
+            if re.fullmatch(r"/datasets/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+                objects = [{"oid": one["oid"], "size": one["size"]} for one in json.loads(body)["objects"]]
+                for one in objects:
+                    if one["oid"] not in hub.blobs:
+                        one["actions"] = {"upload": {"href": f"{hub.url}/lfs/{one['oid']}"}}
+                return self._json({"transfer": "basic", "objects": objects})
+            if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/main", path):
+                return self._commit(match[1], [json.loads(line) for line in body.splitlines() if line])
+            return self._answer(404)
+
+        def do_PUT(self) -> None:
+            data = self._body()
+            hub.asked.append(f"{self.command} {self.path}")
+            oid = self.path.rpartition("/")[2]
+            if hashlib.sha256(data).hexdigest() != oid:
+                return self._answer(400)
+            hub.blobs[oid] = data
+            return self._answer(200)
+
+        def _body(self) -> bytes:
+            """What was sent, as a whole or piece by piece."""
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def _commit(self, repository: str, lines: list[dict[str, Any]]) -> None:
+            found = hub.resolve(repository, "main")
+            files = dict(found[1]) if found else {}
+            for line in lines:
+                value = line["value"]
+                if line["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    files[value["path"]] = hub.blobs[value["oid"]]
+                elif line["key"] == "deletedFile":
+                    del files[value["path"]]
+            sha = hub.commit(repository, files)
+            self._json({"commitUrl": f"{hub.url}/datasets/{repository}/commit/{sha}", "commitOid": sha})
+
+        def _api(self, repository: str, kind: str | None, revision: str, folder: str, recursive: bool) -> None:
             if repository not in hub.commits:
                 return self._answer(404, X_Error_Code="RepoNotFound")
             found = hub.resolve(repository, revision)
@@ -102,7 +174,9 @@ def serving() -> Iterator[FakeHub]:
                     continue
                 first, separator, _ = name[len(prefix) :].partition("/")
                 path = prefix + first
-                if separator:
+                if recursive:
+                    entries[name] = {"type": "file", "oid": "1" * 40, "size": len(data), "path": name}
+                elif separator:
                     entries[path] = {"type": "directory", "oid": "0" * 40, "size": 0, "path": path}
                 else:
                     entries[path] = {"type": "file", "oid": "1" * 40, "size": len(data), "path": path}
@@ -116,7 +190,7 @@ def serving() -> Iterator[FakeHub]:
                 return self._answer(404, X_Error_Code="EntryNotFound")
             sha, data = found[0], found[1][name]
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            common = {"X_Repo_Commit": sha, "ETag": '"1"', "Accept_Ranges": "bytes"}
+            common = {"X_Repo_Commit": sha, "ETag": f'"{hashlib.sha1(data).hexdigest()}"', "Accept_Ranges": "bytes"}
             if not match:
                 return self._answer(200, data, **common)
             start, end = int(match[1]), min(int(match[2] or len(data)), len(data) - 1)

@@ -10,9 +10,10 @@ without a network.
   counters, digested and written, without a claim.
 - start: list the inputs, settle ids, digest, claim a new output (manifest, ledger, run file), have the first rows.
 - hand to Ray: the first rows as a dataset of a local Ray.
-- resume: the same command again, with half of the rows done in shards of 16 whose records are read one by one; of a
-  larger run that is done in parts, with one part's records beside the snapshot of the parts before. Records are
-  committed by the ledger's own functions; parts that are folded at once, as one record each.
+- resume: the same command again, with half of the rows done in shards of 16; of a larger run that is done in parts,
+  with one part's records beside the snapshot of the parts before. Records are committed and folded by the ledger's own
+  functions, all but the last 3,000, which came after the driver's last look and are read one by one; parts that are
+  folded at once, as one record each.
 - compact: fold those records into the next generation's snapshot, as a job does between parts.
 - finish: everything done; the ledger is read, reconciled, and folded into one file.
 - read ids: open the finished run without Ray, all ids, the places of 1,000 predictions.
@@ -60,6 +61,7 @@ ROWS_PER_SHARD = 16
 ROWS_PER_CHUNK = 100_000
 ROWS_PER_FOLDER = 4096
 NAMES_PER_REQUEST = 1000
+UNFOLDED = 3000
 LOOKUPS = 1000
 KINDS = ("get", "put", "list", "delete", "head")
 CHECKPOINT = {"face_size": 504, "cube_fov": 90.0, "modalities": ["depth"]}
@@ -248,9 +250,14 @@ def commit(output: str, generation: int, rows: pa.Table, *, as_one: bool = False
             one = with_scalars(record(place, 1), scalars.slice(place * ROWS_PER_SHARD, ROWS_PER_SHARD))
             layout.ledger.commit(generation, names[place][:21], one)
 
+    # What a driver folds as it goes, and what its last look was too early for.
+    last = max(0, len(names) - UNFOLDED)
     with ThreadPoolExecutor(4) as pool:
-        for _ in pool.map(write, range(len(names)), chunksize=NAMES_PER_REQUEST):
-            pass
+        for places in (range(last), range(last, len(names))):
+            for _ in pool.map(write, places, chunksize=NAMES_PER_REQUEST):
+                pass
+            if not as_one and places.start == 0:
+                layout.ledger.fold(generation, set())
     if as_one:
         layout.ledger.commit(generation, names[0][:21], record(0, len(names)))
 

@@ -28,6 +28,7 @@ from pager_ray.errors import (
 from pager_ray.listing import ChosenIds, Listed, Listing, stored_listing, with_attempts, write_manifest
 from pager_ray.listing.parts import kept_memory, regrouped
 from pager_ray.plain import get_logger, plain_text
+from pager_ray.runs.folding import Folding
 from pager_ray.runs.growing import (
     Growing,
     growth_of,
@@ -90,6 +91,11 @@ class Claim:
     told_to_stop: bool = False
     planned: dict[str, Any] | None = None
     began: float = field(default_factory=time.monotonic)
+    _folded: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Have what folds its records ready, for as long as its pipeline runs."""
+        self.folding = Folding(self._fold)
 
     @property
     def batch_sizes(self) -> dict[str, int]:
@@ -118,10 +124,18 @@ class Claim:
                 number += 1
                 if number > 1:
                     self.lease.check()
-                    self.generation = self.layout.ledger.compact(self.generation)
+                    self._begin_next_part()
                 if total > 1:
                     log.info("part %d of %d", number, total)
                 yield with_attempts(part, self.attempts)
+
+    def _begin_next_part(self) -> None:
+        with self.folding.paused():
+            self.generation = self.layout.ledger.compact(self.generation)
+            self._folded.clear()
+
+    def _fold(self) -> int:
+        return self.layout.ledger.fold(self.generation, self._folded)
 
     def _to_do(self, in_groups: bool | None, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The pending rows, or those of them that lie in row groups, or those that do not."""
@@ -292,7 +306,8 @@ def _run_to_end(
     layout = claim.layout
     try:
         if claim.pending:
-            pipeline()
+            with claim.folding:
+                pipeline()
             if claim.planned is not None and not claim.told_to_stop:
                 claim.planned["actual_seconds"] = round(time.monotonic() - claim.began, 1)
             claim.lease.check()

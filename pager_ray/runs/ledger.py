@@ -30,11 +30,16 @@ import pyarrow.parquet as pq
 from pager_ray.bounded import read_parquet
 from pager_ray.errors import OutputInUseError, StorageError
 from pager_ray.masking import mask_uri
+from pager_ray.plain import get_logger
 from pager_ray.runs.columnar import SCALARS, ColumnarCopy, Gathering
+from pager_ray.runs.folding import RECORDS, TASK, by_record, encoded, is_fold, new_fold
 from pager_ray.runs.standing import LEDGER_SCHEMA, Snapshot, Standing, as_damage, check_names, compacted, piece_of
 from pager_ray.storage import Folder, is_temporary
 
+log = get_logger(__name__)
+
 _RECORD_SCHEMA = LEDGER_SCHEMA.append(pa.field(SCALARS, pa.binary()))
+_FOLD_SCHEMA = pa.schema([pa.field(TASK, pa.string()), *_RECORD_SCHEMA])
 # Records of earlier versions, and of rejects alone, have none.
 _MAY_LACK = {SCALARS: pa.binary()}
 
@@ -251,19 +256,38 @@ class Ledger:
         return Standing(memory.snapshot, memory.fresh)
 
     def _each_record(self, generation: int, seen: set[str], gathering: Gathering | None) -> Iterator[pa.Table]:
-        """The records that were not seen yet."""
+        """The rows of the records that were not seen yet: from folds, as far as those go."""
         records = self._records(generation)
         names = [name for name in records.names(_SUFFIX) if name not in seen]
         seen.update(names)
-        with ThreadPoolExecutor(_READERS) as pool:
-            for start in range(0, len(names), _GATHERED):
-                some = names[start : start + _GATHERED]
-                # Threads wait for the store; to parse in them, too, would cost twice as much: they wait for each other.
-                for name, data in zip(some, pool.map(records.read, some), strict=True):
-                    record = _parsed(records, name, data, gathering is not None)
-                    if gathering is not None:
-                        gathering.add(record)
-                    yield record.select(LEDGER_SCHEMA.names)
+        left = {name: None for name in names if not is_fold(name)}
+        for fold in filter(is_fold, names):
+            yield from _folded(records, fold, left, gathering)
+        for _, record in _read_each(records, [*left], gathering is not None):
+            if gathering is not None:
+                gathering.add(record)
+            yield record.select(LEDGER_SCHEMA.names)
+
+    def fold(self, generation: int, folded: set[str]) -> int:
+        """Put copies of a generation's records into few files, of which a start needs fewer requests.
+
+        For the holder of the lease, while its writers are at work.
+
+        Args:
+            folded: names of the records that are in folds already; those that come into one are added.
+
+        Returns:
+            How many those are.
+        """
+        # Whoever waits for it should not wait for a store that is away, too.
+        records = self._records(generation).once()
+        names = [name for name in records.names(_SUFFIX) if not is_fold(name) and name not in folded]
+        whole = len(names) // RECORDS * RECORDS
+        for start in range(0, whole, RECORDS):
+            some = names[start : start + RECORDS]
+            records.write(new_fold(), encoded(dict(_read_each(records, some, with_scalars=True))))
+            folded.update(some)
+        return whole
 
     def _put_snapshot(self, generation: int, standing: Standing) -> bool:
         """Begin a generation unless it exists; returns whether it is ours."""
@@ -388,6 +412,34 @@ def _record_to_bytes(record: pa.Table) -> bytes:
     pq.write_table(record, sink, compression="lz4", use_dictionary=False, write_statistics=False)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def _read_each(records: Folder, names: list[str], with_scalars: bool) -> Iterator[tuple[str, pa.Table]]:
+    """Records by their names, each as it is read."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(names), _GATHERED):
+            some = names[start : start + _GATHERED]
+            # Threads wait for the store; to parse in them, too, would cost twice as much: they wait for each other.
+            for name, data in zip(some, pool.map(records.read, some), strict=True):
+                yield name, _parsed(records, name, data, with_scalars)
+
+
+def _folded(records: Folder, fold: str, left: dict[str, None], gathering: Gathering | None) -> Iterator[pa.Table]:
+    """The rows that a fold has of records that are left, which are taken out of those."""
+    try:
+        data = records.read(fold)
+        with as_damage(records, fold):
+            table = read_parquet(pa.BufferReader(data), len(data), _FOLD_SCHEMA.names).cast(_FOLD_SCHEMA)
+            check_names(table)
+    except StorageError as error:
+        log.debug("its records are read themselves: %s", error)
+        return
+    for name, record in by_record(table):
+        if name in left:
+            del left[name]
+            if gathering is not None:
+                gathering.add(record)
+            yield record.select(LEDGER_SCHEMA.names)
 
 
 def _parse(folder: Folder, name: str) -> pa.Table:

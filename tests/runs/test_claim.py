@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,10 @@ from pager_ray.errors import (
 from pager_ray.listing import Listed, manifest, parts
 from pager_ray.runs import Reconciliation, RunLayout, predictions_schema, write_shard
 from pager_ray.runs import claim as claim_module
+from pager_ray.runs import folding as folding_module
+from pager_ray.runs import ledger as ledger_module
 from pager_ray.runs.claim import Claim, claim_output, run_to_end
+from pager_ray.runs.folding import is_fold
 from pager_ray.runs.runfile import read_run_file
 from pager_ray.stages.rows import ENCODE_SCHEMA, to_table
 from pager_ray.storage import Folder
@@ -307,3 +311,32 @@ def test_a_lost_output_ends_the_job_before_its_next_part(output: Folder, monkeyp
     with pytest.raises(OutputInUseError):
         next(parts)
     assert job.generation == generation
+
+
+def test_records_are_folded_while_the_pipeline_runs(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job leaves its records in folds, part by part; the next start and the end see every row once."""
+    monkeypatch.setattr(claim_module, "PARTITION_ROWS", 2)
+    monkeypatch.setattr(ledger_module, "RECORDS", 1)
+    monkeypatch.setattr(folding_module, "_SOONEST", 0.0)
+    monkeypatch.setattr(folding_module, "_LATEST", 0.001)
+    job = claim(output)
+    folded = []
+
+    def work() -> None:
+        for part in job.parts():
+            for name in part.column("id").to_pylist():
+                commit(job, name, name)
+            records = job.layout.ledger.folder / f"{job.generation:08}"
+            while len([name for name in records.names() if is_fold(name)]) < part.num_rows:
+                time.sleep(0.001)
+            folded.append(len(records.names()))
+        raise PagerError("it is over")
+
+    with pytest.raises(PagerError, match="it is over"):
+        finish(job, work)
+    assert folded == [4, 4]
+    again = claim(output)
+    assert not again.pending
+    result = finish(again, lambda: None)
+    assert (result.predictions, result.is_whole) == (4, True)
+    assert [name for name in again.layout.ledger.folder.entries() if not name.endswith(".parquet")] == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import re
 import sys
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, TypeVar
@@ -166,21 +167,41 @@ class Folder:
         names = ((PurePosixPath(entry["name"]).name, entry) for entry in entries)
         return sorted(name for name, entry in names if name.endswith(suffix) and self._is_file(entry))
 
-    def pages(self, suffix: str = "") -> Iterator[list[str]]:
-        """As :meth:`names`, some tens of thousands at a time and in no order; nothing is to be deleted meanwhile."""
-        if not self.is_local:
-            names = self.names(suffix)
-            yield from (names[start : start + _PAGE] for start in range(0, len(names), _PAGE))
-            return
-        found: list[str] = []
-        for name in self._scanned():
-            if name.endswith(suffix):
-                found.append(name)
-            if len(found) == _PAGE:
-                yield found
-                found = []
-        if found:
-            yield found
+    def pages(self, suffix: str = "", starts: Sequence[str] = ("",)) -> Iterator[list[str]]:
+        """As :meth:`names`, some tens of thousands at a time and in no order; nothing is to be deleted meanwhile.
+
+        Args:
+            starts: what names begin with, none of them the beginning of another. A store that lists by it is asked for
+                one after the other: what a client holds of each object at a time would be gigabytes of millions.
+        """
+        page: list[str] = []
+        for name in self._each_name(tuple(starts)):
+            if name.endswith(suffix) and name.startswith(tuple(starts)):
+                page.append(name)
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _each_name(self, starts: tuple[str, ...]) -> Iterator[str]:
+        if self.is_local:
+            yield from self._scanned()
+        elif len(starts) > 1 and _lists_by_prefix(self.filesystem):
+            for start in starts:
+                paths = self._do("", "listed", partial(self._find, start))
+                inside = (path.rpartition("/") for path in paths)
+                yield from (name for folder, _, name in inside if folder == self.path)
+        else:
+            yield from self.names()
+
+    def _find(self, start: str) -> list[str]:
+        self.filesystem.invalidate_cache(self.path)
+        try:
+            found: list[str] = self.filesystem.find(self.path, prefix=start)
+        except FileNotFoundError:
+            return []
+        return found
 
     def _scanned(self) -> Iterator[str]:
         """Names of the files directly inside a local folder."""
@@ -386,6 +407,12 @@ class Folder:
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         """Put a JSON object as a whole file."""
         self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _lists_by_prefix(filesystem: Any) -> bool:
+    """Whether a file system's client lists the names that begin with something without listing the others."""
+    ways = [getattr(type(filesystem), name, None) for name in ("find", "_find")]
+    return any(way is not None and "prefix" in inspect.signature(way).parameters for way in ways)
 
 
 def client_errors() -> tuple[type[Exception], ...]:

@@ -37,6 +37,7 @@ def test_a_folder_is_gone_through_in_pages(folder, page, monkeypatch):
     assert all(0 < len(names) <= page for names in pages)
     assert sorted(name for names in pages for name in names) == folder.names(".txt")
     assert len(pages) == -(-7 // page)
+    assert sorted(name for names in folder.pages(".txt", ["1", "3", "a"]) for name in names) == ["1.txt", "3.txt"]
 
 
 def test_files_come_back(folder):

@@ -7,6 +7,7 @@ its rows are done again under another name, so it is deleted before a run starts
 from __future__ import annotations
 
 import re
+from itertools import product
 
 from pager_ray.errors import RunMismatchError, StorageError
 from pager_ray.listing.manifest import is_manifest, read_manifest
@@ -35,6 +36,15 @@ PICTURE_NAME = re.compile(r"(distributions|depth_by_range)\.png|[0-9]+_(worst|me
 
 # What a start may leave at the top of an output before its run file stands, and what others may make in a run.
 _BEGUN = frozenset({"state", "predictions", "rejects", "previews", "metrics", "gallery", "exports", "scores", *MAPS})
+
+
+_NAMES_AT_ONCE = 65_536
+
+
+def _starts(shards: int) -> list[str]:
+    """What names of so many shards begin with, so that not too many begin with the same."""
+    digits = next(number for number in range(4) if shards <= _NAMES_AT_ONCE * 16**number or number == 3)
+    return ["".join(some) for some in product("0123456789abcdef", repeat=digits)]
 
 
 class RunLayout:
@@ -158,7 +168,7 @@ class RunLayout:
         orphans: set[str] = set()
         for folder in (self.results, self.rejects):
             lost: set[str] = set()
-            for page in folder.pages(SHARD_SUFFIX):
+            for page in folder.pages(SHARD_SUFFIX, _starts(len(kept))):
                 others = kept.others([name.removesuffix(SHARD_SUFFIX) for name in page])
                 lost.update(shard for shard in others if SHARD_NAME.fullmatch(shard))
             folder.delete(f"{shard}{SHARD_SUFFIX}" for shard in lost)

@@ -85,6 +85,10 @@ class KnownShards:
     def __init__(self, hashes: np.ndarray) -> None:
         self._hashes = hashes
 
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self._hashes)
+
     def others(self, names: list[str]) -> list[str]:
         """Those of the names that are no such shard's."""
         hashes = hashes_of(pa.chunked_array([pa.array(names, pa.string())]))

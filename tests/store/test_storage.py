@@ -28,6 +28,7 @@ def test_files_come_back(place: str) -> None:
     assert not folder.exists("a.json")
     folder.write("b é.txt", b"2")
     folder.write_json("a.json", {"x": [1, "ü"]})
+    assert list(folder.pages("", ["b", "z"])) == [["b é.txt"]]
     (folder / "sub").write("c.txt", b"3" * 100_000)
     assert folder.names() == ["a.json", "b é.txt"]
     assert folder.entries() == ["a.json", "b é.txt", "sub"]
@@ -65,3 +66,23 @@ def test_one_job_at_a_time(place: str) -> None:
     with Lease(folder).take() as second:
         assert second.generation == 2
     assert folder.names() == ["00000002.json"]
+
+
+def test_a_bucket_is_listed_by_what_names_begin_with(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each beginning is a listing of its own, and together they are the folder's own files, each once."""
+    folder = Folder(f"{s3_bucket}/many")
+    for name in ("0a.txt", "0b.txt", "1a.txt", "fa.txt", "x.txt"):
+        folder.write(name, b"")
+    (folder / "0sub").write("0c.txt", b"")
+    asked, find = [], type(folder.filesystem).find
+
+    def noting(self: object, path: str, **options: object) -> object:
+        asked.append(options)
+        return find(self, path, **options)
+
+    monkeypatch.setattr(type(folder.filesystem), "find", noting)
+    starts = ["0", "1", "f"]
+    found = [name for names in folder.pages(".txt", starts) for name in names]
+    assert sorted(found) == ["0a.txt", "0b.txt", "1a.txt", "fa.txt"]
+    assert asked == [{"prefix": start} for start in starts]
+    assert list((folder / "absent").pages(".txt", starts)) == []

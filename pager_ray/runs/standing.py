@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import parquet_parts, parse_json
+from pager_ray.bounded import check_footer, parquet_parts, parse_json
 from pager_ray.errors import StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.plain import plain_text
@@ -65,12 +65,16 @@ class Snapshot:
         self.tally = tally
         with as_damage(folder, name):
             footer = pq.read_metadata(pa.BufferReader(head))
+            check_footer(footer, len(head), LEDGER_SCHEMA.names)
             told = (footer.metadata or {}).get(_MORE)
             facts = {"rows": footer.num_rows, "rejects": None, "files": []} if told is None else parse_json(told)
             self.rows, self.files = int(facts["rows"]), [str(file) for file in facts["files"]]
             self.rejects = None if facts["rejects"] is None else int(facts["rejects"])
             if not all(_PIECE.fullmatch(file) for file in self.files):
                 raise ValueError("it names files that are none of a snapshot")
+            # Memory is set aside for so many.
+            if told is not None and not 0 <= self.rows <= FILE_ROWS * (len(self.files) + 1):
+                raise ValueError(f"it tells of {self.rows} rows in {len(self.files) + 1} files")
 
     def parts(self) -> Iterator[pa.Table]:
         """The rows, ``LEDGER_SCHEMA``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,13 @@ MAX_ID_LENGTH = 1024
 MAX_URI_LENGTH = 8192
 MAX_LISTING_BYTES = 1 << 31
 
+# Bytes of a text that are read at a time, and of a table; and what no line of a listing has.
+_BLOCK = 1 << 20
+_CSV_BLOCK = 16 << 20
+_LONGEST_LINE = 1 << 20
+# Blocks of a table are cut between rows, not at any end of a line.
+_PARSING = pyarrow.csv.ParseOptions(newlines_in_values=True)
+
 ETAGS = ("etag", "e_tag")
 TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
 """Columns that inventories of stores have, and that tell whether an object is still the one that it was."""
@@ -43,7 +51,7 @@ _STATES = (*ETAGS, *TIMES, SIZE)
 
 
 def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> Parts:
-    """The rows of a listing as inputs, ``FOUND_SCHEMA``; those of Parquet files are read part by part.
+    """The rows of a listing as inputs, ``FOUND_SCHEMA``; read part by part.
 
     Args:
         filesystem, path: where it is.
@@ -208,18 +216,30 @@ def _ours(header: Sequence[str], columns: Sequence[str]) -> list[str]:
     return [name for name in header if plain_name(name) in columns]
 
 
-def _all_of(file: Any) -> bytes:
-    """The content of a file whose size nobody may have told.
+def _lines_of(file: Any) -> Iterator[pa.Table]:
+    """The lines of a text as URIs, part by part, but for empty ones and comments.
 
     Raises:
-        Unreasonable: it is larger than any listing.
+        Unreasonable: it is larger, or has a longer line, than any listing.
     """
-    content = bytearray()
-    while part := file.read(1 << 20):
-        content += part
-        if len(content) > MAX_LISTING_BYTES:
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    begun, size, waiting = "", 0, list[str]()
+    while True:
+        block = file.read(_BLOCK)
+        size += len(block)
+        if size > MAX_LISTING_BYTES:
             raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
-    return bytes(content)
+        lines = (begun + decoder.decode(block, final=not block)).splitlines(keepends=True)
+        # The last one may go on.
+        begun = lines.pop() if lines and block else ""
+        if len(begun) > _LONGEST_LINE:
+            raise Unreasonable(f"has a line of more than {_LONGEST_LINE} characters")
+        waiting += [text for line in lines if (text := line.strip()) and not text.startswith("#")]
+        if len(waiting) >= by_parts.PART_ROWS or not block:
+            yield pa.table({"uri": pa.array(waiting, pa.string())})
+            waiting = []
+        if not block:
+            return
 
 
 def _listing_columns(
@@ -274,20 +294,22 @@ def _opened(
     """The names of a listing's columns, as they are compared, and its rows under these names."""
     name = without_queries(path).lower()
     if name.endswith(".txt"):
-        lines = (line.strip() for line in _all_of(file).decode("utf-8-sig").splitlines())
-        table = pa.table({"uri": pa.array([line for line in lines if line and not line.startswith("#")], pa.string())})
-        return table.column_names, [table]
+        return ["uri"], _lines_of(file)
     if name.endswith(".csv"):
         # A name may be NA or null; only an empty cell says nothing.
-        header = next(csv.reader([file.readline().decode("utf-8-sig")]), [])
+        line = file.readline().decode("utf-8-sig")
+        header = next(csv.reader([line]), [])
         file.seek(0)
         texts = _ours(header, (*_names(header, settings), *({*_STATES} - {*keep})))
         options = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
         )
-        table = pyarrow.csv.read_csv(file, convert_options=options)
+        names = [plain_name(name) for name in header]
+        if "uri" in names and not keep.keys() & {*names} and len({*texts}) == len(texts) and line.count('"') % 2 == 0:
+            return names, _blocks_of(file, texts, options)
+        # Types of columns that are kept are those that all rows agree on, so it is read as a whole.
+        table = pyarrow.csv.read_csv(file, parse_options=_PARSING, convert_options=options)
         names = [plain_name(name) for name in table.column_names]
-        # Types of columns are those that all rows agree on, so it is read as a whole.
         return names, [table.rename_columns(names)]
     header = pq.ParquetFile(file).schema_arrow.names
     wanted = _ours(header, (*_names(header, settings), *keep, *_STATES))
@@ -295,6 +317,16 @@ def _opened(
     return [plain_name(name) for name in header], (
         table.rename_columns([plain_name(name) for name in table.column_names]) for table in tables
     )
+
+
+def _blocks_of(file: Any, texts: list[str], options: pyarrow.csv.ConvertOptions) -> Iterator[pa.Table]:
+    """Some columns of a table of comma-separated values, part by part."""
+    options.include_columns = texts
+    blocks = pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
+    with pyarrow.csv.open_csv(file, blocks, _PARSING, options) as reader:
+        for batch in reader:
+            table = pa.Table.from_batches([batch])
+            yield table.rename_columns([plain_name(name) for name in table.column_names])
 
 
 def _stamps(table: pa.Table) -> pa.Array:

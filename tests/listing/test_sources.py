@@ -18,10 +18,14 @@ from pager_ray.listing import (
     grown,
     list_inputs,
     listing_digest,
+    parts,
     read_manifest,
+    tables,
     with_signatures,
     write_manifest,
 )
+from pager_ray.listing.sources import SourceOptions
+from pager_ray.read.containers import IndexSettings
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
 from pager_ray.storage import Folder
@@ -497,3 +501,50 @@ def test_signed_containers_are_refused():
     with pytest.raises(ConfigError, match="is a container at an address with a query") as caught:
         list_inputs(["https://host/x.zip?sig=secret"])
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 3, 1 << 20])
+def test_texts_are_read_by_parts(tmp_path, monkeypatch, block, ends):
+    """A listing of lines is the same wherever it is cut, within a character, too."""
+    monkeypatch.setattr(tables, "_BLOCK", block)
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    lines = ["# what", "ü/a.jpg", "", "  b c.jpg ", "日本.jpg", " # not one", "d.jpg"]
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + ends.join(lines).encode())
+    assert ids(tmp_path / "list.txt") == ["ü/a", "b c", "日本", "d"]
+    (tmp_path / "list.txt").write_bytes(ends.join([*lines, ""]).encode())
+    assert ids(tmp_path / "list.txt") == ["ü/a", "b c", "日本", "d"]
+
+
+def test_a_text_of_one_endless_line_is_none(tmp_path, monkeypatch):
+    """A file without an end of line is no listing, and is not read to its own."""
+    monkeypatch.setattr(tables, "_BLOCK", 100)
+    monkeypatch.setattr(tables, "_LONGEST_LINE", 1000)
+    (tmp_path / "list.txt").write_text("a" * 100_000)
+    with pytest.raises(ConfigError, match="has a line of more than 1000 characters"):
+        ids(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize("keep", [(), ("time",)])
+@pytest.mark.parametrize("block", [200, 1 << 20])
+def test_tables_of_values_are_read_by_parts(tmp_path, monkeypatch, block, keep):
+    """A table in one part or many gives the same rows, whatever its other columns hold, with those that are kept."""
+    monkeypatch.setattr(tables, "_CSV_BLOCK", block)
+    rows = [f'{number}.jpg,{"" if number % 2 else number},"{number}\n",{number},x{number}' for number in range(100)]
+    rows[70] = "70.jpg,70,note,late,x"
+    (tmp_path / "list.csv").write_text("\ufeffURI,time,note,number,id\n" + "\n".join(rows))
+    listed = list_inputs([str(tmp_path / "list.csv")], options=SourceOptions(settings=IndexSettings(keep=keep)))
+    assert [row.id for row in listed] == [
+        *(f"x{number}" for number in range(70)),
+        "x",
+        *(f"x{n}" for n in range(71, 100)),
+    ]
+    assert (listed[2].kept is not None) == bool(keep)
+
+
+def test_damage_behind_the_first_part_of_a_table_is_named(tmp_path, monkeypatch):
+    """A row of other columns far behind is an error like one at the beginning."""
+    monkeypatch.setattr(tables, "_CSV_BLOCK", 200)
+    (tmp_path / "list.csv").write_text("uri,id\n" + "".join(f"{n}.jpg,{n}\n" for n in range(200)) + "a,b,c\n")
+    with pytest.raises(ConfigError, match="cannot be read as a listing"):
+        ids(tmp_path / "list.csv")

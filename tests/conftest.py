@@ -49,6 +49,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_ADDRESS"] = "local"
 # A Ray keeps as many idle workers as a test's job has tasks at once: the next test's find what they import imported.
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
+# Ray's workers give way to all other processes, and so to whatever the tests beside theirs are doing.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Without a GPU Triton interprets the kernels, which it decides when it is imported.

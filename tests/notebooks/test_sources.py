@@ -1,4 +1,4 @@
-"""Notebooks are committed as sources, name what exists, and hide no failure."""
+"""Notebooks are committed with what they show, name what exists, and hide no failure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ import nbformat
 import pytest
 
 from pager_ray.cli import cli
-from tests.notebooks.running import NOTEBOOKS, code_cells, read
+from tests.notebooks.running import NOTEBOOKS, code_cells, read, text_of
 
 EACH = pytest.mark.parametrize("name", sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")))
 
 
 @EACH
-def test_what_is_committed_is_source_alone(name: str) -> None:
-    """A notebook is valid, small, and free of outputs, counts and times of its last run."""
+def test_what_is_committed_shows_something_and_tells_nothing_of_its_machine(name: str) -> None:
+    """A notebook is valid and small, as ``tests.notebooks.showing`` leaves it: pictures and text of one whole run."""
     notebook = read(name)
     nbformat.validate(notebook)
-    assert (NOTEBOOKS / name).stat().st_size < 40_000
+    assert (NOTEBOOKS / name).stat().st_size < 400_000
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3"
     for cell in notebook.cells:
         assert cell.metadata == {}
-    for cell in code_cells(notebook):
-        assert (cell.outputs, cell.execution_count) == ([], None)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert {kind for output in outputs for kind in output.get("data", {})} <= {"image/jpeg", "text/plain"}
+    assert any("image/jpeg" in output.get("data", {}) for output in outputs)
+    text = text_of(notebook)
+    assert not re.search(r"/tmp/(?!demo)|/root|/home|/work|\x1b|Traceback", text)
 
 
 @EACH

@@ -8,8 +8,10 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
 
 from tests.notebooks.running import NOTEBOOKS, code_cells, execute, pictures_of, read, text_of
+from tests.notebooks.showing import joined
 
 # What tells that the notebook did what it is about, beside its own assertions.
 SAYS = {
@@ -31,16 +33,24 @@ def test_every_notebook_is_tested() -> None:
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     """Every cell succeeds; pictures are drawn; nothing is written beside the notebook, and nothing lives on."""
     notebook = read(name)
+    committed = [[kinds_of(output) for output in cell.outputs] for cell in code_cells(notebook)]
     left = execute(notebook, tmp_path)
     assert left == []
     assert list((tmp_path / "cwd").iterdir()) == []
     text = text_of(notebook)
     assert [words for words in SAYS[name] if words not in text] == []
+    shown = [[kinds_of(output) for output in joined(cell.outputs)] for cell in code_cells(notebook)]
+    # What readers see was made by the cells above it.
+    assert [kinds.count("picture") for kinds in shown] == [kinds.count("picture") for kinds in committed]
     pictures = pictures_of(notebook)
     assert pictures
     for picture in pictures:
         assert min(picture.size) > 100
         assert np.asarray(picture).std() > 5
+
+
+def kinds_of(output: NotebookNode) -> str:
+    return "picture" if {"image/png", "image/jpeg"} & set(output.get("data", {})) else output.output_type
 
 
 @pytest.mark.parametrize("broken", ["assert 1 > 2", "%%bash -e\npager-ray run output.formt=npz\necho went on"])

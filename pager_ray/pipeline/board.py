@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pager_ray.pipeline.metrics import Meters
+from pager_ray.pipeline.plain_actors import Named, new_name
 from pager_ray.pipeline.trace_log import TraceLog
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.names import StageName
@@ -379,4 +380,6 @@ def start_board(
     # Softly, Ray takes any node for an actor without CPUs.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Board)
-    return remote.remote(counts, max_rejects, gates, output, stop_when_all_fail, traced)
+    name = new_name("board")
+    handle = remote.options(name=name).remote(counts, max_rejects, gates, output, stop_when_all_fail, traced)
+    return Named(handle, name)

@@ -19,6 +19,7 @@ from ray.data import ActorPoolStrategy
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
 from pager_ray.pipeline.connecting import connect
+from pager_ray.pipeline.plain_actors import by_value
 from pager_ray.stages.settings import SMALL_CLUSTER_CPUS, SMALL_TASK_CPUS
 
 # What stays free beside the model actors, which hold their reservation for the whole run: one of Ray's own tasks (they
@@ -124,7 +125,8 @@ def quiet_ray() -> Iterator[None]:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with by_value():
+            yield
     finally:
         logger.setLevel(before)
 

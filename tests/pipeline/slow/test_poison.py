@@ -45,6 +45,8 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path, ray_ad
     again = [*command, "--retry-rejects", "worker_death"]
     ended = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 0, ended.stderr
+    # Ray's word of every worker that it could not make again.
+    assert "constructor arguments" not in ended.stderr
     run.refresh()
     assert len(run) == 12
     assert run.rejects().num_rows == 0

@@ -17,7 +17,7 @@ def test_an_unknown_format_exits_with_2():
     """Exit code and message are those of ``pager-ray export``."""
     finished = run_job_script("out", "--to", "obj")
     assert finished.returncode == 2
-    assert finished.stderr.startswith("pager-ray: --to: got 'obj'; takes glb, ply, laz, depth-exr")
+    assert finished.stderr.startswith("pager-ray: --to: got 'obj'; takes glb, ply, laz, splats, mesh, depth-exr")
 
 
 def test_few_panoramas_need_no_cluster(tmp_path):

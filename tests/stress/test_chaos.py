@@ -22,7 +22,7 @@ def test_a_run_under_fire_loses_nothing() -> None:
         sys.executable,
         "-m",
         "tests.stress.chaos",
-        "--rows=40",
+        "--rows=100",
         f"--kills={KILLS}",
         f"--seed={SEED}",
         "--nodes=2",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pager_ray.plain import get_logger
@@ -206,12 +208,13 @@ class Retry:
             what: for the log, without secrets.
         """
 
+        began = time.monotonic()
         try:
             return function(), 1
         except Exception as error:
             failed = [error]
             _mark(error, 1)
-            if self.seconds <= 0 or not is_transient(error):
+            if self.seconds <= 0 or not is_transient(error) or find_spec("tenacity") is None:
                 raise
         # What never fails for a while, such as reading on this machine, needs no library to wait with.
         import tenacity
@@ -227,7 +230,7 @@ class Retry:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
-            stop=tenacity.stop_after_delay(self.seconds),
+            stop=tenacity.stop_after_delay(max(self.seconds - (time.monotonic() - began), 0)),
             wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
             before_sleep=tell,
             reraise=True,

@@ -17,6 +17,7 @@ import requests
 import tenacity
 import urllib3
 
+from pager_ray import retrying
 from pager_ray.retrying import (
     LONGEST_WAIT,
     Retry,
@@ -210,6 +211,24 @@ def test_time_is_up_at_last(waits: list[float]) -> None:
         Retry(60).call(failing, "reading")
     assert attempts_of(caught.value) == failing.calls > 3
     assert 60 - LONGEST_WAIT <= sum(waits) <= 60 + LONGEST_WAIT
+
+
+def test_a_first_attempt_counts_with_the_time_it_takes(waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it alone took all of the time there is no second one; without a library to wait with neither."""
+    failing, now = Failing(10**6, TimeoutError("slow")), [0.0]
+
+    def slowly() -> int:
+        now[0] += 61
+        return failing()
+
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with pytest.raises(TimeoutError, match="slow") as caught:
+        Retry(60).call(slowly, "reading")
+    assert (failing.calls, attempts_of(caught.value), waits) == (1, 1, [])
+    monkeypatch.setattr(retrying, "find_spec", lambda name: None)
+    with pytest.raises(TimeoutError, match="slow"):
+        Retry(3600).call(failing, "reading")
+    assert failing.calls == 2
 
 
 def test_nothing_is_repeated_that_stays_as_it_is(waits: list[float]) -> None:

@@ -195,13 +195,12 @@ def _hub_errors(repository: str) -> Iterator[None]:
     """Turns what the Hub's client raises into one line of ours."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
+    told: tuple[type[Exception], ...] = (LocalTokenNotFoundError, HfHubHTTPError, ValueError, *client_errors())
     try:
         yield
     except PagerError:
         raise
-    except Exception as error:
-        if not isinstance(error, (LocalTokenNotFoundError, HfHubHTTPError, ValueError, *client_errors())):
-            raise
+    except told as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, LocalTokenNotFoundError) or status in (401, 403):
             raise ConfigError(

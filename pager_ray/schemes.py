@@ -18,6 +18,7 @@ import posixpath
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -44,6 +45,7 @@ CONTAINERS: Final = ARCHIVES | {"parquet"}
 CACHES: Final = frozenset({"simplecache", "filecache", "blockcache"})
 
 _WEB: Final = frozenset({"http", "https"})
+_S3: Final = frozenset({"s3", "s3a"})
 _STORES: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "oss", "oci", "tos"})
 # They go to the host that the URL names, with keys and logins of this machine.
 _HOSTS: Final = frozenset({"sftp", "ssh", "ftp", "smb", "hdfs", "arrow_hdfs", "webhdfs", "webdav"})
@@ -199,7 +201,26 @@ def open_place(uri: str, role: Role, more: Sequence[str] = (), *, strangers: boo
         if is_signed(inner) and _SENDABLE.fullmatch(inner):
             # A signature is of what was written: nothing is quoted anew.
             options["encoded"] = True
+    if scheme in _S3:
+        _send_at_once()
     return fsspec.core.url_to_fs(uri, **({scheme: options} if options else {}))
+
+
+@cache
+def _send_at_once() -> None:
+    """Have S3's client of this process send what it puts without asking first whether it may.
+
+    It would wait for that answer without any limit, and so would a writer, for ever, where a store takes a connection
+    and says nothing. Everything else that it waits for has a limit of 15 seconds and is repeated.
+    """
+    try:
+        from botocore import handlers
+    except ImportError:
+        # The file system itself will say what is missing.
+        return
+    asking = [one for one in handlers.BUILTIN_HANDLERS if one[1] is handlers.add_expect_header]
+    for one in asking:
+        handlers.BUILTIN_HANDLERS.remove(one)
 
 
 def lies_below(uri: str, prefix: str) -> bool:

@@ -1,6 +1,7 @@
 """Storage: local folders and object stores behave the same, ids never leave the folder, secrets never show."""
 
 import errno
+import socket
 import subprocess
 
 import fsspec
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from pager_ray import storage
 from pager_ray.errors import StorageError
 from pager_ray.masking import carries_secret, mask_uri
+from pager_ray.retrying import Retry
 from pager_ray.storage import Folder, safe_name
+from tests.harness import stores
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -280,3 +283,17 @@ def test_what_a_store_decides_is_found_out_by_trying(tmp_path, monkeypatch):
     assert not other.create("a", b"2")
     assert other.read("a") == b"1"
     other.delete(["a"])
+
+
+def test_a_store_that_never_answers_a_put_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and says nothing, not even that it may be sent something: an error, within time limits."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "one")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    limits = {"read_timeout": 0.1, "connect_timeout": 5, "retries": {"max_attempts": 0}}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with stores.configured("s3", config_kwargs=limits):
+            folder = Folder("s3://bucket/run", retry=Retry(0))
+            with pytest.raises(StorageError, match="cannot be written"):
+                folder.write("x", b"content")

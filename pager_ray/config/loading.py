@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 from pydantic import BaseModel, ValidationError
 
 from pager_ray.bounded import Unreasonable, parse_yaml
-from pager_ray.config.schema import EvaluateConfig, PlanConfig, RunConfig, ScoreConfig
+from pager_ray.config.evaluation import EvaluateConfig, ScoreConfig
+from pager_ray.config.schema import PlanConfig, RunConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri

@@ -10,8 +10,9 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pager_ray.config.evaluation import EvaluateConfig, ScoreConfig
 from pager_ray.config.loading import describe_keys
-from pager_ray.config.schema import EvaluateConfig, JobConfig, RunConfig, ScoreConfig
+from pager_ray.config.schema import JobConfig, RunConfig
 from pager_ray.config.training import TrainConfig
 
 _TITLES: Final = (
@@ -27,7 +28,7 @@ _SIGNS: Final = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _PREAMBLE: Final = """\
 # Configuration
 
-<!-- Made by `python -m pager_ray.config.reference`; the words are those of pager_ray/config/schema.py. -->
+<!-- Made by `python -m pager_ray.config.reference`; the words are those of pager_ray/config. -->
 
 Keys come from a YAML file and from the command line, which wins:
 

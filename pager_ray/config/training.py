@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pager_ray.config.schema import Section
-
-
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+from pager_ray.config.schema import Section, one_or_many
 
 
 class ScenesConfig(Section):
@@ -21,7 +17,7 @@ class ScenesConfig(Section):
     )
     height: int = Field(256, ge=64, description="rows of a rendered panorama; twice the columns of a face suffice")
     seed: int = Field(1, ge=0, description="of the scenes")
-    leave_out: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
+    leave_out: Annotated[list[str], BeforeValidator(one_or_many)] = Field(
         default_factory=list, description="families of rendered scenes that training must not see"
     )
     folder: str = Field(

@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from pager_ray.config import EvaluateConfig, ScoreConfig
-from pager_ray.config.schema import ComputeConfig, EvaluationConfig
+from pager_ray.config.evaluation import EvaluationConfig
+from pager_ray.config.schema import ComputeConfig
 from pager_ray.config.shown import shown_config
 from pager_ray.datasets import Dataset, open_dataset
 from pager_ray.datasets.hub import hub_revision

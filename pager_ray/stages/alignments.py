@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from pager_ray.config.schema import Alignment
+from pager_ray.config.evaluation import Alignment
 from pager_ray.listing import Listed
 from pager_ray.runs import EvaluationLayout
 from pager_ray.runs.growing import listing_sha256

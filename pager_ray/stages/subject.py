@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pager_ray.config import EvaluateConfig, ScoreConfig
-from pager_ray.config.schema import EvaluationConfig
+from pager_ray.config.evaluation import EvaluationConfig
 from pager_ray.datasets import Dataset
 from pager_ray.errors import ConfigError
 from pager_ray.evaluate import ScoreSettings

@@ -14,7 +14,7 @@ import pytest
 
 from pager_ray import convert
 from pager_ray.cli import exit_code
-from pager_ray.config import RunConfig, load_config
+from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError, RunMismatchError, StorageError
 from pager_ray.export.formats import ExportSettings
 from pager_ray.here import run_here
@@ -27,6 +27,7 @@ from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
 from pager_ray.storage import Folder
 from tests.read.packed import write_tar
+from tests.test_here import config_of
 
 NAMES = ("depth-png", "mesh", "splats", "npz")
 
@@ -39,12 +40,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "in" / "letter.jpg").write_text("Dear Sir or Madam")
     write_random_checkpoint(folder / "checkpoint", "tiny")
     return folder
-
-
-def config_of(inputs: Path, output: Path, **more: str) -> RunConfig:
-    given = {"input.uris": str(inputs / "in"), "output.uri": str(output), "checkpoint": str(inputs / "checkpoint")}
-    given |= {"scene_mode": "indoor", "compute.gpus_per_worker": "0", "compute.threads_per_worker": "1", **more}
-    return load_config(None, [f"{key}={value}" for key, value in given.items()])
 
 
 def converted(inputs: Path, output: Path, names: tuple[str, ...] = NAMES, **more: str) -> ConvertOutcome:

@@ -17,7 +17,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.pipeline.causes import known_cause
-from pager_ray.pipeline.cluster import Reservation, connected, giving_back, reserve
+from pager_ray.pipeline.cluster import Connection, Reservation, giving_back, reserve
 from pager_ray.pipeline.isolate import Pieces, isolated, single_rows
 from pager_ray.pipeline.sink import ShardSink
 from pager_ray.pipeline.supervision import board_of, dataset_of, progress
@@ -88,12 +88,18 @@ class Chain:
     unpack: Stage | None = None
 
 
-def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reservation], Chain]) -> Reconciliation:
+def run_chain(
+    claim: Claim,
+    compute: ComputeConfig,
+    make_chain: Callable[[Reservation], Chain],
+    connection: Connection | None = None,
+) -> Reconciliation:
     """Run a claim to its end on a cluster, which is connected to, or started, if something is left to do.
 
     Args:
         compute: where, and how much of it.
         make_chain: makes the stages for what tasks and actors reserve there.
+        connection: the cluster, where it was begun to be connected before; None: here.
 
     Raises:
         ConfigError: the cluster has not what ``compute`` asks for.
@@ -101,7 +107,7 @@ def run_chain(claim: Claim, compute: ComputeConfig, make_chain: Callable[[Reserv
     """
 
     def on_cluster() -> None:
-        with entering("find or start Ray", connected(compute.address)), span("pipeline"):
+        with entering("find or start Ray", (connection or Connection(compute.address)).opened()), span("pipeline"):
             reservation = reserve(compute)
             run_stages(claim, reservation, make_chain(reservation))
 

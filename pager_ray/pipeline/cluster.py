@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -32,6 +33,9 @@ FREE_TASKS = 2
 READ_TASK_MEMORY = 512 * 2**20
 
 CALLS_PER_GPU_ACTOR = 2
+
+GRACE_SECONDS = 0.25
+"""How long a job is given to fail, or to want its cluster, before the cluster is connected beside it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,55 @@ def connected(address: str | None) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+class Connection:
+    """A cluster that a job will want: found, or started here, beside what the job does before it wants it.
+
+    Ray takes seconds to start, as a checkpoint takes to be digested or a manifest to be written. What fails at once
+    waits for no Ray: it begins :data:`GRACE_SECONDS` later.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._wanted = threading.Event()
+        self._begun: Future[bool] | None = None
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Connect beside a ``with`` block, and disconnect at its end; within it, :meth:`opened` takes the cluster."""
+        if ray.is_initialized():
+            yield
+            return
+        # The system ends Ray's processes with the thread that started them: this one's lives as long as the block.
+        with ThreadPoolExecutor(1, "connection to Ray") as thread:
+            self._begun = thread.submit(self._connect)
+            try:
+                yield
+            finally:
+                self._wanted.set()
+                if self._begun.exception() is None and self._begun.result():
+                    ray.shutdown()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The cluster for the time of a ``with`` block.
+
+        Raises:
+            ConfigError: the address is none that a job can use.
+            PagerError: nobody answers there, or Ray cannot be started here.
+        """
+        self._wanted.set()
+        if self._begun is not None:
+            self._begun.result()
+        with connected(self._address):
+            yield
+
+    def _connect(self) -> bool:
+        if self._wanted.wait(GRACE_SECONDS):
+            return False
+        connect(self._address)
+        return True
 
 
 @contextmanager

@@ -104,7 +104,14 @@ def _init(address: str | None) -> None:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         # How to leave out a token that Ray makes for itself.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+        # A job may connect beside its other work; it keeps the handler that it has.
+        logging.getLogger("ray._private.worker").addFilter(_of_signals)
     ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+
+
+def _of_signals(record: logging.LogRecord) -> bool:
+    """Whether a line of Ray's says more than that a thread can set no handler of signals."""
+    return not str(record.msg).startswith("SIGTERM handler is not set")
 
 
 def _check_this_machine() -> None:

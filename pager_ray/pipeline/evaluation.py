@@ -26,7 +26,7 @@ from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.listing import Listed
 from pager_ray.masking import carries_secret, mask_uri
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Connection, Reservation, actor_pool
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
 from pager_ray.report.evaluation_files import report_evaluation
@@ -86,26 +86,31 @@ def run_evaluation(
     with span("list samples"):
         dataset, listed = _list_samples(config.evaluation)
 
-    # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
-    with span("find the checkpoint"):
-        subject = oracle(config, dataset) if config.checkpoint == ORACLE else evaluated_checkpoint(config)
-    scoring = score_settings(config.evaluation, dataset, subject)
-    log.info("%s samples of %s, checkpoint %s", f"{len(listed):,}", dataset.name, subject.description["name"])
+    connection = Connection(config.compute.address)
+    with connection.meanwhile():
+        # 2. What is evaluated: a checkpoint, found, pinned and digested once, or the ground truth itself.
+        #    Ray starts meanwhile.
+        with span("find the checkpoint"):
+            subject = oracle(config, dataset) if config.checkpoint == ORACLE else evaluated_checkpoint(config)
+        scoring = score_settings(config.evaluation, dataset, subject)
+        log.info("%s samples of %s, checkpoint %s", f"{len(listed):,}", dataset.name, subject.description["name"])
 
-    # 3. The output: a new evaluation's manifest, or the same one found again.
-    claim = claim_output(
-        EvaluationLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
-        listed,
-        config=shown_config(config),
-        identity={"job": "evaluate"} | config.result_keys() | subject.identity,
-        sections={"checkpoint": subject.description},
-        errors=config.errors,
-        overwrite=overwrite,
-        retry_rejects=retry_rejects,
-    )
+        # 3. The output: a new evaluation's manifest, or the same one found again.
+        claim = claim_output(
+            EvaluationLayout(Folder(config.output.uri, Retry(config.errors.retry_seconds))),
+            listed,
+            config=shown_config(config),
+            identity={"job": "evaluate"} | config.result_keys() | subject.identity,
+            sections={"checkpoint": subject.description},
+            errors=config.errors,
+            overwrite=overwrite,
+            retry_rejects=retry_rejects,
+        )
 
-    # 4. The pipeline, on a cluster.
-    run_chain(claim, _compute_for(config, subject), partial(_evaluation, config, subject, scoring, claim))
+        # 4. The pipeline, on a cluster.
+        run_chain(
+            claim, _compute_for(config, subject), partial(_evaluation, config, subject, scoring, claim), connection
+        )
 
     # 5. The report, from the committed scores.
     settings: dict[str, Any] = {"precision": config.precision, "scene_mode": config.scene_mode}

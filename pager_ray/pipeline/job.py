@@ -10,7 +10,7 @@ from pager_ray.config import RunConfig
 from pager_ray.listing.remembered import Remembering, write_index
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
-from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Reservation, actor_pool
+from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Connection, Reservation, actor_pool
 from pager_ray.pipeline.indexing import index_on_cluster
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
@@ -80,7 +80,9 @@ def _run_job(
         listed = list_sources(config, index)
         look_at_output(config)
 
-    # 2. The checkpoint: found, pinned and digested once, here; actors load the same files.
+    # 2. The checkpoint: found, pinned and digested once, here; actors load the same files. Ray starts meanwhile.
+    connection = Connection(config.compute.address)
+    kept.enter_context(connection.meanwhile())
     with span("find the checkpoint"):
         checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.title)
@@ -96,7 +98,7 @@ def _run_job(
     fresh = len(claim.pending)
     if plan is not None and fresh:
         claim.manifest["plan"] = claim.planned = plan.beside(fresh)
-    done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage))
+    done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage), connection)
     seconds = time.monotonic() - claim.began
     previews, planned = config.output.previews, claim.planned
     return RunSummary(str(claim.layout.root), done, fresh, seconds, previews, planned, checkpoint.note)

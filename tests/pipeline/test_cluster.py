@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,10 +13,12 @@ import ray
 
 from pager_ray.config import load_config
 from pager_ray.config.schema import ComputeConfig
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, PagerError
+from pager_ray.pipeline import cluster as cluster_module
 from pager_ray.pipeline.cluster import (
     FREE_TASKS,
     RAY_TASK_CPUS,
+    Connection,
     Reservation,
     connected,
     reserve,
@@ -165,3 +170,66 @@ def test_a_cluster_of_our_own_is_shut_down(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ZeroDivisionError):
         fail()
     assert told == ["10.0.0.1:6379", "shut down"]
+
+
+@pytest.fixture
+def connecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A Ray that is connected, and shut down, in name alone: what was done, in order."""
+    done: list[str] = []
+    there = [False]
+
+    def turn(on: bool, what: str) -> None:
+        there[0] = on
+        done.append(f"{what} in {threading.current_thread().name.partition('_')[0]}")
+
+    monkeypatch.setattr(cluster_module, "connect", lambda _: turn(True, "connected"))
+    monkeypatch.setattr(ray, "shutdown", lambda: turn(False, "shut down"))
+    monkeypatch.setattr(ray, "is_initialized", lambda: there[0])
+    yield done
+    assert not there[0]
+
+
+def test_ray_starts_beside_what_comes_before(connecting: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes its time finds Ray connected at its end, and what is connected is shut down once."""
+    monkeypatch.setattr(cluster_module, "GRACE_SECONDS", 0.0)
+    connection = Connection(None)
+    with connection.meanwhile():
+        while not connecting:
+            time.sleep(0.01)
+        with connection.opened():
+            pass
+        assert connecting == ["connected in connection to Ray"]
+    assert connecting == ["connected in connection to Ray", "shut down in MainThread"]
+
+
+def test_what_fails_at_once_waits_for_no_ray(connecting: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends before its grace does starts nothing, and one that wants Ray by then connects by itself."""
+    monkeypatch.setattr(cluster_module, "GRACE_SECONDS", 3600.0)
+    with pytest.raises(ConfigError), Connection(None).meanwhile():
+        raise ConfigError("a typing error")
+    assert not connecting
+    connection = Connection(None)
+    with connection.meanwhile(), connection.opened():
+        assert connecting == ["connected in MainThread"]
+
+
+def test_a_ray_that_does_not_start_is_told_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before is done all the same: its own mistakes are named first."""
+
+    def refuse(_: str | None) -> None:
+        raise PagerError("Ray cannot be started")
+
+    monkeypatch.setattr(cluster_module, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(cluster_module, "connect", refuse)
+    connection = Connection(None)
+    done = []
+
+    def job() -> None:
+        with connection.meanwhile():
+            done.append("claimed")
+            with connection.opened():
+                done.append("ran")
+
+    with pytest.raises(PagerError, match="cannot be started"):
+        job()
+    assert done == ["claimed"]

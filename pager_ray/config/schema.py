@@ -86,9 +86,19 @@ class InputConfig(Section):
     scene_column: str | None = Field(
         None, description="the same for the scene, indoor or outdoor; by default a column `scene`, where it says that"
     )
+    sequence_column: str | None = Field(
+        None,
+        description="the same for the sequence that an image is of; by default `sequence`, `sequence_id` or what "
+        "exports of Mapillary and Panoramax have",
+    )
+    time_column: str | None = Field(
+        None,
+        description="the same for when it was taken: seconds, or ISO 8601; by default `time`, `captured_at`, "
+        "`datetime` or what exports of Mapillary and Panoramax have",
+    )
     keep_columns: Annotated[list[str], BeforeValidator(one_or_many)] = Field(
         default_factory=list,
-        description="further columns of listings and containers (sequence, time, latitude, …) that come out again "
+        description="further columns of listings and containers (latitude, camera, …) that come out again "
         "beside the results; at most 4096 bytes a row",
     )
     max_row_group_bytes: int = Field(
@@ -418,6 +428,8 @@ class RunConfig(JobConfig):
                 "input.image_column",
                 "input.id_column",
                 "input.scene_column",
+                "input.sequence_column",
+                "input.time_column",
                 "input.max_row_group_bytes",
                 "input.keep_columns",
                 "output.uri",

@@ -205,7 +205,10 @@ def _inputs(members: Members, container: Container, stem: str) -> pa.Table:
     uri = pc.binary_join_element_wise(scheme, names, f"::{place}", "")
     shown = pc.binary_join_element_wise(scheme, names, f"::{mask_uri(place)}", "")
     inner = pc.replace_substring_regex(names, "^(?s:.*)/", "") if is_table else names
-    same = ("key", "given", "scene", "is_utf8", "offset", "size", "row_group", "row", "error_class", "kept", "stamp")
+    same = (
+        *("key", "given", "scene", "sequence", "time", "is_utf8"),
+        *("offset", "size", "row_group", "row", "error_class", "kept", "stamp"),
+    )
     return found_table(
         rows,
         uri=uri,

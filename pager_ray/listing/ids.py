@@ -30,7 +30,7 @@ MAX_TAKEN = 100_000
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""
 
-_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
+_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places")
 """Columns that come into the manifest as they are."""
 
 # Possible ids of an input, shortest first.

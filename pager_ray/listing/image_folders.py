@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,9 +16,12 @@ from pager_ray.errors import ConfigError
 from pager_ray.masking import mask_uri
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import described
+from pager_ray.read.containers.sequences import flat
 from pager_ray.read.ranges import read_range
 
 METADATA: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+EXPORTS: Final = ("mapillary_image_description.json", "items.json", "items.geojson")
+"""What exports of street-level pictures leave beside them: Mapillary's descriptions; items of STAC (Panoramax)."""
 MAX_METADATA: Final = 1 << 30
 MAX_CARD: Final = 1 << 22
 
@@ -29,21 +32,26 @@ _CARD: Final = "README.md"
 def columns_of_images(
     filesystem: Any, paths: Sequence[str], images: Sequence[str], settings: IndexSettings
 ) -> dict[str, pa.Array]:
-    """What the tables beside images say of each: ``given``, ``scene`` and ``kept``; nothing where there is no table.
+    """What the tables beside images say of each: ``given``, ``scene``, ``sequence``, ``time`` and ``kept``.
+
+    Nothing where there is no table.
 
     Args:
         filesystem: where they lie.
         paths: of all files.
         images: those that are inputs.
-        settings: which columns hold ids and scenes, and which are kept.
+        settings: which columns hold what, and which are kept.
 
     Raises:
         ConfigError: a table cannot be read, or a value is none that its column may have.
     """
     tables = [path for path in paths if posixpath.basename(path) in METADATA]
-    if not tables:
+    exports = [path for path in paths if posixpath.basename(path) in EXPORTS]
+    if not tables and not exports:
         return {}
     rows: dict[str, dict[str, Any]] = {}
+    for path in exports:
+        rows |= _exported(filesystem, path, images)
     for path in tables:
         for row in _rows(filesystem, path, settings):
             name = row.get("file_name") or row.get("image")
@@ -55,11 +63,62 @@ def columns_of_images(
             found.append(described(rows[image], settings) if image in rows else {})
         except ValueError as error:
             raise ConfigError(f"{image} in the metadata beside it: {error}") from error
-    return {name: pa.array([row.get(name) for row in found], pa.string()) for name in ("given", "scene", "kept")}
+    types = {**dict.fromkeys(("given", "scene", "sequence", "kept"), pa.string()), "time": pa.float64()}
+    return {name: pa.array([row.get(name) for row in found], kind) for name, kind in types.items()}
+
+
+def _exported(filesystem: Any, path: str, images: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What an export's file says of the images below it, by their paths.
+
+    Its names are of the machine that it was made on, or of a server: where no path fits, the name alone has to, and
+    nobody else's.
+    """
+    folder = posixpath.dirname(path)
+    below = [image for image in images if not folder or image.startswith(f"{folder}/")]
+    by_name: dict[str, list[str]] = {}
+    for image in below:
+        by_name.setdefault(posixpath.basename(image), []).append(image)
+    there, found = {*below}, {}
+    for row in map(flat, _items(filesystem, path)):
+        for name in _names_of(row):
+            full = posixpath.normpath(posixpath.join(folder, name))
+            fitting = [full] if full in there else by_name.get(posixpath.basename(name.replace("\\", "/")), [])
+            if len(fitting) == 1:
+                found[fitting[0]] = row
+                break
+    return found
+
+
+def _items(filesystem: Any, path: str) -> list[dict[str, Any]]:
+    """The descriptions of an export: a list, or a collection of STAC's items.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        with filesystem.open(path, "rb") as file:
+            if size_of(file) > MAX_METADATA:
+                raise Unreasonable(f"has more than {MAX_METADATA} bytes")
+            value = parse_json(file.read(), MAX_METADATA, nan=True)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())}); correct it") from error
+    values = value.get("features", [value]) if isinstance(value, dict) else value
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+
+
+def _names_of(row: dict[str, Any]) -> Iterator[str]:
+    """What the picture of a description may be called."""
+    names = [row.get("filename"), row.get("original_file:name")]
+    assets = row.get("assets")
+    for asset in assets.values() if isinstance(assets, dict) else ():
+        names.append(asset.get("href") if isinstance(asset, dict) else None)
+    if isinstance(row.get("id"), str):
+        names += [f"{row['id']}{suffix}" for suffix in (".jpg", ".jpeg", ".webp", ".png")]
+    return (name for name in names if isinstance(name, str) and name and "\0" not in name)
 
 
 def _rows(filesystem: Any, path: str, settings: IndexSettings) -> list[dict[str, Any]]:
-    wanted = ("file_name", settings.id_column or "", settings.scene_column or "scene", *settings.keep)
+    wanted = ("file_name", *settings.columns)
     try:
         with filesystem.open(path, "rb") as file:
             if size_of(file) > MAX_METADATA:

@@ -32,6 +32,9 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("kept", pa.string()),
         # A file's size and etag (or time) as one number; see growth.stamp_of. No part of what a listing is.
         pa.field("stamp", pa.int64()),
+        # Which sequence it is of, and when it was taken, in seconds. No part of what a listing is.
+        pa.field("sequence", pa.string()),
+        pa.field("time", pa.float64()),
         # Of a cubemap in a container: offset and size of each of its six members, as a JSON list.
         pa.field("face_places", pa.string()),
     ]
@@ -43,7 +46,7 @@ SIGNED = pa.field("signed", pa.string())
 LISTED_SCHEMA = pa.schema([*MANIFEST_SCHEMA, SIGNED])
 """A listing in memory."""
 
-LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "face_places")
+LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places")
 """Those that manifests of earlier versions lack."""
 
 NETWORK = "network"
@@ -61,9 +64,9 @@ class Listed:
     ``error_class`` and ``message`` are set on rows that are rejected before anything is read. ``sample`` says, as JSON,
     what a dataset needs to find the ground truth; None for inputs without one. ``origin`` is :data:`NETWORK` or None.
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
-    columns that come out again; ``stamp`` tells whether the file is still the one that was listed; ``face_places``
-    holds, as JSON, where the six members of a cubemap in a container lie; ``signed`` is the URI to ask for, where it is
-    signed.
+    columns that come out again; ``sequence`` and ``time`` (seconds) say where in a sequence it stands; ``stamp`` tells
+    whether the file is still the one that was listed; ``face_places`` holds, as JSON, where the six members of a
+    cubemap in a container lie; ``signed`` is the URI to ask for, where it is signed.
     """
 
     uri: str
@@ -79,6 +82,8 @@ class Listed:
     row: int | None = None
     kept: str | None = None
     stamp: int | None = None
+    sequence: str | None = None
+    time: float | None = None
     face_places: str | None = None
     signed: str | None = field(default=None, repr=False)
 

@@ -36,7 +36,8 @@ FILE_ROWS = 1 << 20
 
 _TOLD = ["id", "uri", "scene", "sample"]
 # What else a manifest has.
-_UNTOLD, _STAMP = ("error_class", "message", "origin", "kept"), "stamp"
+_UNTOLD, _STAMP = ("error_class", "message", "origin", "kept", "sequence"), "stamp"
+_TIME = "time"
 _TEXTS = [field.name for field in MANIFEST_SCHEMA if pa.types.is_string(field.type)]
 _PLACES = ["offset", "size", "row_group", "row"]
 
@@ -94,7 +95,7 @@ def stored_digest(listed: Sequence[Listed] | pa.Table) -> str:
     """SHA-256 over all that a manifest has of a listing: of two with the same one, the rows are the same to the last
     column, those included that are no part of what a listing is."""
     listing = Listing.of(listed)
-    others = [name for name in (*_UNTOLD, _STAMP) if listing.has(name)]
+    others = [name for name in (*_UNTOLD, _STAMP, _TIME) if listing.has(name)]
     digest = hashlib.sha256(listing_digest(listing).encode())
     for table in regrouped(listing.parts(others), _DIGESTED_ROWS) if others else ():
         for name in others:
@@ -103,6 +104,8 @@ def stored_digest(listed: Sequence[Listed] | pa.Table) -> str:
             if name == _STAMP:
                 digest.update(column.is_valid().to_numpy().tobytes())
                 digest.update(pc.fill_null(column, 0).to_numpy().astype("<i8").tobytes())
+            elif name == _TIME:
+                digest.update(pc.fill_null(column, np.nan).to_numpy().astype("<f8").tobytes())
             else:
                 _digest_texts(digest, column)
     return digest.hexdigest()

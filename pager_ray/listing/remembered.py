@@ -62,7 +62,8 @@ class Remembering:
 def settings_digest(settings: IndexSettings) -> str:
     """What members depend on beside their container."""
     facts = (settings.image_column, settings.id_column, settings.scene_column, settings.keep, settings.max_bytes)
-    return json.dumps([*facts, settings.max_row_group_bytes])
+    told = (settings.sequence_column, settings.time_column)
+    return json.dumps([*facts, settings.max_row_group_bytes, *told])
 
 
 def write_index(folder: Folder, found: Mapping[str, Members], settings: IndexSettings) -> None:

@@ -26,6 +26,12 @@ from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queri
 from pager_ray.naming import namer
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values
+from pager_ray.read.containers.sequences import (
+    MAX_SEQUENCE_LENGTH,
+    SEQUENCE_NAMES,
+    TIME_NAMES,
+    times_of,
+)
 from pager_ray.schemes import is_remote
 from pager_ray.storage import error_reason
 
@@ -57,7 +63,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         filesystem, path: where it is.
         key: the source's key in the configuration, for messages.
         source: as it was given.
-        settings: which columns hold ids and scenes, and which are kept.
+        settings: which columns hold ids, scenes, sequences and times, and which are kept.
 
     Raises:
         ConfigError: it cannot be understood.
@@ -65,9 +71,10 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
     where = f"{key}: {mask_uri(source)}"
     place = namer(without_queries(source))(without_queries(path))
     parts = Parts(FOUND_SCHEMA)
-    for (uri, given, scene), kept, stamp in _listing_columns(filesystem, path, where, settings):
+    for (uri, given, scene, sequence, time), kept, stamp in _listing_columns(filesystem, path, where, settings):
         _check_rows(uri, given, scene, where, parts.num_rows)
-        found = _inputs(uri, given, scene, kept, stamp, place, is_remote(source))
+        others = _in_sequences(sequence, time, settings, where, parts.num_rows) | {"kept": kept, "stamp": stamp}
+        found = _inputs(uri, given, scene, others, place, is_remote(source))
         parts.add(signatures_apart(in_order(found)))
     if not parts.num_rows:
         raise ConfigError(f"{where} lists nothing; give it a row per image")
@@ -78,8 +85,7 @@ def _inputs(
     uri: pa.ChunkedArray,
     given: pa.ChunkedArray,
     scene: pa.ChunkedArray,
-    kept: pa.Array,
-    stamp: pa.Array,
+    others: Mapping[str, Any],
     listing: str,
     is_remote: bool,
 ) -> pa.Table:
@@ -109,9 +115,33 @@ def _inputs(
         scene=scene,
         is_utf8=pa.array(np.ones(len(uri), dtype=bool)),
         origin=pa.repeat(pa.scalar(NETWORK if is_remote else None, pa.string()), len(uri)),
-        kept=kept,
-        stamp=stamp,
+        **others,
     )
+
+
+def _in_sequences(
+    sequence: pa.ChunkedArray, time: pa.ChunkedArray, settings: IndexSettings, where: str, before: int
+) -> dict[str, pa.ChunkedArray]:
+    """The columns ``sequence`` and ``time``; what is neither is nothing, or a mistake where its column was asked for.
+
+    Raises:
+        ConfigError: names the first such row, behind so many others.
+    """
+    trimmed = pc.utf8_trim_whitespace(sequence)
+    is_name = pc.and_(pc.utf8_is_printable(trimmed), pc.less_equal(pc.utf8_length(trimmed), MAX_SEQUENCE_LENGTH))
+    is_name = pc.and_(is_name, pc.greater(pc.binary_length(trimmed), 0))
+    names = pc.if_else(pc.fill_null(is_name, False), trimmed, pa.scalar(None, pa.string()))
+    seconds = times_of(time)
+    for asked, given, taken, what in (
+        (settings.sequence_column, sequence, names, f"up to {MAX_SEQUENCE_LENGTH} printable characters"),
+        (settings.time_column, time, seconds, "seconds or ISO 8601"),
+    ):
+        there = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(given), ""), False)
+        wrong = _first(pc.and_(there, pc.is_null(taken)), lambda _: True, given) if asked is not None else None
+        if wrong is not None:
+            text = str(wrong[1])[:40]
+            raise ConfigError(f"{where} row {before + wrong[0] + 1}: {asked} is {text!r}; takes {what}, or nothing")
+    return {"sequence": names, "time": seconds}
 
 
 def signatures_apart(table: pa.Table) -> pa.Table:
@@ -200,15 +230,21 @@ def plain_name(header: str) -> str:
     return header.strip().casefold()
 
 
-def _names(header: Sequence[str], settings: IndexSettings) -> tuple[str, str, str]:
-    """What the columns of URIs, ids and scenes are called here."""
+def _names(header: Sequence[str], settings: IndexSettings) -> tuple[str, ...]:
+    """What the columns of URIs, ids, scenes, sequences and times are called here."""
     names = [plain_name(name) for name in header]
     chosen = (settings.id_column, settings.scene_column)
     id, scene = (
         plain_name(asked) if asked is not None and plain_name(asked) in names else usual
         for asked, usual in zip(chosen, ("id", "scene"), strict=True)
     )
-    return "uri", id, scene
+    sequence, time = (
+        plain_name(asked)
+        if asked is not None
+        else next((plain_name(one) for one in usual if plain_name(one) in names), usual[0])
+        for asked, usual in ((settings.sequence_column, SEQUENCE_NAMES), (settings.time_column, TIME_NAMES))
+    )
+    return "uri", id, scene, sequence, time
 
 
 def _ours(header: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -245,7 +281,8 @@ def _lines_of(file: Any) -> Iterator[pa.Table]:
 def _listing_columns(
     filesystem: Any, path: str, where: str, settings: IndexSettings
 ) -> Iterator[tuple[list[pa.ChunkedArray], pa.Array, pa.Array]]:
-    """The uri, id and scene columns of a listing, as text; what is kept of the others, and stamps; part by part."""
+    """The uri, id, scene, sequence and time columns of a listing, as text; what is kept of the others, and stamps; part
+    by part."""
     keep = {plain_name(name): name for name in settings.keep}
 
     def unreadable(error: Exception) -> ConfigError:

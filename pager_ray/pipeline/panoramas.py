@@ -21,6 +21,7 @@ from pager_ray.read.cubemap import pack_faces
 from pager_ray.retrying import Retry
 from pager_ray.stages.read import FETCH_THREADS, ReadSettings, fetch_row
 from pager_ray.stages.rows import CONTENT, iterate
+from pager_ray.stages.sources import without_own
 from pager_ray.stages.unpack import (
     in_row_groups,
     make_unpack_fn,
@@ -39,6 +40,8 @@ def read_panoramas(
     image_column: str | None = None,
     id_column: str | None = None,
     scene_column: str | None = None,
+    sequence_column: str | None = None,
+    time_column: str | None = None,
     keep_columns: Sequence[str] = (),
     schemes: Sequence[str] = (),
     private: Literal["auto", "allow", "refuse"] = "auto",
@@ -50,13 +53,14 @@ def read_panoramas(
     """Panoramas as a dataset: folders, globs, listings, tars, zips, Parquet files, datasets of the Hub.
 
     Nothing is decoded. Columns: ``id`` and ``uri``, as a run has them; ``scene`` (``indoor``, ``outdoor`` or null);
-    ``bytes`` of the image file, or of a zip with a cubemap's six; ``error_class`` and ``message``, null but for rows
-    that cannot be read, which stay; and those that are kept. :class:`pager_ray.PanoramaPredictor` takes such rows.
+    ``sequence`` and ``time`` (seconds), null where nothing tells them; ``bytes`` of the image file, or of a zip with a
+    cubemap's six; ``error_class`` and ``message``, null but for rows that cannot be read, which stay; and those that
+    are kept. :class:`pager_ray.PanoramaPredictor` takes such rows.
 
     Args:
         uris: as ``input.uris``.
-        format, image_column, id_column, scene_column, keep_columns, schemes, private, max_bytes, max_row_group_bytes:
-            as the keys of ``input`` are.
+        format, image_column, id_column, scene_column, sequence_column, time_column, keep_columns, schemes, private,
+            max_bytes, max_row_group_bytes: as the keys of ``input`` are.
         retry_seconds: how long requests that fail in passing are repeated.
         rows_per_block: of the dataset's blocks.
 
@@ -65,8 +69,17 @@ def read_panoramas(
         StorageError: a store cannot be used.
     """
     retry = Retry(retry_seconds)
+    keep = without_own(keep_columns)
     index = IndexSettings(
-        image_column, id_column, scene_column, tuple(keep_columns), max_bytes, max_row_group_bytes, retry
+        image_column=image_column,
+        id_column=id_column,
+        scene_column=scene_column,
+        sequence_column=sequence_column,
+        time_column=time_column,
+        keep=keep,
+        max_bytes=max_bytes,
+        max_row_group_bytes=max_row_group_bytes,
+        retry=retry,
     )
     sources = [uris] if isinstance(uris, str) else list(uris)
     listing = list_inputs(sources, retry, schemes, SourceOptions(format, index, _index))
@@ -82,7 +95,7 @@ def read_panoramas(
         max_row_group_bytes=max_row_group_bytes,
     )
     rows = rows_to_do(listing.table, listing.table.column("id").to_pylist(), {})
-    schema = pa.schema([*_COLUMNS, *kept_fields([rows.column("kept")], keep_columns)])
+    schema = pa.schema([*_COLUMNS, *kept_fields([rows.column("kept")], keep)])
     finish = _make_finish_fn(settings, schema)
     grouped = in_row_groups(rows)
     parts = []
@@ -99,7 +112,8 @@ def read_panoramas(
 
 
 _COLUMNS = (
-    *(pa.field(name, pa.string()) for name in ("id", "uri", "scene")),
+    *(pa.field(name, pa.string()) for name in ("id", "uri", "scene", "sequence")),
+    pa.field("time", pa.float64()),
     pa.field("bytes", CONTENT.type),
     *(pa.field(name, pa.string()) for name in ("error_class", "message")),
 )

@@ -39,9 +39,11 @@ MAX_MAP_PIXELS = 2**28
 # Columns of shards that are not float32.
 _TYPES = {
     **dict.fromkeys(
-        ("id", "uri", "scene", "digest", "suspect", "remarks", "stage", "error_class", "message"), pa.string()
+        ("id", "uri", "scene", "sequence", "digest", "suspect", "remarks", "stage", "error_class", "message"),
+        pa.string(),
     ),
     **dict.fromkeys(("width", "height", "map_height", "map_width", "attempts"), pa.int32()),
+    "time": pa.float64(),
 }
 
 
@@ -172,7 +174,7 @@ class Run:
         Raises:
             ConfigError: a column does not exist.
         """
-        there = [*PREDICTION_COLUMNS, *self.kept]
+        there = list(dict.fromkeys([*PREDICTION_COLUMNS, *self.kept]))
         wanted = list(columns) if columns is not None else there
         if unknown := [name for name in wanted if name not in there]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(there)}")

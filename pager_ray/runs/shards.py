@@ -31,6 +31,8 @@ _MEANING: dict[str, dict[str, str]] = {
     "id": {"description": "unique in the run: given by the listing, or derived from the URI"},
     "uri": {"description": "where the panorama was read, without credentials"},
     "scene": {"description": "indoor or outdoor: the scale head that ran, or what the listing said"},
+    "sequence": {"description": "sequence or video that it is of; null where nothing says so"},
+    "time": {"description": "when it was taken: since 1970, or since the video's first picture", "unit": "second"},
     "p_outdoor": {"description": "the scene router's probability; null where it was not asked"},
     "log_scale": {"description": "ln(metric depth / scale-invariant depth); null without scale heads"},
     "width": {"description": "width of the full source panorama", "unit": "pixel"},
@@ -61,7 +63,7 @@ _MEANING: dict[str, dict[str, str]] = {
 
 PREDICTION_COLUMNS = [
     "id", "uri", "width", "height", "coverage", "stretch", "blank_fraction", "suspect", "remarks", "digest",
-    "scene", "p_outdoor", "log_scale", "sky_fraction",
+    "sequence", "time", "scene", "p_outdoor", "log_scale", "sky_fraction",
     "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction", "median_confidence",
     "map_height", "map_width",
 ]  # fmt: skip
@@ -71,6 +73,8 @@ LATER_COLUMNS = {
     "blank_fraction": pa.float32(),
     "suspect": pa.string(),
     "remarks": pa.string(),
+    "sequence": pa.string(),
+    "time": pa.float64(),
 }
 """Prediction columns that shards of earlier versions lack; they are read as nulls."""
 

@@ -30,6 +30,9 @@ IDENTITY = [
     pa.field("id", pa.string(), nullable=False),
     pa.field("uri", pa.string(), nullable=False),
     pa.field("scene", pa.string()),
+    # Where in a sequence it stands: its name, and seconds.
+    pa.field("sequence", pa.string()),
+    pa.field("time", pa.float64()),
     # Where a dataset's ground truth lies, as JSON: the arrays themselves are read where they are scored.
     pa.field("sample", pa.string()),
     # Columns of its listing that come out again, as a JSON object.

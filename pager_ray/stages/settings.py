@@ -24,6 +24,7 @@ from pager_ray.runs import predictions_schema
 from pager_ray.stages.infer import InferSettings
 from pager_ray.stages.read import ReadSettings
 from pager_ray.stages.rows import ENCODE_SCHEMA
+from pager_ray.stages.sources import without_own
 from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings
 
 SMALL_CLUSTER_CPUS = 4
@@ -180,7 +181,7 @@ def stitch_settings(config: RunConfig, checkpoint: ResolvedCheckpoint, *, half: 
 
 def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: Listing) -> pa.Schema:
     """The columns of a run's prediction shards."""
-    names = config.input.keep_columns
+    names = without_own(config.input.keep_columns)
     architecture, output = checkpoint.architecture, config.output
     return predictions_schema(
         ENCODE_SCHEMA,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pager_ray.config.schema import RunConfig
 from pager_ray.errors import ConfigError
 from pager_ray.listing import Listing, list_inputs
@@ -11,6 +13,7 @@ from pager_ray.retrying import Retry
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
 
+OWN = ("sequence", "time")
 _TAKEN = frozenset({*PREDICTION_COLUMNS, *REJECT_COLUMNS, *READ_SCHEMA.names, *ENCODE_SCHEMA.names})
 
 
@@ -21,10 +24,17 @@ def index_settings(config: RunConfig) -> IndexSettings:
         image_column=asked.image_column,
         id_column=asked.id_column,
         scene_column=asked.scene_column,
-        keep=tuple(asked.keep_columns),
+        sequence_column=asked.sequence_column,
+        time_column=asked.time_column,
+        keep=without_own(asked.keep_columns),
         max_bytes=asked.max_bytes,
         max_row_group_bytes=asked.max_row_group_bytes,
     )
+
+
+def without_own(keep: Sequence[str]) -> tuple[str, ...]:
+    """The columns to keep without those that are kept anyway: ``sequence`` and ``time``, which were none once."""
+    return tuple(name for name in keep if name not in OWN)
 
 
 def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
@@ -39,7 +49,7 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
         StorageError: a store cannot be used.
     """
     asked = config.input
-    if taken := [name for name in asked.keep_columns if name in _TAKEN]:
+    if taken := [name for name in asked.keep_columns if name in _TAKEN - {*OWN}]:
         raise ConfigError(
             f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
         )

@@ -191,7 +191,7 @@ def test_names_that_are_no_utf8_are_written(tmp_path: Path, folder: Folder) -> N
 def test_ids_are_never_null() -> None:
     """The schema lets no row be without id or URI."""
     assert [field.name for field in MANIFEST_SCHEMA if not field.nullable] == ["id", "uri"]
-    assert {field.type for field in MANIFEST_SCHEMA} == {pa.string(), pa.int32(), pa.int64()}
+    assert {field.type for field in MANIFEST_SCHEMA} == {pa.string(), pa.int32(), pa.int64(), pa.float64()}
 
 
 def test_manifests_of_earlier_versions_are_read() -> None:

@@ -69,6 +69,8 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "uri": str(path),
         "scene": "indoor",
         "sample": None,
+        "sequence": None,
+        "time": None,
         "kept": None,
         "panorama": None,
         "panorama_height": None,

@@ -115,6 +115,8 @@ def test_a_reject_keeps_its_identity_and_loses_the_rest() -> None:
         "uri": "/a",
         "scene": "indoor",
         "sample": None,
+        "sequence": None,
+        "time": None,
         "kept": None,
         "stage": "read",
         "error_class": "missing",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pager_ray.read.containers.places import SCENES, IndexSettings
+from pager_ray.read.containers.sequences import flat, place_in_sequence
 
 MAX_ID_LENGTH: Final = 1024
 MAX_KEPT_BYTES: Final = 4096
@@ -47,11 +48,12 @@ def _plain(value: Any) -> Any:
 
 
 def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, Any]:
-    """What a member's columns say of it: ``given``, ``scene`` and ``kept``.
+    """What a member's columns say of it: ``given``, ``scene``, ``sequence``, ``time`` and ``kept``.
 
     Raises:
         ValueError: a value is none that its column may have; says which.
     """
+    values = flat(values)
     found: dict[str, Any] = {}
     if settings.id_column is not None:
         id = values.get(settings.id_column)
@@ -68,5 +70,6 @@ def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, A
         raise ValueError(
             f"its scene ({settings.scene_column}) is {str(scene)[:40]!r}; takes indoor, outdoor or nothing"
         )
+    found |= place_in_sequence(values, settings.sequence_column, settings.time_column)
     found["kept"] = kept_values(values, settings.keep)
     return found

@@ -95,8 +95,9 @@ def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
         schema = parquet.schema_arrow
         column = choose_column(schema, settings.image_column)
         ids = settings.id_column or next((name for name in ID_NAMES if name in schema.names and name != column), None)
-        wanted = [name for name in (ids, settings.scene_column or "scene", *settings.keep) if name]
-        absent = [name for name in (settings.id_column, settings.scene_column) if name and name not in schema.names]
+        wanted = [name for name in (ids, *settings.columns) if name]
+        asked = (settings.id_column, settings.scene_column, settings.sequence_column, settings.time_column)
+        absent = [name for name in asked if name and name not in schema.names]
         if absent:
             raise ValueError(f"has no column {absent[0]}; it has {', '.join(schema.names)}")
         wanted = [name for name in dict.fromkeys(wanted) if name in schema.names and name != column]
@@ -128,7 +129,7 @@ def read_rows(file: Ranged, settings: IndexSettings, needed: tuple[str, ...]) ->
         there = set(parquet.schema_arrow.names)
         if not there.issuperset(needed):
             return []
-        asked = (*needed, settings.id_column, settings.scene_column or "scene", *settings.keep)
+        asked = (*needed, *settings.columns)
         rows: list[dict[str, Any]] = parquet.read(columns=[name for name in asked if name in there]).to_pylist()
     except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):

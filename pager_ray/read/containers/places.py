@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
+from pager_ray.read.containers.sequences import names_wanted
 from pager_ray.retrying import Retry
 
 Form = Literal["tar", "zip", "parquet"]
@@ -30,6 +31,9 @@ MEMBER_SCHEMA: Final = pa.schema(
         pa.field("key", pa.string()),
         pa.field("given", pa.string()),
         pa.field("scene", pa.string()),
+        # Which sequence it is of, and when it was taken, in seconds.
+        pa.field("sequence", pa.string()),
+        pa.field("time", pa.float64()),
         pa.field("is_utf8", pa.bool_(), nullable=False),
         # Where its bytes are, or its row is.
         pa.field("offset", pa.int64()),
@@ -54,7 +58,8 @@ class IndexSettings:
 
     Attributes:
         image_column: of Parquet files; the component of a WebDataset sample. None finds it.
-        id_column, scene_column: columns (or keys of a sample's JSON) with the id and the scene; None finds them.
+        id_column, scene_column, sequence_column, time_column: columns (or keys of a sample's JSON) with the id, the
+            scene, the sequence and the time; None finds them.
         keep: columns that come out again beside the results.
         max_bytes: members that are larger are rejects.
         max_row_group_bytes: row groups whose pictures take more, decompressed, are rejects.
@@ -65,6 +70,8 @@ class IndexSettings:
     image_column: str | None = None
     id_column: str | None = None
     scene_column: str | None = None
+    sequence_column: str | None = None
+    time_column: str | None = None
     keep: tuple[str, ...] = ()
     max_bytes: int = 2**30
     max_row_group_bytes: int = 2**31
@@ -74,7 +81,14 @@ class IndexSettings:
     @property
     def wants_columns(self) -> bool:
         """Whether something beside pictures and keys has to be read."""
-        return bool(self.id_column or self.scene_column or self.keep)
+        named = (self.id_column, self.scene_column, self.sequence_column, self.time_column)
+        return any(named) or bool(self.keep)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is read beside pictures: columns of ids, scenes, sequences and times, and those that are kept."""
+        told = (self.id_column, self.scene_column or "scene", *names_wanted(self.sequence_column, self.time_column))
+        return tuple(dict.fromkeys(name for name in (*told, *self.keep) if name))
 
 
 @dataclass

@@ -19,6 +19,7 @@ from pager_ray.bounded import parse_json
 from pager_ray.errors import InputError
 from pager_ray.read.containers.columns import described
 from pager_ray.read.containers.places import CHANGED, CORRUPT, IndexSettings, Members, bad_name, members_of, plain
+from pager_ray.read.containers.sequences import flat
 from pager_ray.read.formats import IMAGE_SUFFIXES
 from pager_ray.read.ranges import WINDOW, Ranged, read_range
 
@@ -207,8 +208,8 @@ def _columns(file: Ranged, component: _Component, settings: IndexSettings) -> di
         return {}
     if not isinstance(value, dict):
         return {}
-    wanted = (settings.id_column or "", settings.scene_column or "scene", *settings.keep)
-    return {name: value[name] for name in wanted if name in value}
+    value = flat(value)
+    return {name: value[name] for name in settings.columns if name in value}
 
 
 def _samples(components: list[_Component]) -> Iterator[tuple[str, list[_Component]]]:

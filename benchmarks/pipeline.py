@@ -59,7 +59,7 @@ class SimulatedDevice:
         self.trace = trace
         self.depth, self.normals, self.sky = template(face_size)
 
-    def submit(self, faces: np.ndarray, scenes: list[str | None]) -> FinishedBatch:
+    def submit(self, faces: np.ndarray, scenes: list[str | None], valid: object = None) -> FinishedBatch:
         """Take as long as a GPU and give the same maps for every row."""
         began = time.time()
         time.sleep(self.seconds * len(faces))

@@ -29,6 +29,7 @@ import torch
 
 from pager_ray.config import RunConfig, load_config
 from pager_ray.encode import get_codec
+from pager_ray.encode.bilevel import encode_mask
 from pager_ray.errors import ConfigError, InputError, ShapeError
 from pager_ray.infer import FacePrediction
 from pager_ray.infer.batching import FittingBatches
@@ -42,7 +43,7 @@ from pager_ray.read import Content
 from pager_ray.read.cubemap import unpack_faces
 from pager_ray.schemes import short_name
 from pager_ray.single import file_of
-from pager_ray.stages.infer import infer_rows, load_predictor
+from pager_ray.stages.infer import Valid, infer_rows, load_predictor, some_valid
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import fetch_row, project_row
 from pager_ray.stages.rows import (
@@ -59,6 +60,7 @@ from pager_ray.stages.rows import (
 )
 from pager_ray.stages.settings import half_normals, infer_settings, read_settings, stitch_settings
 from pager_ray.stages.stitch import stitched_maps
+from pager_ray.validity import VALID, Validity, validity_of
 
 CONTENT_COLUMNS: Final = ("bytes", "image", "content", "jpg", "png")
 """Columns that hold pictures, the first that is there."""
@@ -81,6 +83,7 @@ class PanoramaPredictor:
       (H, W, 3): unit vectors, x forward (ERP centre), y up, z right; ``sky`` float32 (H, W): probability. Faces
       (6, S, S) with ``output.projection`` ``cubemap``. With ``encode`` the bytes of ``output.codec``, as in the shards
       of a run, for :func:`pager_ray.encode.get_codec` to decode, and ``map_height`` and ``map_width``;
+    - ``valid`` bool (H, W), or (6, S, S): the pixels that mean something; with ``encode`` a PNG of (H, W), white: true;
     - the columns of a run's predictions, such as ``width``, ``scene``, ``log_scale``, ``depth_p50``, ``digest``:
       numbers that are not known are NaN, whole ones 0, texts empty;
     - ``error_class``, ``message``.
@@ -154,14 +157,15 @@ class PanoramaPredictor:
         )
         found = [self._finished(scalars) for scalars in iterate(inferred)]
         kept = {name: values for name, values in columns.items() if name != column or column in PATH_COLUMNS}
-        return kept | _as_columns(found, {name: self._nothing(name) for name in self.maps})
+        return kept | _as_columns(found, {name: self._nothing(name) for name in (*self.maps, VALID.name)})
 
     def _nothing(self, name: str) -> bytes | np.ndarray:
         """A map of no pixels."""
         if self._encode:
             return b""
         is_cubemap = self._stitch.output.projection == "cubemap"
-        return np.zeros((*((0, 0, 0) if is_cubemap else (0, 0)), *((3,) if name == "normals" else ())), np.float32)
+        shape = (*((0, 0, 0) if is_cubemap else (0, 0)), *((3,) if name == "normals" else ()))
+        return np.zeros(shape, bool if name == VALID.name else np.float32)
 
     def _column_in(self, columns: Mapping[str, Any]) -> str:
         names = (self._column,) if self._column is not None else (*CONTENT_COLUMNS, *PATH_COLUMNS)
@@ -208,10 +212,14 @@ class PanoramaPredictor:
         except ShapeError as error:
             raise InputError("not_an_image", str(error)) from error
 
-    def _predict(self, faces: list[np.ndarray], scenes: list[str | None]) -> Sequence[FacePrediction | InputError]:
-        return self._batches.run(
-            len(faces), lambda start, stop: self._predictor(np.stack(faces[start:stop]), scenes[start:stop])
-        )
+    def _predict(
+        self, faces: list[np.ndarray], scenes: list[str | None], valid: list[Valid] | None
+    ) -> Sequence[FacePrediction | InputError]:
+        def predict(start: int, stop: int) -> list[FacePrediction]:
+            masks = valid and some_valid(valid[start:stop])
+            return self._predictor(np.stack(faces[start:stop]), scenes[start:stop], masks)
+
+        return self._batches.run(len(faces), predict)
 
     def _finished(self, scalars: Mapping[str, pa.Scalar]) -> Row:
         row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE, *INFERRED])
@@ -223,7 +231,15 @@ class PanoramaPredictor:
             row |= {name: get_codec(name, codec).encode(array) for name, array in maps.items()}  # type: ignore[arg-type]
         else:
             row |= maps
+        row[VALID.name] = self._valid(validity_of(row[VALID.name]), height, width)
         return row | {"map_height": height, "map_width": width}
+
+    def _valid(self, found: Validity | None, height: int, width: int) -> bytes | np.ndarray:
+        if self._encode or self._stitch.output.projection != "cubemap":
+            valid = np.ones((height, width), bool) if found is None else found.erp(height, width)
+            return encode_mask(valid) if self._encode else valid
+        size = self._stitch.face_size
+        return np.ones((6, size, size), bool) if found is None else found.faces(size, self._stitch.fov)
 
 
 _KNOWN: Final = frozenset({"id", "uri", "path", "scene", "error_class", "message", "stage"})
@@ -256,7 +272,8 @@ def _as_columns(rows: list[Row], maps: Mapping[str, Any]) -> dict[str, Any]:
     sizes = [pa.field("map_height", pa.int32()), pa.field("map_width", pa.int32())]
     texts = [pa.field(name, pa.string()) for name in ("error_class", "message")]
     identity = [field for field in IDENTITY if field.name in ("id", "uri", "scene")]
-    for field in (*identity, *SOURCE, *INFERRED, *sizes, *texts):
+    scalars = [field for field in SOURCE if field.name not in maps]
+    for field in (*identity, *scalars, *INFERRED, *sizes, *texts):
         values = [row.get(field.name) for row in rows]
         if pa.types.is_string(field.type):
             columns[field.name] = np.array([value or "" for value in values], dtype=object)

@@ -37,6 +37,7 @@ from pager_ray.stages.sources import list_sources
 from pager_ray.stages.stitch import stitched_maps
 from pager_ray.storage import Folder
 from pager_ray.tracing import span, watcher
+from pager_ray.validity import validity_of
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -94,6 +95,7 @@ class Converter:
             p_outdoor=found["p_outdoor"],
             log_scale=found["log_scale"],
             reading=self._settings.read.decode,
+            validity=partial(validity_of, found["valid"]),
         )
         return prediction, content
 

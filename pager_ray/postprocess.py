@@ -8,6 +8,7 @@ unit length.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MIN_SKY_SHARE: Final = 0.01
 """Share of a panorama's face pixels above the threshold from which its sky is filled; less is taken for no sky."""
+
+_ALL: Final = 1 - 1e-4
 
 
 def euclidean_depth(
@@ -62,10 +65,11 @@ def fill_sky(
     log_scale: Float[Tensor, "b 1"] | None,
     settings: SkySettings = DEFAULT_SKY,
     depth_range: DepthRange = DEFAULT_RANGE,
+    valid: Bool[Tensor, "b 6 s s"] | None = None,
 ) -> tuple[Float[Tensor, "b 6 1 s s"], Float[Tensor, "b 6 3 s s"] | None]:
     """Move the sky to the far end of the range and fade its normals to zero; see :func:`fill_sky_probability`."""
     _check_faces("sky_logits", sky_logits, channels=1)
-    return fill_sky_probability(depth, normals, sky_logits.float().sigmoid(), log_scale, settings, depth_range)
+    return fill_sky_probability(depth, normals, sky_logits.float().sigmoid(), log_scale, settings, depth_range, valid)
 
 
 def fill_sky_probability(
@@ -75,6 +79,7 @@ def fill_sky_probability(
     log_scale: Float[Tensor, "b 1"] | None,
     settings: SkySettings = DEFAULT_SKY,
     depth_range: DepthRange = DEFAULT_RANGE,
+    valid: Bool[Tensor, "b 6 s s"] | None = None,
 ) -> tuple[Float[Tensor, "b 6 1 s s"], Float[Tensor, "b 6 3 s s"] | None]:
     """Move the sky to the far end of the range and fade its normals to zero, for probabilities instead of logits.
 
@@ -91,6 +96,7 @@ def fill_sky_probability(
         log_scale: what the depth was scaled with, per panorama, or None; the far end moves along.
         settings: threshold, softness and opening kernel.
         depth_range: its maximum is the sky's depth before scaling.
+        valid: the pixels of which the 1 % is; None for all.
 
     Returns:
         Depth and normals, float32, new tensors; None for no normals.
@@ -106,7 +112,10 @@ def fill_sky_probability(
         depth = torch.where(is_speck, _window_min(depth, settings.open_kernel), depth)
         probability = torch.where(is_sky, probability, 0.0)
     above = probability > settings.threshold
-    has_sky = above.float().mean(dim=(1, 2, 3, 4), keepdim=True) > MIN_SKY_SHARE
+    if valid is None:
+        has_sky = above.float().mean(dim=(1, 2, 3, 4), keepdim=True) > MIN_SKY_SHARE
+    else:
+        has_sky = share_of(above, valid).view(-1, 1, 1, 1, 1) > MIN_SKY_SHARE
     alpha = torch.where(has_sky, _alpha(probability, above, settings), 0.0)
     far = _per_panorama(log_scale, depth) + math.log(depth_range.max)
     filled = torch.where(has_sky, ((1 - alpha) * depth.log() + alpha * far).exp(), depth)
@@ -114,6 +123,42 @@ def fill_sky_probability(
         return filled, None
     _check_faces("normals", normals, channels=3, like=depth)
     return filled, normals.float() * (1 - alpha)
+
+
+def share_of(found: Bool[Tensor, "b 6 1 s s"], valid: Bool[Tensor, "b 6 s s"] | None) -> Float[Tensor, " b"]:
+    """The share of each panorama's valid pixels that were found; NaN where none is valid."""
+    if valid is None:
+        return found.flatten(1).float().mean(1)
+    counted = valid.flatten(1)
+    return (found.flatten(1) & counted).float().sum(1) / counted.float().sum(1)
+
+
+def scale_of_valid(raw: Mapping[str, Tensor], valid: Bool[Tensor, "b 6 s s"], log_depth: bool) -> Float[Tensor, "b 1"]:
+    """The log scale as the scale head takes it, from those of its pixels under which all are valid.
+
+    That is the lower median of its log metric z-depth over the log z-depth (:class:`pager_ray.model.scale_head`). Where
+    no pixel of its size is wholly valid, the scale stays that of all.
+
+    Args:
+        raw: outputs of a checkpoint with a scale head.
+        valid: which pixels of the faces are valid.
+        log_depth: whether its depth is a logarithm.
+    """
+    metric = raw["scale_log_metric_field"].float()
+    depth = raw["depth"].float() if log_depth else raw["depth"].float().log()
+
+    def pooled(values: Float[Tensor, "b 6 1 s s"]) -> Float[Tensor, "b 6 1 m m"]:
+        return functional.adaptive_avg_pool2d(values.flatten(0, 1), metric.shape[-1]).view_as(metric)
+
+    # An average of ones, which rounding may leave a little below.
+    is_valid = pooled(valid[:, :, None].float()) > _ALL
+    scale = torch.where(is_valid, metric - pooled(depth), torch.nan).flatten(1).nanmedian(1, keepdim=True).values
+    return torch.where(scale.isnan() | is_whole(valid)[:, None], raw["log_scale"].float(), scale)
+
+
+def is_whole(valid: Bool[Tensor, "b 6 s s"]) -> Bool[Tensor, " b"]:
+    """The panoramas of which every pixel is valid."""
+    return valid.flatten(1).all(1)
 
 
 def _alpha(

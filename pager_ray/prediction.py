@@ -13,7 +13,8 @@ import numpy as np
 from pager_ray import geometry
 from pager_ray.errors import ConfigError
 from pager_ray.modalities import MAPS
-from pager_ray.shapes import Float, UInt8
+from pager_ray.shapes import Bool, Float, Shaped, UInt8
+from pager_ray.validity import Validity
 
 QUALITY_COLUMNS = (
     "sky_fraction",
@@ -33,6 +34,9 @@ router decides, where both heads run.
 """
 
 
+VALID = "valid"
+"""What readers call the pixels that mean something."""
+
 ArrayLoader = Callable[[], np.ndarray]
 
 # Where its points, its mesh and its files are made: above this module, loaded when they are asked for.
@@ -51,6 +55,7 @@ class Prediction:
         fov: field of view of stored faces, in degrees.
         reading: how its source was read: further arguments of :func:`pager_ray.read.decode_panorama`.
         picture: gives the source at the size of the maps, where it is at hand.
+        validity: gives which pixels of the source mean something, or None for all.
 
     Attributes:
         id, uri: which panorama this is.
@@ -73,6 +78,7 @@ class Prediction:
         log_scale: float | None = None,
         reading: Mapping[str, Any] | None = None,
         picture: ArrayLoader | None = None,
+        validity: Callable[[], Validity | None] | None = None,
     ) -> None:
         self.id = id
         self.uri = uri
@@ -85,6 +91,7 @@ class Prediction:
         self.reading = dict(reading or {})
         self._loaders = dict(loaders)
         self._picture = picture
+        self._validity = validity
 
     def __repr__(self) -> str:
         """Name the panorama, its size and what it has."""
@@ -116,14 +123,37 @@ class Prediction:
         """(H, W) float32, probability of sky."""
         return self._scalar_map("sky")
 
-    def faces(self, name: str) -> Float[np.ndarray, "6 s s ..."] | None:
+    @cached_property
+    def validity(self) -> Validity | None:
+        """Which pixels of the source mean something, in its own terms; None where all do."""
+        found = self._validity() if self._validity is not None else None
+        return None if found is None or found.is_whole else found
+
+    @cached_property
+    def valid(self) -> Bool[np.ndarray, "h w"]:
+        """(H, W) bool: the pixels that mean something: in the source's part of the sphere, in no cap, under no mask.
+
+        A pixel is valid where the source's pixel in which its centre lies is. Maps have values everywhere.
+        """
+        if self.validity is None:
+            return np.ones((self.height, self.width), bool)
+        return self.validity.erp(self.height, self.width)
+
+    def faces(self, name: str) -> Shaped[np.ndarray, "6 s s ..."] | None:
         """Stored faces of ``depth``, ``normals`` or ``sky``, (6, S, S[, 3]); None where the run stored ERP maps.
+
+        Those of ``valid`` are (6, S, S) bool: a pixel is valid where the source's pixel nearest to it is.
 
         Raises:
             ConfigError: another name.
         """
+        if name == VALID:
+            stored = next((faces for other in self._loaders if (faces := self.faces(other)) is not None), None)
+            if stored is None or self.validity is None:
+                return None if stored is None else np.ones(stored.shape[:3], bool)
+            return self.validity.faces(stored.shape[1], self.fov)
         if name not in MAPS:
-            raise ConfigError(f"faces: {name!r} unknown; takes {', '.join(MAPS)}")
+            raise ConfigError(f"faces: {name!r} unknown; takes {', '.join((*MAPS, VALID))}")
         stored = self._load(name)
         is_cubemap = stored is not None and stored.shape[0] == 6 and stored.ndim == (4 if name == "normals" else 3)
         return stored if is_cubemap else None

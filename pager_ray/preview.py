@@ -41,6 +41,7 @@ _SPECTRAL = (
 _NO_DEPTH = (96, 96, 96)
 _SKY_RAMP = ((24, 28, 38), (133, 196, 255))
 _PAPER, _INK, _FAINT = (250, 250, 248), (32, 34, 38), (120, 122, 128)
+_NOTHING = np.array(_PAPER, np.uint8)
 _AXES = (("x forward", (205, 62, 62)), ("y up", (38, 140, 62)), ("z right", (52, 90, 210)))
 
 
@@ -100,6 +101,7 @@ def render_preview(
     width: int = 1024,
     metric: bool,
     title: str | None = None,
+    valid: Bool[ndarray, "h5 w5"] | None = None,
 ) -> bytes:
     """Draw a panorama and its predictions side by side, two panels to a row, as one JPEG.
 
@@ -115,6 +117,7 @@ def render_preview(
         width: width of the whole picture in pixels, at least 320.
         metric: whether ``depth`` has a scale; without one the legend says "relative" instead of the unit.
         title: a line above the panels.
+        valid: (H, W) bool, the pixels that are drawn; nothing is where the others are. None draws all.
 
     Returns:
         The JPEG's bytes.
@@ -125,9 +128,13 @@ def render_preview(
     if width < 320:
         raise ShapeError(f"a preview of width {width} has no room for its legends: ask for at least 320")
     size = panel_size(width)
+    shown = (
+        None if valid is None else _shrink(_checked(valid, "valid", 2, kinds="b").view(np.uint8), size, point=True) > 0
+    )
     panels = [(_shrink(_checked(rgb, "rgb", 3, kinds="u"), size), plain_caption(width, "panorama"))]
     if depth is not None:
         depth = _shrink(_checked(depth, "depth", 2), size, point=True)
+        depth = depth if shown is None else np.where(shown, depth, np.float32(np.nan))
         smooth, valid = _despeckle(depth)
         limits = _limits(smooth, valid)
         legend = depth_caption(width, f"depth ({unit if metric else 'relative'})", limits)
@@ -139,6 +146,8 @@ def render_preview(
         ramp = _ramp(np.clip(share, 0, 1))
         bar = _ramp(np.linspace(0, 1, 256, dtype=np.float32)[None])
         panels.append((ramp, bar_caption(width, "sky probability", bar, [(0.0, "0"), (0.5, "0.5"), (1.0, "1")])))
+    if shown is not None:
+        panels = [(np.where(shown[..., None], panel, _NOTHING), caption) for panel, caption in panels]
     return encode_jpeg(compose_panels(panels, width, title))
 
 
@@ -146,7 +155,7 @@ def _checked(array: ndarray, name: str, ndim: int, kinds: str = "f") -> ndarray:
     fits = array.ndim == ndim and array.size > 0 and array.dtype.kind in kinds and (ndim == 2 or array.shape[2] == 3)
     if not fits or (kinds == "u" and array.dtype != np.uint8):
         shape = "(H, W)" if ndim == 2 else "(H, W, 3)"
-        kind = {"f": "floating-point", "u": "uint8", "bf": "boolean or floating-point"}[kinds]
+        kind = {"f": "floating-point", "u": "uint8", "b": "boolean", "bf": "boolean or floating-point"}[kinds]
         raise ShapeError(f"a preview's {name} is {array.dtype} of shape {array.shape}; it takes {kind} {shape}")
     return array.astype(np.float32, copy=False) if kinds == "f" else array
 

@@ -76,17 +76,19 @@ def _predict(
     architecture = model.architecture
     with span("sample the faces"):
         faces = panorama.faces(architecture.face_size, architecture.cube_fov)
+        found = panorama.validity
+        valid = None if found.is_whole else [found.faces(architecture.face_size, architecture.cube_fov)]
     if router is None and scene is None and settings.scene_mode == "auto" and needs_clip(architecture):
         with span("load the scene router"):
             router = _shared_router(model)
     predictor = Predictor(model, settings, router)
     with span("predict"):
         if (current := recorder()) is not None:
-            pending, events = profiled(lambda: predictor.submit(faces[None], [scene]), current.process)
+            pending, events = profiled(lambda: predictor.submit(faces[None], [scene], valid), current.process)
             current.events += events
             result = pending.result()[0]
         else:
-            result = predictor(faces[None], [scene])[0]
+            result = predictor(faces[None], [scene], valid)[0]
     maps = {"depth": result.depth, "normals": result.normals, "sky": result.sky}
     return Prediction(
         id=PurePosixPath(short_name(uri)).stem if uri else "",
@@ -99,6 +101,7 @@ def _predict(
         p_outdoor=result.p_outdoor,
         log_scale=result.log_scale,
         picture=partial(_picture, panorama),
+        validity=lambda: panorama.validity,
     )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 import pager_ray
 from pager_ray.config import load_config
 from pager_ray.encode import get_codec
+from pager_ray.encode.bilevel import decode_mask
 from pager_ray.errors import ConfigError
 from pager_ray.here import run_here
 from pager_ray.infer import Predictor
@@ -153,3 +154,26 @@ def test_cubemaps_come_packed_or_by_name(tmp_path: Path, predictor: pager_ray.Pa
     assert by_bytes["digest"].tolist() == by_name["digest"].tolist()
     assert np.array_equal(by_bytes["depth"][0], by_name["depth"][0])
     assert by_name["depth"][0].shape == (64, 128)
+
+
+@pytest.mark.parametrize("more", [{}, {"output.projection": "cubemap"}])
+@pytest.mark.parametrize("encode", [False, True])
+def test_valid_pixels_come_along(tiny_unified: Path, more: dict[str, str], encode: bool) -> None:
+    """In a column of their own, for rows with and without a mask, and of nothing for rejects."""
+    masked = np.dstack([ARRAYS["small"], np.full((32, 64), 255, np.uint8)])
+    masked[:10, :, 3] = 0
+    predictor = pager_ray.PanoramaPredictor(tiny_unified, settings=SETTINGS | more, encode=encode)
+    batch = predictor({"bytes": [png(masked), png(ARRAYS["small"]), b"no picture"]})
+    assert batch["valid_fraction"][:2] == pytest.approx([22 / 32, 1])
+    first, second, third = batch["valid"]
+    assert len(third) == 0
+    if encode:
+        first, second = decode_mask(first), decode_mask(second)
+    assert first.dtype == second.dtype == np.bool_
+    assert second.all()
+    if more and not encode:
+        assert first.shape == batch["depth"][0].shape
+        assert not first[4].any()
+        assert first[5].all()
+    else:
+        np.testing.assert_array_equal(first, masked[..., 3] > 0)

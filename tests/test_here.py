@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import pager_ray
@@ -22,6 +23,7 @@ from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
 from tests.read import cubes
+from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
 from tests.read.packed import pack, write_tar
 
 COUNT = 4
@@ -50,7 +52,7 @@ class Dying:
         self._predict = Predictor(load_model(config.checkpoint), inference_settings(config))
         self.calls, self._fails_at = 0, fails_at
 
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None], valid: object = None) -> list[FacePrediction]:
         self.calls += 1
         if self.calls == self._fails_at:
             raise RuntimeError("the power went")
@@ -151,4 +153,46 @@ def test_a_job_over_containers_ends_where_it_was_stopped(inputs: Path, tmp_path:
     assert done + last.calls == len(forms) * COUNT
     assert (result.predictions, result.rejects_by_class) == (len(forms) * COUNT, {"not_an_image": len(forms)})
     assert result.is_whole
+    assert not verify_output(tmp_path / "run").problems
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"output.projection": "cubemap"}, {"output.format": "npz"}, {"output.size": "48x96"}]
+)
+def test_what_a_picture_does_not_show_is_no_result(inputs: Path, tmp_path: Path, more: dict[str, str]) -> None:
+    """A crop, transparency and a cap: exact to a pixel in every reader, whatever is stored, and in no number."""
+    (tmp_path / "in").mkdir()
+    xmp = gpano_xmp(**cropped(40, 30, 160, 80, 256, 128))
+    (tmp_path / "in" / "crop.png").write_bytes(with_xmp(picture(160, 80), "PNG", xmp))
+    alpha = np.dstack([picture(256, 128), np.full((128, 256), 255, np.uint8)])
+    alpha[20:60, 50:90, 3] = 0
+    (tmp_path / "in" / "alpha.png").write_bytes(encode(alpha))
+    given = {"input.uris": f"{tmp_path}/in", "input.mask.nadir_degrees": "30", "output.codec": "exact", **more}
+    config = config_of(inputs, tmp_path / "run", **given)
+    predictor = Predictor(load_model(inputs / "checkpoint"), inference_settings(config))
+    assert run_here(config, resolve_checkpoint(config.checkpoint), predictor).predictions == 2
+    run = pager_ray.open_run(tmp_path / "run")
+    expected = {"crop": np.zeros((128, 256), bool), "alpha": np.ones((128, 256), bool)}
+    expected["crop"][30:110, 40:200] = True
+    expected["alpha"][20:60, 50:90] = False
+    told = {row["id"]: row["valid_fraction"] for row in run.table(["id", "valid_fraction"]).to_pylist()}
+    for id, source in expected.items():
+        # 30 of 180 degrees: the centre of row 107 is the first that is too near.
+        source[107:] = False
+        assert told[id] == pytest.approx(source.mean(), abs=1e-6)
+        prediction = run[id]
+        rows = ((np.arange(prediction.height) + 0.5) * 128 / prediction.height).astype(int)
+        columns = ((np.arange(prediction.width) + 0.5) * 256 / prediction.width).astype(int)
+        np.testing.assert_array_equal(prediction.valid, source[np.ix_(rows, columns)])
+        (item,) = [one for one in pager_ray.torch_dataset(tmp_path / "run") if one["id"] == id]
+        np.testing.assert_array_equal(item["valid"][0].numpy(), prediction.valid)
+        if more.get("output.projection") == "cubemap":
+            depth, valid = prediction.faces("depth")[:, ::4, ::4], prediction.faces("valid")[:, ::4, ::4]
+            median = run.table(["id", "depth_p50"]).to_pylist()[run.ids().index(id)]["depth_p50"]
+            assert median == pytest.approx(np.median(depth[valid]), rel=1e-4)
+    if more.get("output.format") != "npz":
+        decode = pager_ray.row_decoder(tmp_path / "run", ["depth"])
+        for file in run.files():
+            for row in pq.read_table(file).to_pylist():
+                np.testing.assert_array_equal(decode(row)["valid"], run[row["id"]].valid)
     assert not verify_output(tmp_path / "run").problems

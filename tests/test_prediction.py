@@ -11,6 +11,7 @@ import pytest
 from pager_ray.errors import ConfigError
 from pager_ray.geometry import cubemap_to_erp, normalise_normals
 from pager_ray.prediction import Prediction
+from pager_ray.validity import Validity
 
 HEIGHT, WIDTH, FACE = 32, 64, 16
 
@@ -140,3 +141,23 @@ def test_unknown_maps_have_no_faces(maps: dict[str, np.ndarray]) -> None:
     """A name that is no map's is an error with the names that are, not a missing head."""
     with pytest.raises(ConfigError, match="faces: 'dpeth' unknown; takes depth, normals, sky"):
         prediction_of(Loads(maps)).faces("dpeth")
+
+
+def test_without_a_word_all_is_valid() -> None:
+    """Of maps that nobody said anything of, and of a whole panorama, every pixel is valid, and nothing is None."""
+    for validity in (None, lambda: None, lambda: Validity.whole(100, 200)):
+        prediction = prediction_of(Loads(face_maps()), validity=validity)
+        assert prediction.valid.shape == (HEIGHT, WIDTH)
+        assert prediction.valid.dtype == np.bool_
+        assert prediction.valid.all()
+        assert prediction.faces("valid").shape == (6, FACE, FACE)
+        assert prediction.faces("valid").all()
+    assert prediction_of(Loads(erp_maps())).faces("valid") is None
+
+
+def test_valid_is_told_for_the_maps_and_for_stored_faces() -> None:
+    """Whatever the source's size, pixel by pixel of the map, and of the faces where those are stored."""
+    found = Validity(100, 200, 20, 10, 90, 70, 25.0)
+    prediction = prediction_of(Loads(face_maps()), fov=95.0, validity=lambda: found)
+    np.testing.assert_array_equal(prediction.valid, found.erp(HEIGHT, WIDTH))
+    np.testing.assert_array_equal(prediction.faces("valid"), found.faces(FACE, 95.0))

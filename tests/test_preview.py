@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,6 +143,26 @@ def test_panels_show_their_inputs(panorama: dict[str, np.ndarray]) -> None:
     blue = picture[half + height // 2, 640 - panel // 2]
     assert blue[2] > 200
     assert blue[2] > blue[0]
+
+
+def test_what_is_not_valid_is_not_drawn(panorama: dict[str, np.ndarray]) -> None:
+    """No panel shows what lies there: the picture is the same to the byte whatever that is, and paper in its place."""
+    maps = {name: panorama[name] for name in ("rgb", "depth", "normals", "sky")}
+    size = panel_size(640)
+    maps = {name: cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST) for name, array in maps.items()}
+    valid = np.zeros(size, bool)
+    valid[20:120, 30:200] = True
+    hidden = {name: np.where(valid[..., None] if array.ndim == 3 else valid, array, 0) for name, array in maps.items()}
+    hidden["depth"] = np.where(valid, maps["depth"], np.float32(1000))
+    picture = render_preview(**maps, metric=True, width=640, valid=valid)
+    assert picture == render_preview(
+        **{name: array.astype(maps[name].dtype) for name, array in hidden.items()}, metric=True, width=640, valid=valid
+    )
+    drawn = _decoded(picture)
+    half = drawn.shape[0] // 2
+    for top, left in ((4, 4), (4, 640 - 4 - size[1]), (half + 4, 4), (half + 4, 640 - 4 - size[1])):
+        assert np.abs(drawn[top + 2 : top + 10, left + 2 : left + 20] - (250, 250, 248)).max() <= 2
+        assert drawn[top + 40 : top + 100, left + 60 : left + 150].std() > 1
 
 
 def test_title_and_unit_change_the_picture(panorama: dict[str, np.ndarray]) -> None:

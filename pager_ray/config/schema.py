@@ -57,6 +57,19 @@ class Section(BaseModel):
         return value
 
 
+class MaskConfig(Section):
+    """Which pixels of a picture mean nothing, beside those that it does not have."""
+
+    nadir_degrees: float = Field(
+        0.0,
+        ge=0,
+        lt=90,
+        description="pixels less than this from straight down (tripod, car, logo) mean nothing: they are in no number, "
+        "cloud, mesh or preview, and false in `valid`",
+    )
+    zenith_degrees: float = Field(0.0, ge=0, lt=90, description="the same for straight up")
+
+
 class InputConfig(Section):
     """What to read."""
 
@@ -144,6 +157,7 @@ class InputConfig(Section):
     max_bytes: int = Field(
         2**30, ge=1024, description="larger files are rejected without being read whole; bounds the memory of a read"
     )
+    mask: MaskConfig = MaskConfig()
 
     @field_validator("keep_columns")
     @classmethod
@@ -432,6 +446,8 @@ class RunConfig(JobConfig):
                 "input.time_column",
                 "input.max_row_group_bytes",
                 "input.keep_columns",
+                "input.mask.nadir_degrees",
+                "input.mask.zenith_degrees",
                 "output.uri",
                 "output.rows_per_shard",
                 "checkpoint",
@@ -441,7 +457,10 @@ class RunConfig(JobConfig):
         )
         # Where the work is done decides nothing, but for faces that are rounded in one place and not in the other.
         keys |= {"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {}
-        return keys | ({"input.keep_columns": self.input.keep_columns} if self.input.keep_columns else {})
+        keys |= {"input.keep_columns": self.input.keep_columns} if self.input.keep_columns else {}
+        # Runs that began before there were such keys have none.
+        asked = self.input.mask.model_dump(mode="json", include={"nadir_degrees", "zenith_degrees"})
+        return keys | {f"input.mask.{name}": value for name, value in asked.items() if value}
 
 
 class PlanConfig(RunConfig):

@@ -17,7 +17,7 @@ from pager_ray.geometry.erp import check_erp_size, erp_rays
 from pager_ray.geometry.faces import FACE_AXES, check_face_size, check_fov, half_extent
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
-from pager_ray.shapes import Float, Float32, Int64, UInt8
+from pager_ray.shapes import Bool, Float, Float32, Int64, UInt8
 
 _BAND_PIXELS: Final = 1 << 18
 
@@ -71,6 +71,28 @@ def cubemap_picture(
     count = _check(faces)
     height, width = check_erp_size(height, width)
     return sample_bilinear(_padded(faces), *built_once(_picture_positions, count, height, width))
+
+
+def cubemap_mask(faces: Bool[np.ndarray, "6 n n"], height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """A mask of a cubemap as an ERP: that of the face's pixel in which the centre of each of its pixels lies.
+
+    Args:
+        faces: (6, N, N) bool, laid out as those of :func:`resample_cubemap`.
+        height: H, rows of the panorama.
+        width: W, columns of the panorama.
+
+    Raises:
+        ShapeError: wrong rank or size of ``faces``, ``height`` or ``width``.
+    """
+    count = _check(faces.view(np.uint8)[..., None])
+    height, width = check_erp_size(height, width)
+    rays, step = erp_rays(height, width), max(1, _BAND_PIXELS // width)
+    mask = np.empty((height, width), bool)
+    for top in range(0, height, step):
+        face, across, down = _on_cube(rays[top : top + step].astype(np.float64))
+        row, column = (np.clip((1 + at) * (count / 2), 0, count - 1).astype(np.int64) for at in (down, across))
+        mask[top : top + step] = faces[face, row, column]
+    return mask
 
 
 def _check(faces: np.ndarray) -> int:

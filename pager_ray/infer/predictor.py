@@ -6,6 +6,7 @@ what the stitch needs and a few numbers per panorama.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +18,23 @@ import torch
 from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.infer.batching import FittingBatches, is_out_of_memory
 from pager_ray.infer.projection import DeviceProjection, to_device
-from pager_ray.infer.settings import InferenceSettings
+from pager_ray.infer.settings import InferenceSettings, Validities
 from pager_ray.modalities import MAPS
 from pager_ray.model.acceleration import Acceleration
 from pager_ray.model.serving import flags_on
 from pager_ray.model.token_router import OUTDOOR_FROM
-from pager_ray.postprocess import euclidean_depth, fill_sky, prepare_tables
+from pager_ray.postprocess import (
+    euclidean_depth,
+    fill_sky,
+    is_whole,
+    prepare_tables,
+    scale_of_valid,
+    share_of,
+)
 from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Bool, Float, UInt8
     from torch import Tensor
 
     from pager_ray.model import PagerModel
@@ -78,8 +86,10 @@ class FacePrediction:
 class Predicts(Protocol):
     """A :class:`Predictor`, or what stands in for one."""
 
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
-        """Predict a batch of faces (B, 6, S, S, 3) uint8."""
+    def __call__(
+        self, faces: np.ndarray, scenes: Sequence[str | None], valid: Sequence[np.ndarray | None] | None = None
+    ) -> list[FacePrediction]:
+        """Predict a batch of faces (B, 6, S, S, 3) uint8, of which some pixels (6, S, S) bool may not be valid."""
 
 
 class Predictor:
@@ -107,16 +117,26 @@ class Predictor:
         # On a CPU there is nothing to wait for, and one scale head per panorama is less work than two.
         self._routes_on_device = model.device.type != "cpu"
 
-    def __call__(self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None]) -> list[FacePrediction]:
+    def __call__(
+        self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None], valid: Validities = None
+    ) -> list[FacePrediction]:
         """Predict a batch; ``scenes`` holds what is known of each row.
 
+        Args:
+            faces: of the batch.
+            scenes: what is known of each row's.
+            valid: per row which pixels of its faces mean something, (6, S, S) bool, or None for all; None for all rows.
+                The others are left out of every number, the scale included; maps have them as they were predicted.
+
         Raises:
-            ShapeError: the faces are not uint8 (B, 6, S, S, 3) with the model's face size, or the scenes not B.
+            ShapeError: the faces are not uint8 (B, 6, S, S, 3) with the model's face size, or scenes or masks not B.
         """
-        return self.submit(faces, scenes).result()
+        return self.submit(faces, scenes, valid).result()
 
     @torch.inference_mode()
-    def submit(self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None]) -> Pending:
+    def submit(
+        self, faces: UInt8[np.ndarray, "b 6 s s 3"], scenes: Sequence[str | None], valid: Validities = None
+    ) -> Pending:
         """Put a batch on the device and return at once, while it is at work; ``faces`` may be reused then.
 
         On a GPU the results travel to the host beside the next batch's work. On a CPU the work is done on return.
@@ -129,11 +149,11 @@ class Predictor:
             raise ShapeError(f"faces: got {faces.dtype} {faces.shape}, takes uint8 (B, 6, {size}, {size}, 3)")
         self._check_scenes(len(faces), scenes)
         watch = _Watch(self.model.device)
-        return self._run(self._upload(faces).permute(0, 1, 4, 2, 3), scenes, watch)
+        return self._run(self._upload(faces).permute(0, 1, 4, 2, 3), scenes, watch, valid)
 
     @torch.inference_mode()
     def submit_panoramas(
-        self, panoramas: Sequence[UInt8[np.ndarray, "h w 3"]], scenes: Sequence[str | None]
+        self, panoramas: Sequence[UInt8[np.ndarray, "h w 3"]], scenes: Sequence[str | None], valid: Validities = None
     ) -> Pending:
         """As :meth:`submit`, for whole panoramas: their faces are sampled on the device and not rounded to uint8.
 
@@ -146,7 +166,7 @@ class Predictor:
             raise ShapeError("panoramas: got none, takes at least one")
         self._check_scenes(len(panoramas), scenes)
         watch = _Watch(self.model.device)
-        return self._run(torch.stack([self._projection(erp) for erp in panoramas]), scenes, watch)
+        return self._run(torch.stack([self._projection(erp) for erp in panoramas]), scenes, watch, valid)
 
     def prepare(self, asked: str, batches: FittingBatches[Any]) -> Acceleration:
         """Choose the way of running, and have the first batch's work done before there is one.
@@ -189,23 +209,41 @@ class Predictor:
         if len(scenes) != rows:
             raise ShapeError(f"scenes: got {len(scenes)} for {rows} rows of faces; give one, or None, per row")
 
-    def _run(self, pixels: Tensor, scenes: Sequence[str | None], watch: _Watch) -> Pending:
+    def _run(self, pixels: Tensor, scenes: Sequence[str | None], watch: _Watch, masks: Validities) -> Pending:
         """From pixels (B, 6, 3, S, S) on the device, levels 0…255, to results on their way."""
+        valid = self._upload_masks(masks, len(pixels))
         if self._batches is not None:
             # Halved after a lack of memory, or grown again: graphs are for what is tried now.
             self.model.use_batch(self._batches.size)
         route = self._route(pixels, scenes)
         normalised = torch.addcmul(self._offset, pixels.float(), self._gain)
         raw = self.model(normalised, scene=route.scenes, outdoor=route.outdoor)
+        if valid is not None and "log_scale" in raw:
+            raw = raw | {"log_scale": scale_of_valid(raw, valid, self.model.architecture.log_depth)}
         p_outdoor = raw.pop("p_outdoor", route.p_outdoor)
-        maps, columns = self._collect(raw, p_outdoor)
+        maps, columns = self._collect(raw, p_outdoor, valid)
         watch.stop()
         names = list(columns)
         maps["numbers"] = torch.stack([columns[name].float() for name in names], dim=1)
-        return Pending(self._download(maps), names, list(route.known), watch)
+        return Pending(self._download(maps), names, list(route.known), watch, masked=valid is not None)
 
     def _upload(self, faces: UInt8[np.ndarray, "b 6 s s 3"]) -> UInt8[Tensor, "b 6 s s 3"]:
         return to_device(torch.from_numpy(faces), self.model.device)
+
+    def _upload_masks(self, masks: Validities, rows: int) -> Bool[Tensor, "b 6 s s"] | None:
+        """The masks on the device; None where every pixel is valid."""
+        if masks is None:
+            return None
+        size = self.model.architecture.face_size
+        if len(masks) != rows:
+            raise ShapeError(f"valid: got {len(masks)} for {rows} rows of faces; give one, or None, per row")
+        together = np.ones((rows, 6, size, size), bool)
+        for mask, given in zip(together, masks, strict=True):
+            if given is not None:
+                if given.dtype != np.bool_ or given.shape != mask.shape:
+                    raise ShapeError(f"valid: got {given.dtype} {given.shape}, takes bool (6, {size}, {size})")
+                mask[:] = given
+        return to_device(torch.from_numpy(together), self.model.device)
 
     def _download(self, maps: dict[str, Tensor]) -> _Arriving:
         if self.model.device.type != "cuda":
@@ -244,7 +282,9 @@ class Predictor:
         is_known = flags_on(probability.device, [scene is not None for scene in known])
         return _Route(known, None, torch.where(is_known, says, probability >= OUTDOOR_FROM), probability)
 
-    def _collect(self, raw: dict[str, Tensor], p_outdoor: Tensor | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _collect(
+        self, raw: dict[str, Tensor], p_outdoor: Tensor | None, valid: Bool[Tensor, "b 6 s s"] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The maps as they leave the device, and the numbers, one column each."""
         architecture, settings = self.model.architecture, self.settings
         log_scale = raw.get("log_scale")
@@ -252,13 +292,13 @@ class Predictor:
         if "depth" in raw:
             log_z = raw["depth"].float() if architecture.log_depth else raw["depth"].float().log()
             depth = euclidean_depth(log_z, log_scale, architecture.cube_fov, settings.depth_range)
-        columns = self._quality(raw, depth)
+        columns = self._quality(raw, depth, valid)
         if log_scale is not None:
             columns["log_scale"] = log_scale[:, 0]
         if p_outdoor is not None:
             columns["p_outdoor"] = p_outdoor
         if settings.fill and logits is not None and depth is not None:
-            depth, normals = fill_sky(depth, normals, logits, log_scale, settings.sky, settings.depth_range)
+            depth, normals = fill_sky(depth, normals, logits, log_scale, settings.sky, settings.depth_range, valid)
 
         half = self.model.precision != "float32"
         maps = {}
@@ -271,28 +311,46 @@ class Predictor:
             maps["sky"] = logits[:, :, 0].float().sigmoid()
         return maps, columns
 
-    def _quality(self, raw: dict[str, Tensor], depth: Tensor | None) -> dict[str, Tensor]:
-        """Numbers to filter runs by, over the pixels of the six faces, and whether all is finite; one row each."""
+    def _quality(
+        self, raw: dict[str, Tensor], depth: Tensor | None, valid: Bool[Tensor, "b 6 s s"] | None
+    ) -> dict[str, Tensor]:
+        """Numbers to filter runs by, over the valid pixels of the faces, and whether all is finite; one row each."""
         # From the raw output: the range of depth would hide infinity.
         finite = torch.stack([values.flatten(1).isfinite().all(1) for values in raw.values()]).all(0)
         columns: dict[str, Tensor] = {_FINITE: finite}
         sampled = (..., slice(None, None, _SAMPLE_STEP), slice(None, None, _SAMPLE_STEP))
         if "sky" in raw:
-            above = raw["sky"].float().sigmoid() > self.settings.sky.threshold
-            columns["sky_fraction"] = above.flatten(1).float().mean(1)
+            columns["sky_fraction"] = share_of(raw["sky"].float().sigmoid() > self.settings.sky.threshold, valid)
         if depth is not None:
-            quantiles = depth[sampled].flatten(1).quantile(self._quantiles, dim=1)
+            quantiles = _quantiles(depth[sampled], self._quantiles, None if valid is None else valid[sampled])
             for value, row in zip(QUANTILES, quantiles, strict=True):
                 columns[f"depth_p{round(value * 100):02d}"] = row
             z = raw["depth"].float()
             z = z.exp() if self.model.architecture.log_depth else z
             limits = self.settings.depth_range
-            columns["range_limit_fraction"] = ((z <= limits.min) | (z >= limits.max)).flatten(1).float().mean(1)
+            columns["range_limit_fraction"] = share_of((z <= limits.min) | (z >= limits.max), valid)
         if "depth_conf" in raw:
-            columns["median_confidence"] = raw["depth_conf"][sampled].float().flatten(1).median(1).values
+            confidence = raw["depth_conf"][sampled].float()
+            columns["median_confidence"] = _median(confidence, None if valid is None else valid[sampled])
         if "scale_disagreement" in raw:
-            columns["scale_disagreement"] = raw["scale_disagreement"][:, 0]
+            apart = raw["scale_disagreement"][:, 0]
+            # Both heads' scales are of all pixels.
+            columns["scale_disagreement"] = apart if valid is None else torch.where(is_whole(valid), apart, torch.nan)
         return columns
+
+
+def _quantiles(
+    values: Float[Tensor, "b 6 1 m m"], shares: Float[Tensor, " q"], valid: Bool[Tensor, "b 6 m m"] | None
+) -> Float[Tensor, "q b"]:
+    if valid is None:
+        return values.flatten(1).quantile(shares, dim=1)
+    return torch.where(valid[:, :, None], values, torch.nan).flatten(1).nanquantile(shares, dim=1)
+
+
+def _median(values: Float[Tensor, "b 6 1 m m"], valid: Bool[Tensor, "b 6 m m"] | None) -> Float[Tensor, " b"]:
+    if valid is None:
+        return values.flatten(1).median(1).values
+    return torch.where(valid[:, :, None], values, torch.nan).flatten(1).nanmedian(1).values
 
 
 @dataclass(frozen=True)
@@ -337,8 +395,11 @@ class _Watch:
 class Pending:
     """A batch that is on the device; from :meth:`Predictor.submit`."""
 
-    def __init__(self, arriving: _Arriving, names: list[str], known: list[str | None], watch: _Watch) -> None:
+    def __init__(
+        self, arriving: _Arriving, names: list[str], known: list[str | None], watch: _Watch, *, masked: bool = False
+    ) -> None:
         self._arriving = arriving
+        self._masked = masked
         self._names = names
         self._known = known
         self._watch = watch
@@ -353,6 +414,9 @@ class Pending:
         self.wait()
         arrays = {name: tensor.numpy() for name, tensor in self._arriving.tensors.items()}
         numbers = [dict(zip(self._names, row, strict=True)) for row in arrays.pop("numbers").tolist()]
+        if self._masked:
+            # Numbers of panoramas whose faces show nothing valid.
+            numbers = [{name: value for name, value in row.items() if not math.isnan(value)} for row in numbers]
         return [_prediction(arrays, row, known, numbers[row]) for row, known in enumerate(self._known)]
 
     @property

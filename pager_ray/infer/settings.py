@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from pager_ray.errors import ConfigError
 from pager_ray.ranges import DepthRange, SkySettings
+
+Validities = Sequence[np.ndarray | None] | None
+"""Per row which pixels of its faces mean something, (6, S, S) bool, or None for all; None for all rows."""
 
 _SCENE_MODES = ("auto", "indoor", "outdoor")
 

@@ -19,7 +19,7 @@ import ray
 from pager_ray.errors import InputError, PagerError
 from pager_ray.pipeline.isolate import Room, call_isolated, traced_process
 from pager_ray.plain import get_logger
-from pager_ray.stages.infer import InferSettings, infer_rows, load_predictor
+from pager_ray.stages.infer import InferSettings, Valid, infer_rows, load_predictor, some_valid
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA
 from pager_ray.tracing import event
@@ -119,19 +119,20 @@ class InferActor:
     def _predict(self, table: pa.Table) -> pa.Table:
         return infer_rows(table, self.face_size, self._predict_rows)
 
-    def _predict_rows(self, given: list[np.ndarray], scenes: list[str | None]) -> Sequence[FacePrediction | InputError]:
+    def _predict_rows(
+        self, given: list[np.ndarray], scenes: list[str | None], valid: list[Valid] | None
+    ) -> Sequence[FacePrediction | InputError]:
         from pager_ray.infer.batching import is_device_lost
         from pager_ray.infer.profiling import profiled
 
         def submit(start: int, stop: int) -> list[tuple[Pending, int]]:
             self._batches_begun += 1
+            batch = given[start:stop], scenes[start:stop], valid and some_valid(valid[start:stop])
             if self._batches_begun == PROFILED_BATCH and ray.get(self.board.may_profile.remote()):
-                pending, events = profiled(
-                    lambda: self._submit(given[start:stop], scenes[start:stop]), traced_process(StageName.INFER)
-                )
+                pending, events = profiled(lambda: self._submit(*batch), traced_process(StageName.INFER))
                 self.board.trace.remote(events)
             else:
-                pending = self._submit(given[start:stop], scenes[start:stop])
+                pending = self._submit(*batch)
             return [(pending, row) for row in range(stop - start)]
 
         try:
@@ -146,10 +147,10 @@ class InferActor:
                 os._exit(EXIT_DEVICE_LOST)
             raise
 
-    def _submit(self, pixels: list[np.ndarray], scenes: list[str | None]) -> Pending:
+    def _submit(self, pixels: list[np.ndarray], scenes: list[str | None], valid: list[Valid] | None) -> Pending:
         if pixels[0].ndim == PANORAMA_AXES:
-            return self.predictor.submit_panoramas(pixels, scenes)
-        return self.predictor.submit(np.stack(pixels), scenes)
+            return self.predictor.submit_panoramas(pixels, scenes, valid)
+        return self.predictor.submit(np.stack(pixels), scenes, valid)
 
     def _await(self, submitted: Sequence[tuple[Pending, int] | InputError]) -> list[FacePrediction | InputError]:
         results: dict[int, list[FacePrediction]] = {}

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from pager_ray.config import RunConfig
 from pager_ray.errors import ConfigError, InputError
 from pager_ray.infer import FacePrediction, Predicts
+from pager_ray.infer.settings import Validities
 from pager_ray.listing import Listed, Listing, rows_to_do
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.plain import get_logger
@@ -54,7 +55,9 @@ class StandIn:
         maps = {"depth": depth, "normals": normals if half_normals else normals.astype(np.float32), "sky": sky}
         self._maps = {name: array if name in arrays else None for name, array in maps.items()}
 
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+    def __call__(
+        self, faces: np.ndarray, scenes: Sequence[str | None], valid: Validities = None
+    ) -> list[FacePrediction]:
         """One prediction per row, without work."""
         return [
             FacePrediction(**self._maps, scene=scene, p_outdoor=None, log_scale=0.0, quality={}, is_finite=True)

@@ -16,6 +16,7 @@ from pager_ray.errors import ConfigError
 from pager_ray.infer.batching import FittingBatches
 from pager_ray.infer.device import device_kind
 from pager_ray.infer.predictor import FacePrediction
+from pager_ray.infer.settings import Validities
 from pager_ray.listing import Listing
 from pager_ray.modalities import maps_of
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
@@ -125,9 +126,11 @@ class _Model:
         self.predictor, self.batch = loaded.predictor, batches.size
         self._last: tuple[np.ndarray, list[str | None]] | None = None
 
-    def __call__(self, faces: np.ndarray, scenes: Sequence[str | None]) -> list[FacePrediction]:
+    def __call__(
+        self, faces: np.ndarray, scenes: Sequence[str | None], valid: Validities = None
+    ) -> list[FacePrediction]:
         self._last = faces, list(scenes)
-        return self.predictor(faces, scenes)
+        return self.predictor(faces, scenes, valid)
 
     def profile(self, measured: Measured) -> ModelProfile:
         """What a worker takes per panorama: of the samples one by one on CPUs, of whole batches on a GPU."""

@@ -21,16 +21,17 @@ import numpy as np
 
 from pager_ray.cubemaps import FACES
 from pager_ray.errors import InputError
-from pager_ray.geometry.cubes import cubemap_picture, resample_cubemap
+from pager_ray.geometry.cubes import cubemap_mask, cubemap_picture, resample_cubemap
 from pager_ray.read import highrange
 from pager_ray.read.damage import DECODER_ERRORS, corrupt
 from pager_ray.read.emptiness import emptiness_of
 from pager_ray.read.gpano import MIN_WIDTH
 from pager_ray.read.panorama import MAX_WIDTH, resized
 from pager_ray.read.pixels import ImageHeader, decode, open_image
+from pager_ray.validity import Validity
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Bool, UInt8
 
 CUBEMAP: Final = "cubemap"
 """Remark: the panorama came as six faces."""
@@ -48,6 +49,7 @@ class DecodedCubemap:
         source_height: twice the height of a face in its file, of the panorama that results are stitched to.
         source_width: exactly twice that.
         blank_fraction, suspect, remarks: as of a panorama.
+        validity: of that panorama's pixels.
     """
 
     pixels: UInt8[np.ndarray, "6 n n 3"]
@@ -56,6 +58,7 @@ class DecodedCubemap:
     blank_fraction: float
     suspect: str | None
     remarks: tuple[str, ...]
+    validity: Validity
     coverage: float = 1.0
     stretch: float = 1.0
 
@@ -103,6 +106,7 @@ def decode_cubemap(
     exposure = _shared_exposure(headers) if exposure == "auto" else exposure
     pixels = np.empty((6, count, count, 3), np.uint8)
     hidden = np.zeros((6, count, count, 1), np.uint8)
+    shown: Bool[np.ndarray, "6 m m"] | None = None
     remarks: dict[str, None] = {CUBEMAP: None}
     for number, (face, header) in enumerate(zip(FACES, headers, strict=True)):
         with _naming(face):
@@ -110,13 +114,18 @@ def decode_cubemap(
         image = resized(decoded.rgb, count, count)
         pixels[number] = image if decoded.conversion is None else decoded.conversion(image)
         if decoded.hidden is not None:
+            shown = np.ones((6, size, size), bool) if shown is None else shown
+            shown[number] = decoded.hidden == 0
             hidden[number, ..., 0] = resized((decoded.hidden != 0).astype(np.uint8) * 255, count, count)
         remarks.update(dict.fromkeys(decoded.remarks))
     height = min(_LOOKED_AT, 2 * count)
     seen = cubemap_picture(_reduced(pixels, height), height, 2 * height)
     nothing = cubemap_picture(_reduced(hidden, height), height, 2 * height)[..., 0] if hidden.any() else None
     empty = emptiness_of(seen, None if nothing is None else cv2.compare(nothing, 255, cv2.CMP_EQ), is_whole=False)
-    return DecodedCubemap(pixels, 2 * size, 4 * size, empty.share, empty.suspect, tuple(remarks))
+    validity = Validity.whole(2 * size, 4 * size)
+    if shown is not None:
+        validity = validity.masked(cubemap_mask(shown, 2 * size, 4 * size))
+    return DecodedCubemap(pixels, 2 * size, 4 * size, empty.share, empty.suspect, tuple(remarks), validity)
 
 
 @contextmanager

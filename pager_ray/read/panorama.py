@@ -11,9 +11,10 @@ import numpy as np
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.read.emptiness import emptiness_of
-from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, settle
+from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, Placement, settle
 from pager_ray.read.highrange import Exposure
 from pager_ray.read.pixels import decode, open_image
+from pager_ray.validity import Validity
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -39,6 +40,7 @@ class DecodedPanorama:
             in a way that :mod:`pager_ray.read.emptiness` knows.
         suspect: ``black_bars`` or ``dual_fisheye`` for what looks like that rather than like a panorama; else None.
         remarks: what was noticed about the file, as short stable names; see ``docs/outputs.md``.
+        validity: which of its pixels mean something: those of the file that are not transparent.
     """
 
     erp: UInt8[np.ndarray, "h w 3"]
@@ -51,6 +53,7 @@ class DecodedPanorama:
     blank_fraction: float
     suspect: str | None
     remarks: tuple[str, ...]
+    validity: Validity
 
     def faces(self, face_size: int, fov: float) -> UInt8[np.ndarray, "6 s s 3"]:
         """The network's faces, sampled from the panorama."""
@@ -122,7 +125,15 @@ def decode_panorama(
         max(0.0, 1 - placement.coverage * (1 - empty.share)),
         empty.suspect,
         (*pixels.remarks, *remarks),
+        _validity(placement, pixels.hidden),
     )
+
+
+def _validity(placement: Placement, hidden: UInt8[np.ndarray, "h w"] | None) -> Validity:
+    left, right = _pixel_span(placement.left, placement.width, placement.erp_width)
+    top, bottom = _pixel_span(placement.top, placement.height, placement.erp_height)
+    found = Validity(placement.erp_height, placement.erp_width, left, top, right - left, bottom - top)
+    return found if hidden is None else found.masked(hidden == 0)
 
 
 def _pixel_span(start: float, length: float, limit: int) -> tuple[int, int]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pager_ray.encode import codec_from_metadata
 from pager_ray.errors import ConfigError, ShapeError, StorageError
 from pager_ray.modalities import MAPS
-from pager_ray.prediction import Prediction
+from pager_ray.prediction import VALID, Prediction
 from pager_ray.reader.run import Run, open_run
+from pager_ray.validity import Validity, validity_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,7 @@ class RowDecoder:
         Returns:
             The same row, where ``depth`` (metres along the ray) and ``sky`` (probability) are float32 (H, W), and
             ``normals`` float32 (H, W, 3), unit vectors, x forward (ERP centre), y up, z right. Faces are stitched.
+            Where the row has ``valid``, it becomes bool (H, W): the pixels that mean something.
 
         Raises:
             ConfigError: the row lacks a column.
@@ -68,8 +70,10 @@ class RowDecoder:
             width=width,
             fov=self._fov,
             loaders={name: partial(self._decode, row, name, (height, width)) for name in self._codecs},
+            validity=partial(_validity, row),
         )
-        return {**row, **{name: getattr(prediction, name) for name in self._codecs}}
+        names = [*self._codecs, *([VALID] if VALID in row else [])]
+        return {**row, **{name: getattr(prediction, name) for name in names}}
 
     def batch(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """Decode columns of several rows, as ``datasets.Dataset.with_transform`` has them.
@@ -87,6 +91,13 @@ class RowDecoder:
             return self._codecs[name].decode(row[name], (*shape, 3) if name == "normals" else shape)
         except (StorageError, ShapeError) as error:
             raise StorageError(f"{name} of {row.get('id', '')!r}: {error}") from error
+
+
+def _validity(row: Mapping[str, Any]) -> Validity | None:
+    try:
+        return validity_of(row.get(VALID))
+    except StorageError as error:
+        raise StorageError(f"{VALID} of {row.get('id', '')!r}: {error}") from error
 
 
 def row_decoder(uri: str | os.PathLike[str], maps: Sequence[str] | None = None) -> RowDecoder:

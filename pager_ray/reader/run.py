@@ -21,13 +21,14 @@ from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.masking import mask_uri
 from pager_ray.modalities import MAPS, maps_of
-from pager_ray.prediction import Prediction
+from pager_ray.prediction import VALID, Prediction
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_scalars, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
+from pager_ray.validity import Validity, validity_of
 
 _RESTORE = "restore it from a copy, or start the run anew with --overwrite"
 
@@ -229,12 +230,13 @@ class Run:
         with self._open(place.shard) as parquet:
             has_arrays = any(name in parquet.schema_arrow.names for name in MAPS)
             # Shards with arrays have one row per group, so this reads one panorama's megabytes.
+            extra = [VALID] if VALID in parquet.schema_arrow.names else []
             if has_arrays:
                 if parquet.metadata.row_group(place.row).num_rows != 1:
                     raise ValueError(f"row group {place.row} holds more than a row")
-                row = parquet.read_row_group(place.row, columns=scalars + wanted)
+                row = parquet.read_row_group(place.row, columns=scalars + wanted + extra)
             else:
-                row = parquet.read(columns=scalars).slice(place.row, 1)
+                row = parquet.read(columns=scalars + extra).slice(place.row, 1)
             row.validate(full=True)
             values = {column: row.column(column)[0].as_py() for column in scalars}
             height, width = _map_size(values.pop("map_height"), values.pop("map_width"))
@@ -253,7 +255,15 @@ class Run:
             if has_arrays
             else self._npz_loaders(id, shape, wanted)
         )
-        return Prediction(**values, height=height, width=width, fov=self.fov, loaders=loaders, reading=self._reading)
+        return Prediction(
+            **values,
+            height=height,
+            width=width,
+            fov=self.fov,
+            loaders=loaders,
+            reading=self._reading,
+            validity=partial(_validity, row, f"{shown}: {VALID} of {id!r}") if extra else None,
+        )
 
     @contextlib.contextmanager
     def _open(self, shard: str) -> Iterator[pq.ParquetFile]:
@@ -312,6 +322,13 @@ def _decode(row: pa.Table, name: str, shape: tuple[int, ...], where: str) -> np.
         return codec.decode(row.column(name)[0].as_buffer(), (*shape, 3) if name == "normals" else shape)
     except (StorageError, ShapeError, AttributeError) as error:
         raise StorageError(f"{where}: {error}") from error
+
+
+def _validity(row: pa.Table, where: str) -> Validity | None:
+    try:
+        return validity_of(row.column(VALID)[0].as_py())
+    except StorageError as error:
+        raise StorageError(f"{where}: {error}; {_RESTORE}") from error
 
 
 def _read_npz(folder: Folder, file_name: str, name: str, shape: tuple[int, ...]) -> np.ndarray:

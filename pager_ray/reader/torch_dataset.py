@@ -32,6 +32,7 @@ class PanoramaDataset(Dataset[Any]):
     depth      (1, H, W) float32, metres along the ray
     normals    (3, H, W) float32, unit vectors: x forward (ERP centre), y up, z right
     sky        (1, H, W) float32, probability
+    valid      (1, H, W) bool, the pixels that mean something
     image      (3, H, W) uint8, the source picture at the size of the maps; with ``image=True``
     ========== ==============================================================================
 
@@ -107,6 +108,7 @@ class PanoramaDataset(Dataset[Any]):
             "log_scale": math.nan if prediction.log_scale is None else prediction.log_scale,
         }
         sample |= {name: _channels_first(getattr(prediction, name)) for name in self.maps}
+        sample["valid"] = _channels_first(prediction.valid)
         if self._images_from is not None:
             sample["image"] = _channels_first(source_picture(prediction, self._images_from))
         return sample if self._transform is None else self._transform(sample)

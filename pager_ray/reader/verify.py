@@ -314,6 +314,8 @@ def _map_problems(prediction: Prediction, depth_bounds: tuple[float, float]) -> 
         wrong = ~((np.abs(length - 1) <= _LENGTH_TOLERANCE) | (length <= _LENGTH_TOLERANCE))
         if wrong.any():
             yield f"normals have another length than 1 or 0 at {np.count_nonzero(wrong)} pixels"
+    if not prediction.valid.any():
+        yield "has no valid pixel"
 
 
 def _range_problem(name: str, values: np.ndarray, low: float, high: float) -> Iterator[str]:

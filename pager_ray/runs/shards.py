@@ -19,10 +19,11 @@ from pager_ray.runs.columnar import with_scalars
 from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import record_of
 from pager_ray.storage import safe_name
+from pager_ray.validity import VALID
 
 SCHEMA_VERSION = "2"
 
-LARGE_COLUMNS = (*MAPS, "picture")
+LARGE_COLUMNS = (*MAPS, "picture", "valid")
 """Columns of compressed bytes, of which a reader wants one row at a time."""
 
 FRAME = "x forward (ERP centre), y up, z right"
@@ -46,6 +47,13 @@ _MEANING: dict[str, dict[str, str]] = {
     "suspect": {"description": "black_bars or dual_fisheye where the source looks like that; else null"},
     "remarks": {"description": "what was noticed about the source file, separated by commas; null for nothing"},
     "digest": {"description": "digest of the source file's bytes"},
+    "valid_fraction": {"description": "share of the source panorama's pixels that are valid; null where nobody looked"},
+    "valid": {
+        "description": "which pixels of the source panorama mean something: those of the rectangle (left, top, width, "
+        "height of panorama_width x panorama_height), nadir_degrees and zenith_degrees away from straight down and up, "
+        "and white in mask, a PNG over the rectangle; null for all",
+        "unit": "pixel, degree",
+    },
     "map_height": {"description": "height of the ERP maps (of the stitched ones, where faces are stored)"},
     "map_width": {"description": "width of the ERP maps (of the stitched ones, where faces are stored)"},
     "sky_fraction": {"description": "share of face pixels with sky probability above the threshold"},
@@ -63,7 +71,7 @@ _MEANING: dict[str, dict[str, str]] = {
 
 PREDICTION_COLUMNS = [
     "id", "uri", "width", "height", "coverage", "stretch", "blank_fraction", "suspect", "remarks", "digest",
-    "sequence", "time", "scene", "p_outdoor", "log_scale", "sky_fraction",
+    "sequence", "time", "valid_fraction", "scene", "p_outdoor", "log_scale", "sky_fraction",
     "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction", "median_confidence",
     "map_height", "map_width",
 ]  # fmt: skip
@@ -75,6 +83,7 @@ LATER_COLUMNS = {
     "remarks": pa.string(),
     "sequence": pa.string(),
     "time": pa.float64(),
+    "valid_fraction": pa.float32(),
 }
 """Prediction columns that shards of earlier versions lack; they are read as nulls."""
 
@@ -101,7 +110,7 @@ def predictions_schema(
         kept: columns of the listing that come out again; see :mod:`pager_ray.listing.kept`.
     """
     fields = [rows.field(name).with_metadata(_MEANING[name]) for name in PREDICTION_COLUMNS]
-    fields += kept
+    fields += [VALID.with_metadata(_MEANING["valid"]), *kept]
     if codec is not None:
         layout = {
             "projection": projection,
@@ -164,14 +173,16 @@ def put_rejects(layout: RunLayout, name: str, rejects: pa.Table) -> None:
 def _encode(table: pa.Table, large_columns: tuple[str, ...]) -> pa.Buffer:
     large = [column for column in table.column_names if column in large_columns]
     small = [column for column in table.column_names if column not in large]
+    maps = [column for column in large if column != VALID.name]
+    masks = [f"{VALID.name}.{part}" for part in VALID.type.names] if VALID.name in large else []
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         # One row per group: a reader of one panorama fetches its own megabytes only.
-        row_group_size=1 if large else None,
+        row_group_size=1 if maps else None,
         # Arrays are compressed already; a second pass would cost time and gain nothing.
-        compression={column: "none" if column in large else "zstd" for column in table.column_names},
+        compression=dict.fromkeys([*maps, *masks], "none") | dict.fromkeys(small, "zstd"),
         use_dictionary=False,
         write_statistics=small,
     )

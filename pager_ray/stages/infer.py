@@ -31,9 +31,14 @@ from pager_ray.stages.rows import (
 if TYPE_CHECKING:
     from pager_ray.infer import FacePrediction, Predictor, Predicts
 
-PredictsRows = Callable[[list[np.ndarray], list[str | None]], "Sequence[FacePrediction | InputError]"]
-"""Faces, each uint8 (6, S, S, 3), or panoramas, each uint8 (H, W, 3), and the scenes that are known → one prediction,
-or why there is none, per row."""
+Valid = np.ndarray | None
+"""Which pixels of a panorama's faces are valid, (6, S, S) bool; None where all are."""
+
+PredictsRows = Callable[
+    [list[np.ndarray], list[str | None], list[Valid] | None], "Sequence[FacePrediction | InputError]"
+]
+"""Faces, each uint8 (6, S, S, 3), or panoramas, each uint8 (H, W, 3), the scenes that are known, and which pixels are
+valid, or None where all are in all of them → one prediction, or why there is none, per row."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,13 @@ def load_predictor(settings: InferSettings) -> LoadedPredictor:
 def make_infer_fn(face_size: int, predict: Predicts) -> TableFunction:
     """Make the block function for a model in the caller's process, which gets its rows one by one."""
 
-    def one_by_one(faces: list[np.ndarray], scenes: list[str | None]) -> list[FacePrediction]:
-        return [predict(six[None].copy(), [scene])[0] for six, scene in zip(faces, scenes, strict=True)]
+    def one_by_one(
+        faces: list[np.ndarray], scenes: list[str | None], valid: list[Valid] | None
+    ) -> list[FacePrediction]:
+        return [
+            predict(six[None].copy(), [scene], some_valid([known]))[0]
+            for six, scene, known in zip(faces, scenes, valid or [None] * len(faces), strict=True)
+        ]
 
     return lambda table: infer_rows(table, face_size, one_by_one)
 
@@ -125,6 +135,7 @@ def infer_rows(table: pa.Table, face_size: int, predict: PredictsRows) -> pa.Tab
     rows: list[Row] = []
     waiting: list[int] = []
     faces: list[np.ndarray] = []
+    valid: list[Valid] = []
     for number, scalars in enumerate(iterate(table)):
         thumbnail = scalars["thumbnail"]
         row = carry(scalars, [*IDENTITY, *STATUS, *SOURCE])
@@ -133,8 +144,9 @@ def infer_rows(table: pa.Table, face_size: int, predict: PredictsRows) -> pa.Tab
         if array is not None:
             waiting.append(number)
             faces.append(array)
+            valid.append(_valid(scalars["valid_faces"], face_size))
     if waiting:
-        predictions = predict(faces, [rows[number]["scene"] for number in waiting])
+        predictions = predict(faces, [rows[number]["scene"] for number in waiting], some_valid(valid))
         for number, prediction in zip(waiting, predictions, strict=True):
             rows[number] = _predicted(rows[number], prediction)
     return to_table(rows, INFER_SCHEMA, table.num_rows, StageName.INFER)
@@ -146,6 +158,18 @@ def _pixels(scalars: Mapping[str, pa.Scalar], face_size: int) -> np.ndarray | No
         height = scalars["panorama_height"].as_py()
         return view(scalars["panorama"], np.uint8, (height, -1, 3))
     return view(scalars["faces"], np.uint8, (6, face_size, face_size, 3))
+
+
+def _valid(bits: pa.Scalar, face_size: int) -> Valid:
+    if not bits.is_valid:
+        return None
+    packed = np.frombuffer(bits.as_buffer(), np.uint8)
+    return np.unpackbits(packed, count=6 * face_size**2).view(bool).reshape(6, face_size, face_size)
+
+
+def some_valid(valid: Sequence[Valid]) -> list[Valid] | None:
+    """The masks of some rows; None where no row has one."""
+    return list(valid) if any(one is not None for one in valid) else None
 
 
 def _predicted(row: Row, prediction: FacePrediction | InputError) -> Row:

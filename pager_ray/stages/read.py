@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError
 from pager_ray.listing.listed import NETWORK, SIGNED
-from pager_ray.read import Content, decode_content
+from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.containers import Place
 from pager_ray.read.content import digest_of
 from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch_content
@@ -35,6 +36,7 @@ from pager_ray.stages.rows import (
     thumbnail,
     to_table,
 )
+from pager_ray.validity import Validity
 
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
@@ -46,7 +48,8 @@ class ReadSettings:
 
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
     again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), further
-    arguments of :func:`pager_ray.read.decode_panorama`, and how much of a Parquet file is read at once.
+    arguments of :func:`pager_ray.read.decode_panorama`, how much of a Parquet file is read at once, and the caps that
+    mean nothing.
     """
 
     face_size: int
@@ -60,6 +63,8 @@ class ReadSettings:
     private: Literal["auto", "allow", "refuse"] = "auto"
     decode: Mapping[str, Any] = field(default_factory=dict)
     max_row_group_bytes: int = MAX_ROW_GROUP_BYTES
+    nadir_degrees: float = 0.0
+    zenith_degrees: float = 0.0
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -129,6 +134,7 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         return reject(row, StageName.READ, content)
     try:
         panorama = decode_content(content, max_pixels=settings.max_pixels, **settings.decode)
+        validity = _validity(panorama, settings)
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
     pixels: Row
@@ -137,6 +143,8 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         pixels = {"faces": blob(panorama.faces(settings.face_size, settings.fov))}
     else:
         pixels = {"panorama": blob(panorama.erp), "panorama_height": panorama.erp.shape[0]}
+    if not validity.is_whole:
+        pixels["valid_faces"] = blob(np.packbits(validity.faces(settings.face_size, settings.fov)))
     return row | {
         "width": panorama.source_width,
         "height": panorama.source_height,
@@ -146,6 +154,24 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         "suspect": panorama.suspect,
         "remarks": ",".join(panorama.remarks) or None,
         "digest": digest_of(content),
+        "valid_fraction": validity.fraction,
+        "valid": validity.to_row(),
         "thumbnail": thumbnail(panorama.picture(width), width) if width is not None else None,
         **pixels,
     }
+
+
+def _validity(panorama: DecodedPanorama | DecodedCubemap, settings: ReadSettings) -> Validity:
+    """Which pixels of a panorama are valid.
+
+    Raises:
+        InputError: ``nothing_valid``: not one is.
+    """
+    found = panorama.validity.capped(settings.nadir_degrees, settings.zenith_degrees)
+    if not found.fraction:
+        raise InputError(
+            "nothing_valid",
+            "no pixel is valid: what the file covers is transparent, or within input.mask.nadir_degrees or "
+            "zenith_degrees",
+        )
+    return found

@@ -20,6 +20,7 @@ from pager_ray.modalities import MAPS
 from pager_ray.plain import plain_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
+from pager_ray.validity import VALID
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -68,6 +69,8 @@ SOURCE = [
     pa.field("suspect", pa.string()),
     pa.field("remarks", pa.string()),
     pa.field("digest", pa.string()),
+    pa.field("valid_fraction", pa.float32()),
+    VALID,
 ]
 
 THUMBNAIL = [pa.field("thumbnail", pa.large_binary())]
@@ -82,6 +85,8 @@ PIXELS = [
     pa.field("faces", pa.large_binary()),
     pa.field("panorama", pa.large_binary()),
     pa.field("panorama_height", pa.int32()),
+    # Which pixels of the faces are valid, a bit each; null where all are.
+    pa.field("valid_faces", pa.large_binary()),
 ]
 
 UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, CONTENT])

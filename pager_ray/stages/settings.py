@@ -164,6 +164,8 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
         private=config.input.private,
         decode=config.input.reading(),
         max_row_group_bytes=config.input.max_row_group_bytes,
+        nadir_degrees=config.input.mask.nadir_degrees,
+        zenith_degrees=config.input.mask.zenith_degrees,
     )
 
 

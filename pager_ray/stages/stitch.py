@@ -31,6 +31,7 @@ from pager_ray.stages.rows import (
     to_table,
     view,
 )
+from pager_ray.validity import VALID, validity_of
 
 if TYPE_CHECKING:
     from pager_ray.ranges import DepthRange, SkySettings
@@ -129,8 +130,10 @@ def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSett
     """rgb | depth | normals | sky as JPEG; depth and normals with their sky filled, whatever is stored."""
     height, width = panel_size(PREVIEW_WIDTH)
     rgb = np.frombuffer(thumbnail.as_buffer(), np.uint8).reshape(height, width, 3)
+    validity = validity_of(row[VALID.name])
     if settings.preview_sky is not None:
-        faces = _filled(faces, row["log_scale"], *settings.preview_sky)
+        shown = None if validity is None else validity.faces(settings.face_size, settings.fov)
+        faces = _filled(faces, row["log_scale"], *settings.preview_sky, shown)
     stitched = _stitch(faces, height, width, settings.fov)
     return render_preview(
         rgb,
@@ -140,10 +143,13 @@ def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSett
         width=PREVIEW_WIDTH,
         metric=settings.metric,
         title=row["id"],
+        valid=None if validity is None else validity.erp(height, width),
     )
 
 
-def _filled(faces: _Faces, log_scale: float | None, sky: SkySettings, depth_range: DepthRange) -> _Faces:
+def _filled(
+    faces: _Faces, log_scale: float | None, sky: SkySettings, depth_range: DepthRange, valid: np.ndarray | None
+) -> _Faces:
     """Depth and normals with the sky pushed to the far end of the range; as they are without a sky or depth head."""
     if faces.depth is None or faces.sky is None:
         return faces
@@ -164,6 +170,7 @@ def _filled(faces: _Faces, log_scale: float | None, sky: SkySettings, depth_rang
         torch.tensor([[log_scale]]) if log_scale is not None else None,
         sky,
         depth_range,
+        None if valid is None else torch.from_numpy(valid)[None],
     )
     return _Faces(
         depth[0, :, 0].numpy(),

@@ -15,6 +15,7 @@ from pager_ray.encode import codec_names, get_codec
 from pager_ray.geometry import erp_rays
 from pager_ray.geometry.faces import FACE_NAMES
 from pager_ray.runs.shards import PREDICTION_COLUMNS
+from pager_ray.validity import Validity
 from tests.reader.runs import FACE, SmallRun, maps_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "outputs.md"
@@ -79,6 +80,25 @@ def test_printed_rays_are_the_packages(printed: dict) -> None:
     np.testing.assert_allclose(rays, erp_rays(31, 62), atol=1e-6)
 
 
+@pytest.mark.parametrize(("height", "rows"), [(16, 7), (40, 7), (10, 3)])
+def test_recipes_read_what_is_valid(tmp_path: Path, printed: dict, height: int, rows: int) -> None:
+    """The recipe's pixels are the reader's, for crops, caps and masks, and maps of any size; all without a value."""
+    mask = np.random.default_rng(rows).random((rows, 9)) < 0.5
+    told = {"a": Validity(16, 32, 3, 2, 20, 11, 20.0, 35.0), "b": Validity(16, 32, 3, 2, 20, 11, mask=mask)}
+    sizes = {"map_height": height, "map_width": 2 * height}
+    maps = {"depth": get_codec("depth", "exact").encode(np.ones((height, 2 * height), np.float32))}
+    small = SmallRun(tmp_path / "run", modalities=("depth",))
+    values = [told["a"].to_row(), told["b"].to_row(), None]
+    small.write(
+        "s1", *(small.prediction(id, **sizes, **maps, valid=one) for id, one in zip("abc", values, strict=True))
+    )
+    run = pager_ray.open_run(small.folder)
+    for k, id in enumerate("abc"):
+        read = printed["read_valid"](run.files()[0], k)
+        np.testing.assert_array_equal(read, run[id].valid)
+        assert read.all() == (id == "c")
+
+
 @pytest.mark.parametrize("fov", [90.0, 100.0])
 def test_printed_face_rays_are_what_faces_show(printed: dict, fov: float) -> None:
     """A panorama of its own rays, projected to faces, shows in each pixel the ray that the recipe says."""
@@ -94,6 +114,6 @@ def test_tables_name_every_column_and_face() -> None:
     table = TEXT[TEXT.index("## Columns") : TEXT.index("## Read it in Python")]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
-    assert set(named) == {*PREDICTION_COLUMNS, *KINDS}
+    assert set(named) == {*PREDICTION_COLUMNS, *KINDS, "valid"}
     assert len(named) == len(set(named))
     assert re.findall(r"^\| (\w+) \| [+−]", TEXT, re.MULTILINE) == list(FACE_NAMES)

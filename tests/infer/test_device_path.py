@@ -60,13 +60,17 @@ def meta_predictor(**settings: Any) -> Predictor:
 @pytest.mark.parametrize("fill", [False, True])
 @pytest.mark.parametrize("scenes", [["indoor", "outdoor"], [None, "indoor"]], ids=["known", "routed"])
 @pytest.mark.parametrize("of_panoramas", [False, True], ids=["faces", "panoramas"])
-def test_nothing_asks_for_a_value_on_the_way(fill: bool, scenes: list[str | None], of_panoramas: bool) -> None:
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+def test_nothing_asks_for_a_value_on_the_way(
+    fill: bool, scenes: list[str | None], of_panoramas: bool, masked: bool
+) -> None:
     """Projection, router, network, range, quality and sky run to their end on tensors that have no values."""
     predictor = meta_predictor(fill=fill)
+    valid = [np.zeros((6, SIZE, SIZE), bool), None] if masked else None
     if of_panoramas:
-        pending = predictor.submit_panoramas([np.zeros((64, 128, 3), np.uint8)] * 2, scenes)
+        pending = predictor.submit_panoramas([np.zeros((64, 128, 3), np.uint8)] * 2, scenes, valid)
     else:
-        pending = predictor.submit(np.zeros((2, 6, SIZE, SIZE, 3), np.uint8), scenes)
+        pending = predictor.submit(np.zeros((2, 6, SIZE, SIZE, 3), np.uint8), scenes, valid)
     assert pending._arriving.tensors["depth"].shape == (2, 6, SIZE, SIZE)
 
 

@@ -254,3 +254,92 @@ def test_unknown_scene_modes_are_refused() -> None:
     """A scene mode that no model has is refused with the modes there are, when the settings are made."""
     with pytest.raises(ConfigError, match="scene_mode: got 'forest', takes auto, indoor, outdoor"):
         InferenceSettings(scene_mode="forest")
+
+
+def circle(size: int = FACE) -> np.ndarray:
+    """(6, S, S) bool: a disc on each face, of another size each."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    return np.stack([np.hypot(x, y) < size * (k + 2) / 12 for k in range(6)])
+
+
+def test_numbers_are_of_valid_pixels_alone() -> None:
+    """Shares, quantiles, confidence and scale of a masked panorama are those of its valid pixels, by another way."""
+    pixels, valid = faces(count=1), circle()
+    raw = raw_of(pixels, scenes=["indoor"])
+    (row,) = Predictor(model("tiny_unified"), InferenceSettings())(pixels, ["indoor"], [valid])
+    sampled = valid[:, ::4, ::4]
+    assert row.depth is not None
+    assert row.sky is not None
+    for share in (1, 5, 50, 95, 99):
+        expected = np.quantile(row.depth[:, ::4, ::4][sampled], share / 100)
+        assert row.quality[f"depth_p{share:02}"] == pytest.approx(expected, rel=1e-4)
+    assert row.quality["sky_fraction"] == pytest.approx((row.sky > 0.3)[valid].mean(), abs=1e-6)
+    confidence = np.sort(raw["depth_conf"][0, :, 0, ::4, ::4].numpy()[sampled])
+    assert row.quality["median_confidence"] == pytest.approx(confidence[(len(confidence) - 1) // 2], rel=1e-4)
+    metric = raw["scale_log_metric_field"][0, :, 0].numpy()
+    cell = FACE // metric.shape[-1]
+    blocks = (6, metric.shape[-1], cell, metric.shape[-1], cell)
+    pooled = raw["depth"][0, :, 0].numpy().reshape(blocks).mean((2, 4))
+    apart = np.sort((metric - pooled)[valid.reshape(blocks).all((2, 4))])
+    assert row.log_scale == pytest.approx(apart[(len(apart) - 1) // 2], abs=1e-4)
+    assert row.log_scale != pytest.approx(raw["log_scale"].item(), abs=1e-4)
+
+
+def test_what_lies_under_a_mask_is_in_no_number() -> None:
+    """Two networks' answers that differ where nothing is valid alone give the same numbers and scale."""
+    pixels, valid = faces(count=1), circle()
+    predictor = Predictor(model("tiny_unified"), InferenceSettings())
+    real = predictor.model
+
+    class Elsewhere:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def __call__(self, *args: object, **options: object) -> dict[str, torch.Tensor]:
+            raw = dict(real(*args, **options))
+            nowhere = torch.from_numpy(~valid)[None, :, None]
+            for name in ("depth", "depth_conf", "sky"):
+                raw[name] = torch.where(nowhere, 5 * raw[name] + 3, raw[name])
+            return raw
+
+    (before,) = predictor(pixels, ["indoor"], [valid])
+    predictor.model = Elsewhere()  # type: ignore[assignment]
+    (after,) = predictor(pixels, ["indoor"], [valid])
+    assert before.depth is not None
+    assert after.depth is not None
+    assert before.quality == after.quality
+    assert before.log_scale == after.log_scale
+    np.testing.assert_array_equal(before.depth[valid], after.depth[valid])
+    assert not np.allclose(before.depth[~valid], after.depth[~valid])
+
+
+def test_a_masked_neighbour_changes_nothing() -> None:
+    """A row of which all is valid has the numbers that it has alone, whoever is in its batch, to the bit."""
+    pixels = faces()
+    predictor = Predictor(model("tiny_unified"), InferenceSettings(fill=True))
+    plain = predictor(pixels, SCENES)
+    mixed = predictor(pixels, SCENES, [circle(), None])
+    assert mixed[1].quality == plain[1].quality
+    assert mixed[1].log_scale == plain[1].log_scale
+    np.testing.assert_array_equal(mixed[1].depth, plain[1].depth)
+    assert mixed[0].quality != plain[0].quality
+
+
+def test_faces_without_a_valid_pixel_have_no_numbers() -> None:
+    """Where all that is valid lies between the faces' pixels, numbers are missing, and the maps are there."""
+    nothing = np.zeros((6, FACE, FACE), bool)
+    (row,) = Predictor(model("tiny_unified"), InferenceSettings(fill=True))(faces(count=1), ["indoor"], [nothing])
+    assert row.is_finite
+    assert set(row.quality.values()) == {None}
+    assert row.log_scale is not None
+    assert row.depth is not None
+    assert np.isfinite(row.depth).all()
+
+
+@pytest.mark.parametrize(
+    "valid", [[], [None, None], [np.ones((6, FACE, 3), bool)], [np.ones((6, FACE, FACE), np.uint8)]]
+)
+def test_masks_of_another_shape_are_refused(valid: list[np.ndarray | None]) -> None:
+    """Too few, too many, of another size or type: an error that says what is taken."""
+    with pytest.raises(ShapeError, match="valid: got"):
+        Predictor(model("tiny_unified"), InferenceSettings())(faces(count=1), ["indoor"], valid)

@@ -212,11 +212,11 @@ class Memory:
     def __init__(self, predictor: Predictor, fits: int) -> None:
         self.predictor, self.fits, self.calls = predictor, fits, []
 
-    def submit(self, pixels: np.ndarray, scenes: list[str | None]) -> Pending:
+    def submit(self, pixels: np.ndarray, scenes: list[str | None], valid: Any = None) -> Pending:
         self.calls.append(len(pixels))
         if len(pixels) > self.fits or (pixels[:, 0, 0, 0, 0] == 255).any():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return self.predictor.submit(pixels, scenes)
+        return self.predictor.submit(pixels, scenes, valid)
 
 
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:

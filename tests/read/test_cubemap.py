@@ -13,7 +13,7 @@ from PIL import Image
 
 from pager_ray.cubemaps import cubemap_uri, face_name, faces_of
 from pager_ray.errors import InputError
-from pager_ray.geometry import erp_to_cubemap, face_map
+from pager_ray.geometry import FACE_AXES, erp_rays, erp_to_cubemap, face_map
 from pager_ray.read import decode_content, decode_cubemap, decode_panorama
 from pager_ray.read.cubemap import pack_faces, unpack_faces
 from tests.read import cubes
@@ -156,6 +156,14 @@ def test_what_carries_nothing_is_told() -> None:
     faces = [np.dstack([face, np.full(face.shape[:2], 255, np.uint8)]) for face in cubes.cubemap(64)]
     faces[1][..., 3] = 0
     decoded = decode_cubemap([encode(Image.fromarray(face, "RGBA")) for face in faces])
+    seen = [face[..., 3] > 0 for face in faces]
+    size = seen[0].shape[0]
+    rays = erp_rays(2 * size, 4 * size).astype(np.float64)
+    face = (rays @ FACE_AXES[:, 2].T).argmax(-1)
+    across, down = (np.einsum("hwi,hwi->hw", rays, FACE_AXES[face, axis]) for axis in (0, 1))
+    ahead = np.einsum("hwi,hwi->hw", rays, FACE_AXES[face, 2])
+    row, column = (np.minimum((1 + at / ahead) / 2 * size, size - 1).astype(int) for at in (down, across))
+    np.testing.assert_array_equal(decoded.validity.erp(2 * size, 4 * size), np.stack(seen)[face, row, column])
     # A side face is a sixth of the sphere, and less of an ERP's pixels.
     assert decoded.blank_fraction == pytest.approx((face_map(256, 512) == 1).mean(), abs=0.005)
     assert decoded.suspect is None

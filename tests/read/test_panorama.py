@@ -63,6 +63,28 @@ def test_what_carries_nothing_adds_up() -> None:
     assert panorama.suspect == "black_bars"
 
 
+@pytest.mark.parametrize("max_width", [4096, 100])
+def test_valid_is_what_the_file_shows(max_width: int) -> None:
+    """Pixels of the rectangle that are not wholly transparent, exactly, however much the panorama is reduced."""
+    alpha = np.random.default_rng(1).integers(0, 3, (60, 200)).astype(np.uint8)
+    image = np.dstack([picture(200, 60), alpha])
+    data = with_xmp(image, "PNG", gpano_xmp(**cropped(40, 30, 200, 60, 256, 128)))
+    expected = np.zeros((128, 256), bool)
+    expected[30:90, 40:240] = alpha > 0
+    panorama = decode_panorama(data, max_width=max_width)
+    np.testing.assert_array_equal(panorama.validity.erp(128, 256), expected)
+    assert decode_panorama(encode(picture(256, 128)), max_width=max_width).validity.is_whole
+
+
+def test_stretched_pictures_keep_their_own_mask() -> None:
+    """A picture that is a little off 2:1 is transparent where its own pixels are."""
+    image = np.dstack([picture(252, 128), np.full((128, 252), 255, np.uint8)])
+    image[:, 126:, 3] = 0
+    validity = decode_panorama(encode(image), aspect_tolerance=0.02).validity
+    expected = np.repeat(np.arange(256)[None] < 128, 128, axis=0)
+    np.testing.assert_array_equal(validity.erp(128, 256), expected)
+
+
 @pytest.mark.parametrize("width", [255, 257])
 def test_a_pixel_of_rounding_is_resampled_and_nothing_else(width: int) -> None:
     """Odd sizes keep their height, become exactly 2:1, and move by less than a pixel."""

@@ -17,12 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pager_ray
 from pager_ray.errors import ConfigError, PagerError, RunNotFoundError, StorageError
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.reader import open_run
 from pager_ray.reader.run import _Index
 from pager_ray.runs.ledger import LEDGER_SCHEMA, record_of
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
+from pager_ray.validity import Validity
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
 
 LAYOUTS = [("parquet", "erp"), ("parquet", "cubemap"), ("npz", "erp"), ("npz", "cubemap")]
@@ -134,7 +136,7 @@ def test_files_and_schema_are_those_that_count(small: SmallRun) -> None:
     table = pa.concat_tables([pq.read_table(uri) for uri in run.files()])
     assert table.column("id").to_pylist() == run.ids()
     schema = run.schema()
-    assert schema.names == [*PREDICTION_COLUMNS, "depth", "normals", "sky"]
+    assert schema.names == [*PREDICTION_COLUMNS, "valid", "depth", "normals", "sky"]
     assert schema.field("depth").metadata[b"unit"] == b"metre"
 
 
@@ -450,3 +452,35 @@ def test_every_prediction_has_its_place(shards: list[int], order: random.Random)
         assert index.find(name) == (f"s{shard}", seen[shard])
         seen[shard] += 1
     assert index.find("") is index.find("é") is index.find("9") is None
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "npz"])
+def test_a_damaged_mask_is_named(tmp_path: Path, output_format: str) -> None:
+    """Which pixels are valid is read when it is asked for; damage is told with shard and id, and costs nothing else."""
+    small = SmallRun(tmp_path / "run", output_format=output_format)
+    found = Validity(HEIGHT, WIDTH, 2, 3, 20, 10, mask=np.eye(10, 20, dtype=bool))
+    small.write(
+        "s1",
+        small.prediction("good", valid=found.to_row()),
+        small.prediction("bad", valid=found.to_row() | {"mask": b"no picture"}),
+    )
+    run = open_run(small.folder)
+    np.testing.assert_array_equal(run["good"].valid, found.erp(HEIGHT, WIDTH))
+    bad = run["bad"]
+    assert bad.depth is not None
+    with pytest.raises(StorageError, match=r"s1.parquet: valid of 'bad': mask is no PNG"):
+        _ = bad.valid
+
+
+def test_runs_of_earlier_versions_are_valid_everywhere(tmp_path: Path) -> None:
+    """A shard without the columns is read as before: all pixels are valid, their share is not known."""
+    small = SmallRun(tmp_path / "run")
+    small.write("s1", small.prediction("a"))
+    (path,) = (tmp_path / "run" / "predictions").glob("*.parquet")
+    table = pq.read_table(path).drop_columns(["valid", "valid_fraction"])
+    pq.write_table(table, path, row_group_size=1)
+    run = open_run(small.folder)
+    assert run["a"].valid.all()
+    assert run["a"].valid.shape == (HEIGHT, WIDTH)
+    assert run.table(["valid_fraction"]).to_pylist() == [{"valid_fraction": None}]
+    assert pager_ray.torch_dataset(small.folder)[0]["valid"].all()

@@ -96,7 +96,7 @@ def test_ids_choose_and_order(small: SmallRun) -> None:
 
 def test_maps_choose_what_is_read(small: SmallRun, tmp_path: Path) -> None:
     """Items have the maps asked for alone; a map that the checkpoint does not give is refused at once."""
-    assert set(pager_ray.torch_dataset(small.folder, ["sky"])[0]) == {"id", "uri", "scene", "log_scale", "sky"}
+    assert set(pager_ray.torch_dataset(small.folder, ["sky"])[0]) == {"id", "uri", "scene", "log_scale", "sky", "valid"}
     depth = SmallRun(tmp_path / "depth", modalities=("depth",))
     depth.write("s1", depth.prediction("x"))
     assert pager_ray.torch_dataset(depth.folder).maps == ("depth",)

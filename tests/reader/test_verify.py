@@ -25,6 +25,7 @@ from pager_ray.runs.layout import RUN_FILE
 from pager_ray.runs.ledger import record_of
 from pager_ray.runs.runfile import begin_start, end_start, new_run_file
 from pager_ray.storage import Folder
+from pager_ray.validity import Validity
 from tests.reader.runs import SmallRun, maps_of
 
 RESTORE = "restore what is damaged or lacking from a copy; what has none is done again by a new run"
@@ -101,6 +102,23 @@ def test_wrong_numbers_are_named(tmp_path: Path, values: dict[str, bytes], messa
     [(where, what)] = problems_of(small)
     assert where == "'c'"
     assert re.search(message, what)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Validity(16, 32, 0, 0, 32, 16, mask=np.zeros((16, 32), bool)).to_row(), "has no valid pixel"),
+        (Validity(16, 32, 0, 0, 32, 16, 10.0).to_row() | {"mask": b"no picture"}, "mask is no PNG"),
+        (Validity(16, 32, 0, 0, 33, 16).to_row(), "which no panorama has"),
+    ],
+)
+def test_wrong_masks_are_named(tmp_path: Path, found: dict[str, Any], message: str) -> None:
+    """A row of which nothing is valid, or whose mask is damaged, is a problem under its id; its neighbours are none."""
+    small = sound(tmp_path / "run")
+    small.write("s2", small.prediction("b/room 1", valid=found), small.prediction("c", log_scale=None))
+    ((where, what),) = problems_of(small)
+    assert where == "'b/room 1'"
+    assert message in what
 
 
 def test_zero_normals_are_sky(tmp_path: Path) -> None:

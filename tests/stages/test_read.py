@@ -28,6 +28,7 @@ from pager_ray.retrying import Retry
 from pager_ray.stages import read as stage
 from pager_ray.stages.read import ReadSettings, make_read_fn
 from pager_ray.stages.rows import READ_SCHEMA
+from pager_ray.validity import Validity
 from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
@@ -74,6 +75,9 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "kept": None,
         "panorama": None,
         "panorama_height": None,
+        "valid_fraction": 1.0,
+        "valid": None,
+        "valid_faces": None,
         "stage": None,
         "error_class": None,
         "message": None,
@@ -103,6 +107,29 @@ def test_cropped_panoramas_are_placed(tmp_path: Path) -> None:
     xmp = gpano_xmp(**cropped(32, 16, 64, 32, 128, 64))
     row = read(put(tmp_path, "crop.png", with_xmp(picture(64, 32), "PNG", xmp)))[0]
     assert (row["error_class"], row["width"], row["height"], row["coverage"]) == (None, 128, 64, 0.25)
+
+
+def test_what_is_valid_travels_beside_the_faces(tmp_path: Path) -> None:
+    """Rectangle and caps as told, the pixels of the faces that they leave, a bit each, and their share."""
+    xmp = gpano_xmp(**cropped(32, 16, 64, 32, 128, 64))
+    path = put(tmp_path, "crop.png", with_xmp(picture(64, 32), "PNG", xmp))
+    row = read(path, settings=replace(SETTINGS, nadir_degrees=60.0, project=False))[0]
+    found = Validity(64, 128, 32, 16, 64, 32, 60.0)
+    assert row["valid"] == found.to_row()
+    assert row["valid_fraction"] == pytest.approx(64 * (16 + 10.6667) / (64 * 128), abs=64 / 64 / 128)
+    bits = np.unpackbits(np.frombuffer(row["valid_faces"], np.uint8)).astype(bool)
+    np.testing.assert_array_equal(bits.reshape(6, SIZE, SIZE), found.faces(SIZE, 90.0))
+
+
+def test_pictures_that_show_nothing_are_rejected(tmp_path: Path) -> None:
+    """Wholly transparent, or within the caps altogether: a reject that says so, no prediction without numbers."""
+    nothing = np.zeros((64, 128, 4), np.uint8)
+    row = read(put(tmp_path, "nothing.png", encode(nothing)))[0]
+    assert (row["error_class"], row["faces"]) == ("nothing_valid", None)
+    assert "nothing.png: no pixel is valid" in row["message"]
+    xmp = gpano_xmp(**cropped(32, 54, 40, 10, 128, 64))
+    path = put(tmp_path, "floor.png", with_xmp(picture(40, 10), "PNG", xmp))
+    assert read(path, settings=replace(SETTINGS, nadir_degrees=40.0))[0]["error_class"] == "nothing_valid"
 
 
 def test_what_was_noticed_travels_in_columns(tmp_path: Path) -> None:
@@ -296,6 +323,7 @@ def test_a_cubemap_is_a_row_as_any_other(tmp_path: Path) -> None:
         "blank_fraction": 0.0,
         "remarks": "cubemap",
         "digest": f"sha256:{hashlib.sha256(whole).hexdigest()}",
+        "valid_fraction": 1.0,
     }
 
 

@@ -19,6 +19,7 @@ from pager_ray.ranges import DepthRange, SkySettings
 from pager_ray.stages import stitch as stage
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, INFERRED, blob, to_table
 from pager_ray.stages.stitch import PREVIEW_WIDTH, StitchSettings, make_stitch_fn
+from pager_ray.validity import Validity
 
 SIZE, HEIGHT, WIDTH = 16, 32, 64
 KINDS = ("depth", "normals", "sky")
@@ -198,6 +199,23 @@ def test_previews_are_pictures_of_the_stitched_faces() -> None:
     )
     with Image.open(io.BytesIO(rows[0]["preview"])) as picture:
         assert (picture.format, picture.width) == ("JPEG", PREVIEW_WIDTH)
+    assert {key: rows[0][key] for key in KINDS} == {key: rows[1][key] for key in KINDS}
+
+
+def test_previews_draw_what_is_valid() -> None:
+    """Pixels that are not valid are drawn as nothing; stored maps have them as predicted."""
+    arrays, panel = faces_of(), panel_size(PREVIEW_WIDTH)
+    found = Validity(HEIGHT, WIDTH, 10, 8, 40, 16, 30.0)
+    rows = stitch(
+        settings_of(),
+        row_of("a", arrays, thumbnail=blob(thumbnail()), valid=found.to_row(), valid_fraction=found.fraction),
+        row_of("b", arrays),
+    )
+    maps = stitched(arrays, *panel)
+    assert rows[0]["preview"] == render_preview(
+        thumbnail(), **maps, width=PREVIEW_WIDTH, metric=True, title="a", valid=found.erp(*panel)
+    )
+    assert rows[0]["valid"] == found.to_row()
     assert {key: rows[0][key] for key in KINDS} == {key: rows[1][key] for key in KINDS}
 
 

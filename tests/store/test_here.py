@@ -44,7 +44,7 @@ from tests.store.test_here import MORE
 from tests.test_here import Dying, config_of
 
 class Killed(Dying):
-    def __call__(self, faces, scenes):
+    def __call__(self, faces, scenes, valid=None):
         if self.calls == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__call__(faces, scenes)

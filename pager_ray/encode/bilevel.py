@@ -1,0 +1,53 @@
+"""Masks as PNG files of one bit per pixel: whatever reads pictures reads them."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+from pager_ray.encode.limits import is_bomb
+from pager_ray.errors import StorageError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
+MAX_PIXELS: Final = 2**28
+"""Those of the largest panorama that a job reads by default."""
+
+_HEAD: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+# Bit depth 1, grey, and the only methods there are, not interlaced.
+_BILEVEL: Final = b"\x01\0\0\0\0"
+
+
+def encode_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
+    """A mask's PNG; white is true."""
+    file = io.BytesIO()
+    # Runs of equal bits are all there is to find: the fastest level finds them.
+    Image.fromarray(mask).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def decode_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
+    """The mask in a file that :func:`encode_mask` wrote.
+
+    Raises:
+        StorageError: it is no such file, damaged, or of more pixels than a panorama has.
+    """
+    end = len(_HEAD) + 8
+    if data[: len(_HEAD)] != _HEAD or data[end : end + len(_BILEVEL)] != _BILEVEL:
+        raise StorageError("mask is no PNG of one bit per pixel")
+    width, height = struct.unpack(">II", data[len(_HEAD) : end])
+    if width * height > MAX_PIXELS or is_bomb(width * height // 8, len(data)):
+        raise StorageError(f"mask of {width}×{height} pixels in {len(data)} bytes, more than any panorama's")
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            mask = np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise StorageError(f"mask cannot be decoded ({type(error).__name__})") from error
+    if mask.dtype != np.bool_:
+        raise StorageError("mask is no PNG of one bit per pixel")
+    return mask

@@ -40,7 +40,7 @@ FORBIDDEN: Final = "forbidden_uri"
 
 LOCAL: Final = frozenset({"file", "local", "memory"})
 ARCHIVES: Final = frozenset({"zip", "tar"})
-CONTAINERS: Final = ARCHIVES | {"parquet"}
+CONTAINERS: Final = ARCHIVES | {"parquet", "video"}
 """Schemes of what lies in a container: see :func:`split_member`."""
 CACHES: Final = frozenset({"simplecache", "filecache", "blockcache"})
 
@@ -84,8 +84,8 @@ def parts_of(uri: str) -> list[tuple[str, str]]:
     """Scheme and text of each part of a URI, outermost first, as fsspec would chain them; of a path ``file``."""
     if "://" not in uri:
         return [("file", uri)]
-    if uri.startswith("parquet://") and (member := split_member(uri)) is not None:
-        return [("parquet", uri.partition("::")[0]), *parts_of(member[2])]
+    if uri.startswith(("parquet://", "video://")) and (member := split_member(uri)) is not None:
+        return [(member[0], uri.partition("::")[0]), *parts_of(member[2])]
     known = set(fsspec.available_protocols())
     parts = []
     for part in uri.split("::"):
@@ -104,7 +104,8 @@ def split_member(uri: str) -> tuple[str, str, str] | None:
     """Kind, name and container of a picture in a container; None for any other URI.
 
     ``zip://inner/a.png::s3://bucket/x.zip`` and ``tar://…::…`` are what fsspec writes; a row of a Parquet file is
-    ``parquet://column/12::s3://bucket/x.parquet``, counted from 0 in the file. Longer chains, such as those with a
+    ``parquet://column/12::s3://bucket/x.parquet``, counted from 0 in the file, and a frame of a video
+    ``video://000012::s3://bucket/x.mp4``. Longer chains, such as those with a
     cache, are fsspec's alone.
     """
     first, chained, container = uri.partition("::")
@@ -126,7 +127,7 @@ def short_name(uri: str) -> str:
         return uri.rpartition("/")[2]
     kind, name, container = member
     last = name.rpartition("/")[2]
-    return f"{container.rpartition('/')[2]}/{last}" if kind == "parquet" else last
+    return f"{container.rpartition('/')[2]}/{last}" if kind in ("parquet", "video") else last
 
 
 def is_remote(uri: str) -> bool:

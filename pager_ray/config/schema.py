@@ -70,21 +70,53 @@ class MaskConfig(Section):
     zenith_degrees: float = Field(0.0, ge=0, lt=90, description="the same for straight up")
 
 
+class VideoConfig(Section):
+    """How 360° videos are read."""
+
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="frames to take per second of a video, the nearest ones; by default 1"
+    )
+    every: int | None = Field(
+        None, ge=1, description="instead of fps: take every so many-th frame, from the first on; 1 takes all"
+    )
+    projection: Literal["auto", "equirectangular"] = Field(
+        "auto",
+        description="what frames are. auto: what the video's spherical metadata say, and videos without any are "
+        "refused; equirectangular: that, whatever they say",
+    )
+    stereo: Literal["auto", "mono", "top-bottom", "left-right"] = Field(
+        "auto",
+        description="whether frames hold the pictures of two eyes, of which the left one's is taken; auto: what the "
+        "metadata say, and where there are none, one",
+    )
+
+    @model_validator(mode="after")
+    def _one_says_which(self) -> VideoConfig:
+        if self.fps is not None and self.every is not None:
+            raise ValueError("takes fps or every, not both")
+        return self
+
+    def reading(self) -> dict[str, str]:
+        """What the user says of frames: further arguments of :func:`pager_ray.read.frames.decode_frame`."""
+        return {"projection": self.projection, "stereo": self.stereo}
+
+
 class InputConfig(Section):
     """What to read."""
 
     uris: Annotated[list[str], BeforeValidator(one_or_many)] = Field(
         default_factory=list,
         description="files, folders, globs, {000..146} and {a,b} patterns, containers (tars of WebDataset and "
-        "img2dataset, zips, Parquet files of images, hf://datasets/…), or .parquet/.csv/.txt listings with a `uri` "
+        "img2dataset, zips, Parquet files of images, hf://datasets/…), 360° videos (.mp4, .mov), or .parquet/.csv/.txt "
+        "listings with a `uri` "
         "column (optional `id`, `scene`), on any fsspec URL",
     )
-    format: Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap"] = Field(
+    format: Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap", "video"] = Field(
         "auto",
         description="what sources are taken for. auto: by name and content; of a folder the images, or where it has "
         "none of its own, what lies in its containers; six images that are called like the faces of a cubemap are one "
-        "input. files: images alone, one by one; listing: tables of URIs; webdataset, zip, parquet: containers of that "
-        "kind alone; cubemap: the faces of cubemaps alone, in folders and containers",
+        "input. files: images alone, one by one; listing: tables of URIs; webdataset, zip, parquet, video: containers "
+        "of that kind alone; cubemap: the faces of cubemaps alone, in folders and containers",
     )
     image_column: str | None = Field(
         None,
@@ -149,6 +181,7 @@ class InputConfig(Section):
         "unless they cannot be of a picture that is 2:1 by itself (stale, doubled, empty); ignore: 2:1 alone counts; "
         "require: pictures without them are rejected",
     )
+    video: VideoConfig = VideoConfig()
     exposure: Annotated[float, Field(ge=-64, le=64)] | Literal["auto"] = Field(
         "auto",
         description="how bright Radiance (.hdr) and OpenEXR files are taken. auto: the mean of their light becomes "
@@ -168,7 +201,9 @@ class InputConfig(Section):
 
     def reading(self) -> dict[str, Any]:
         """How a picture becomes a panorama: further arguments of :func:`pager_ray.read.decode_panorama`."""
-        return {"aspect_tolerance": self.aspect_tolerance, "gpano": self.gpano, "exposure": self.exposure}
+        return {"aspect_tolerance": self.aspect_tolerance, "gpano": self.gpano, "exposure": self.exposure} | {
+            "video": self.video.reading()
+        }
 
 
 class OutputConfig(Section):
@@ -444,6 +479,10 @@ class RunConfig(JobConfig):
                 "input.scene_column",
                 "input.sequence_column",
                 "input.time_column",
+                "input.video.fps",
+                "input.video.every",
+                "input.video.projection",
+                "input.video.stereo",
                 "input.max_row_group_bytes",
                 "input.keep_columns",
                 "input.mask.nadir_degrees",
@@ -459,6 +498,8 @@ class RunConfig(JobConfig):
         keys |= {"compute.project_on": "gpu"} if self.compute.project_on == "gpu" else {}
         keys |= {"input.keep_columns": self.input.keep_columns} if self.input.keep_columns else {}
         # Runs that began before there were such keys have none.
+        told = self.input.video.reading().items()
+        keys |= {f"input.video.{name}": value for name, value in told if value != "auto"}
         asked = self.input.mask.model_dump(mode="json", include={"nadir_degrees", "zenith_degrees"})
         return keys | {f"input.mask.{name}": value for name, value in asked.items() if value}
 

@@ -22,14 +22,15 @@ from pager_ray.listing.ids import FOUND_SCHEMA, found_table
 from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
 from pager_ray.read.containers import Container, IndexSettings, Members, form_by_name, index_container
+from pager_ray.read.containers.index import SUFFIXES
 from pager_ray.read.containers.places import Form, members_of
 from pager_ray.read.fetch import input_error
 
 log = get_logger(__name__)
 
-Format = Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap"]
+Format = Literal["auto", "files", "listing", "webdataset", "zip", "parquet", "cubemap", "video"]
 
-FORM_OF: Final[dict[str, Form]] = {"webdataset": "tar", "zip": "zip", "parquet": "parquet"}
+FORM_OF: Final[dict[str, Form]] = {"webdataset": "tar", "zip": "zip", "parquet": "parquet", "video": "video"}
 
 FEW: Final = 64
 """Containers that are listed anew by every start, by threads of its own."""
@@ -143,7 +144,9 @@ def list_members(
         left_out.update(members.left_out)
         stem = _stem(relative)
         if members.table.num_rows:
-            found, others = gather(_inputs(members, container, stem), alone=options.format == "cubemap")
+            found, others = _inputs(members, container, stem), 0
+            if members.form != "video":
+                found, others = gather(found, alone=options.format == "cubemap")
             tables.append(found)
             left_out.update({NO_FACES: others} if others else {})
         elif members.problem is None:
@@ -163,7 +166,7 @@ def list_members(
         if not tables:
             raise ConfigError(
                 f"{key}: {mask_uri(source)} holds no image ({told or 'it is empty'}); takes containers of JPEG, PNG, "
-                "WebP, TIFF, BMP or AVIF files"
+                "WebP, TIFF, BMP or AVIF files, and 360° videos"
             )
     for problem in problems[:_SHOWN]:
         log.warning("%s: %s; it is a reject, the others are read", key, problem)
@@ -182,7 +185,7 @@ def _told(left_out: Counter[str]) -> str:
 
 def _stem(path: str) -> str:
     folder, _, base = path.rpartition("/")
-    for suffix in (".tar", ".zip", ".parquet"):
+    for suffix in SUFFIXES:
         base = base[: -len(suffix)] if base.lower().endswith(suffix) else base
     return f"{folder}/{base}" if folder else base
 

@@ -96,11 +96,22 @@ def settle_ids(found: Parts) -> Listing:
             classes = pc.if_else(pa.array(is_bad), "bad_name", classes)
             texts = _replaced(texts, is_bad, bad)
         samples = pa.nulls(rows, pa.string())
+        part = _videos_as_sequences(part, chosen)
         same = (*_SAME, SIGNED.name)
         columns = [chosen, uri, part.column("scene"), classes, texts, samples, *(part.column(name) for name in same)]
         settled.add(pa.table(columns, schema=LISTED_SCHEMA))
         first += rows
     return Listing(settled)
+
+
+def _videos_as_sequences(part: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
+    """The inputs with the frames of a video as a sequence: what their ids share, or the video's URI in them."""
+    is_frame = pc.starts_with(part.column("uri"), "video://")
+    if not pc.any(is_frame).as_py():
+        return part
+    videos = pc.replace_substring_regex(ids, r"(^\d+::)|(/\d+$)", "")
+    sequence = pc.if_else(is_frame, videos, part.column("sequence"))
+    return part.set_column(part.schema.get_field_index("sequence"), FOUND_SCHEMA.field("sequence"), sequence)
 
 
 def once(found: Parts) -> Parts:

@@ -62,7 +62,8 @@ class Remembering:
 def settings_digest(settings: IndexSettings) -> str:
     """What members depend on beside their container."""
     facts = (settings.image_column, settings.id_column, settings.scene_column, settings.keep, settings.max_bytes)
-    told = (settings.sequence_column, settings.time_column)
+    of_videos = (settings.fps, settings.every, settings.projection, settings.stereo, settings.max_pixels)
+    told = (settings.sequence_column, settings.time_column, *of_videos)
     return json.dumps([*facts, settings.max_row_group_bytes, *told])
 
 

@@ -23,6 +23,7 @@ from pager_ray.stages.read import FETCH_THREADS, ReadSettings, fetch_row
 from pager_ray.stages.rows import CONTENT, iterate
 from pager_ray.stages.sources import without_own
 from pager_ray.stages.unpack import (
+    as_png,
     in_row_groups,
     make_unpack_fn,
     pack_groups,
@@ -102,7 +103,7 @@ def read_panoramas(
     if (single := rows.filter(pc.invert(grouped))).num_rows:
         parts.append(_in_blocks(dataset_of(single).repartition(target_num_rows_per_block=rows_per_block), finish))
     if (together := rows.filter(grouped)).num_rows:
-        unpack = make_unpack_fn(settings)
+        unpack = make_unpack_fn(settings, frames_as_files=True)
         units = dataset_of(pack_groups(together, rows_per_block)).repartition(target_num_rows_per_block=1)
         memory = task_memory(together, None)
         unpacked = _in_blocks(units, lambda table: finish(unpack(unpack_groups(table))), memory=memory)
@@ -156,7 +157,9 @@ def _fetched(table: pa.Table, settings: ReadSettings) -> pa.Table:
             content = fetch_row(row, settings)
         except InputError as error:
             return error
-        return content if isinstance(content, bytes) else pack_faces(content)
+        if isinstance(content, bytes):
+            return content
+        return pack_faces(content) if isinstance(content, tuple) else as_png(content)
 
     with ThreadPoolExecutor(FETCH_THREADS) as pool:
         found = list(pool.map(fetch_one, rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ MAX_ROW_GROUP_BYTES = 2**31
 NOWHERE = Place()
 
 _MAX_PLACES = 4096
+_MAX_DIGITS = 9
 
 
 def fetch(
@@ -117,7 +118,7 @@ def fetch_content(
     face_places: str | None = None,
     **options: Any,
 ) -> Content:
-    """Read what a URI names: a file, or the six of a cubemap, each in a read of its own.
+    """Read what a URI names: a file, the six of a cubemap, each in a read of its own, or a frame of a video.
 
     Args:
         uri, retry, place, options: as of :func:`fetch`.
@@ -127,6 +128,8 @@ def fetch_content(
     Raises:
         InputError, StorageError: as of :func:`fetch`; the message has the name of the face.
     """
+    if uri.startswith("video://") and (member := split_member(uri)) is not None:
+        return _fetch_frame(uri, member, place, retry or PATIENT, options)
     faces = faces_of(uri)
     if faces is None:
         return fetch(uri, retry, max_bytes=max_bytes, place=place, **options)
@@ -136,6 +139,25 @@ def fetch_content(
         left = max_bytes - sum(map(len, contents))
         contents.append(fetch(face, retry, max_bytes=left, place=at, **options))
     return tuple(contents)
+
+
+def _fetch_frame(
+    uri: str, member: tuple[str, str, str], place: Place, retry: Retry, options: Mapping[str, Any]
+) -> Content:
+    """A frame of a video, which is read by ranges; decoded in the order that frames are asked for."""
+    # Who reads pictures alone needs no decoder of videos.
+    from pager_ray.read.frames import HELD_VIDEO
+
+    shown = mask_uri(uri)
+    _, name, container = member
+    try:
+        if not name.isdecimal() or len(name) > _MAX_DIGITS:
+            raise InputError("unsupported_uri", "names no frame; takes video://number::file")
+        opening = partial(_place, container, "input", options.get("schemes", ()), options.get("strangers", False))
+        (filesystem, path), _ = retry.call(opening, f"reading {shown}")
+        return HELD_VIDEO.frame(filesystem, path, int(name), place.offset, retry)
+    except Exception as error:
+        raise input_error(error, shown) from error
 
 
 def _places_of(face_places: str, uri: str) -> list[Place]:

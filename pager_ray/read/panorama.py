@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from pager_ray.geometry import erp_to_cubemap
 from pager_ray.read.emptiness import emptiness_of
 from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, Placement, settle
 from pager_ray.read.highrange import Exposure
-from pager_ray.read.pixels import decode, open_image
+from pager_ray.read.pixels import Pixels, decode, open_image
 from pager_ray.validity import Validity
 
 if TYPE_CHECKING:
@@ -94,6 +95,32 @@ def decode_panorama(
     """
     header = open_image(data, max_pixels)
     placement, remarks = settle(header.width, header.height, header.xmp, gpano, aspect_tolerance)
+    size = header.width, header.height
+    return placed(
+        lambda width, height: decode(header, width, height, exposure), size, placement, remarks, max_pixels, max_width
+    )
+
+
+def placed(
+    decode_at: Callable[[int, int], Pixels],
+    size: tuple[int, int],
+    placement: Placement,
+    remarks: tuple[str, ...],
+    max_pixels: int,
+    max_width: int,
+) -> DecodedPanorama:
+    """A picture on its sphere.
+
+    Args:
+        decode_at: gives its pixels, at least as many as are asked for across and down where it has them.
+        size: width and height of the picture, as displayed.
+        placement: where it lies.
+        remarks: what was noticed.
+        max_pixels, max_width: as of :func:`decode_panorama`.
+
+    Raises:
+        InputError: ``too_large``, and what ``decode_at`` raises.
+    """
     if placement.erp_width * placement.erp_height > max_pixels:
         raise InputError(
             "too_large",
@@ -103,7 +130,7 @@ def decode_panorama(
     scale = height / placement.erp_height
     left, right = _pixel_span(placement.left * scale, placement.width * scale, 2 * height)
     top, bottom = _pixel_span(placement.top * scale, placement.height * scale, height)
-    pixels = decode(header, right - left, bottom - top, exposure)
+    pixels = decode_at(right - left, bottom - top)
     is_whole = placement.coverage == 1
     empty = emptiness_of(pixels.rgb, pixels.hidden, is_whole=is_whole)
     image = resized(pixels.rgb, right - left, bottom - top)
@@ -118,8 +145,7 @@ def decode_panorama(
         erp,
         placement.erp_height,
         placement.erp_width,
-        header.width,
-        header.height,
+        *size,
         placement.coverage,
         placement.stretch,
         max(0.0, 1 - placement.coverage * (1 - empty.share)),

@@ -76,15 +76,23 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
         received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT, SIGNED]) for scalars in iterate(table)]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
-            rows = [project_row(row, content, settings) for row, content in zip(received, fetched, strict=True)]
+            rows = [
+                row if _is_read(row) else project_row(row, content, settings)
+                for row, content in zip(received, fetched, strict=True)
+            ]
         return to_table(rows, READ_SCHEMA, table.num_rows, StageName.READ)
 
     return read
 
 
+def _is_read(row: Row) -> bool:
+    """Whether it came with its pixels, as frames of videos do."""
+    return row.get("faces") is not None or row.get("panorama") is not None
+
+
 def _fetch(row: Row, settings: ReadSettings) -> Content | InputError | None:
-    """The input's bytes, why there are none, or nothing for a row that the listing rejected."""
-    if row["error_class"]:
+    """The input's bytes, why there are none, or nothing for a row that was rejected, or read with others."""
+    if row["error_class"] or _is_read(row):
         return None
     content: bytes | None = row.pop("content", None)
     if content is not None:

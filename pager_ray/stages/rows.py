@@ -89,8 +89,9 @@ PIXELS = [
     pa.field("valid_faces", pa.large_binary()),
 ]
 
-UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, CONTENT])
-"""After *unpack*, which reads row groups: rows of the manifest with their files' bytes."""
+UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, CONTENT, *SOURCE, *THUMBNAIL, *PIXELS])
+"""After *unpack*, which reads what lies together: rows of the manifest with their files' bytes, or, of frames of
+videos, as they are after *read*."""
 
 READ_SCHEMA = pa.schema([*IDENTITY, *STATUS, *SOURCE, *THUMBNAIL, *PIXELS])
 """After *read* and *project*: faces are uint8 (6, S, S, 3); or, where *infer* samples them, panorama is uint8

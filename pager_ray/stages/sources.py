@@ -27,6 +27,11 @@ def index_settings(config: RunConfig) -> IndexSettings:
         sequence_column=asked.sequence_column,
         time_column=asked.time_column,
         keep=without_own(asked.keep_columns),
+        fps=asked.video.fps,
+        every=asked.video.every,
+        projection=asked.video.projection,
+        stereo=asked.video.stereo,
+        max_pixels=asked.max_pixels,
         max_bytes=asked.max_bytes,
         max_row_group_bytes=asked.max_row_group_bytes,
     )

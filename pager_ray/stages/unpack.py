@@ -1,26 +1,45 @@
-"""Stage *unpack*: rows of Parquet files, read a row group at a time, to rows with their files' bytes.
+"""Stage *unpack*: what cannot be fetched alone, rows of Parquet files and frames of videos, to rows like any other.
 
-A cell cannot be fetched alone: the column chunk of a row group is the unit of reading. So the rows of one row group
-travel as one row of lists to a task that reads it once, and leave it as rows like any other, for *read* to decode.
+The column chunk of a row group is the unit of reading, and so are the frames between two key frames of a video. Those
+of one group travel as one row of lists to a task that reads it once. Rows of Parquet files leave it with their files'
+bytes, for *read* to decode. A decoded frame is ten times its faces, and is not sent: frames leave it as they leave
+*read*.
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pager_ray.errors import InputError
+from pager_ray.listing.listed import SIGNED
 from pager_ray.masking import mask_uri
+from pager_ray.read import decode_content
 from pager_ray.read.containers.places import CHANGED, GROUP_TOO_LARGE
 from pager_ray.read.fetch import fetch_row_group
 from pager_ray.stages.names import StageName
-from pager_ray.stages.read import ReadSettings, is_strangers
-from pager_ray.stages.rows import CONTENT, STATUS, UNPACK_SCHEMA
+from pager_ray.stages.read import ReadSettings, fetch_row, is_strangers, project_row
+from pager_ray.stages.rows import (
+    CONTENT,
+    IDENTITY,
+    PLACE,
+    STATUS,
+    UNPACK_SCHEMA,
+    carry,
+    iterate,
+    naming_row,
+    to_table,
+)
+
+if TYPE_CHECKING:
+    from pager_ray.read import Content
 
 UNITS = "rows"
 """The one column of packed row groups."""
@@ -29,6 +48,9 @@ MEMORY_FACTOR = 3
 """A task holds a row group's chunk as it was read, its decoded pages and the rows that it hands on."""
 
 TASK_MEMORY = 256 << 20
+
+_VIDEO: Final = "video://"
+_FRAMES: Final = "pager_ray.read.frames"
 
 
 def in_row_groups(rows: pa.Table) -> pa.ChunkedArray:
@@ -53,7 +75,7 @@ def _starts(rows: pa.Table) -> np.ndarray:
 
 
 def pack_groups(rows: pa.Table, shard_rows: int) -> pa.Table:
-    """One row per task of the stage: a row group's rows, or those of small ones together, up to ``shard_rows``."""
+    """One row per task of the stage: a group's rows, or those of small ones together, up to ``shard_rows``."""
     starts = np.flatnonzero(_starts(rows)).tolist()
     edges = [0]
     for first, last in zip(starts, [*starts[1:], rows.num_rows], strict=True):
@@ -80,7 +102,8 @@ def refuse_large(rows: pa.Table, most: int | None) -> pa.Table:
     if most is None:
         return rows
     too_large = pc.fill_null(pc.greater(pc.multiply(rows.column("size"), MEMORY_FACTOR), most), False)
-    too_large = pc.and_(too_large, in_row_groups(rows))
+    is_frame = pc.starts_with(rows.column("uri"), _VIDEO)
+    too_large = pc.and_(pc.and_(too_large, in_row_groups(rows)), pc.invert(is_frame))
     if not pc.any(too_large).as_py():
         return rows
     message = (
@@ -105,18 +128,30 @@ def task_memory(rows: pa.Table, most: int | None) -> int:
     return wanted if most is None else min(wanted, most // 2)
 
 
-def make_unpack_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
-    """Make the block function: rows of the manifest → ``UNPACK_SCHEMA``, one row each, rejects included."""
+def make_unpack_fn(settings: ReadSettings, *, frames_as_files: bool = False) -> Callable[[pa.Table], pa.Table]:
+    """Make the block function: rows of the manifest → ``UNPACK_SCHEMA``, one row each, rejects included.
+
+    Args:
+        settings: as of *read*.
+        frames_as_files: frames of videos become PNG files, for those who decode by themselves.
+    """
 
     def unpack(table: pa.Table) -> pa.Table:
-        # One row group after the other: nothing of the last is held while the next is read.
-        return pa.concat_tables([_unpacked(rows, settings) for rows in split_groups(table)])
+        try:
+            # One group after the other: nothing of the last is held while the next is read.
+            return pa.concat_tables([_unpacked(rows, settings, frames_as_files) for rows in split_groups(table)])
+        finally:
+            # A decoder holds a gigabyte, and whoever is next here may want another video.
+            if frames := sys.modules.get(_FRAMES):
+                frames.HELD_VIDEO.release()
 
     return unpack
 
 
-def _unpacked(rows: pa.Table, settings: ReadSettings) -> pa.Table:
-    """The rows of one row group with their bytes."""
+def _unpacked(rows: pa.Table, settings: ReadSettings, frames_as_files: bool) -> pa.Table:
+    """The rows of one group with their bytes, or their faces."""
+    if rows.column("uri")[0].as_py().startswith(_VIDEO):
+        return _decoded(rows, settings, frames_as_files)
     before = rows.column("error_class")
     if before.null_count == 0:
         return _as_unpacked(rows, pa.nulls(rows.num_rows, CONTENT.type), [None] * rows.num_rows)
@@ -142,6 +177,34 @@ def _unpacked(rows: pa.Table, settings: ReadSettings) -> pa.Table:
     content = cells.slice(first_row, len(places)) if is_run else cells.take(pa.array(places))
     sizes = pc.fill_null(pc.binary_length(content), -1).to_pylist()
     return _as_unpacked(rows, content, [_trouble(size, settings.max_bytes) for size in sizes])
+
+
+def _decoded(rows: pa.Table, settings: ReadSettings, as_files: bool) -> pa.Table:
+    """Frames of a video as they leave *read*, in order: each is gone before the next is decoded."""
+    cv2.setNumThreads(1)
+    done = []
+    for scalars in iterate(rows):
+        row = carry(scalars, [*IDENTITY, *STATUS, *PLACE, SIGNED])
+        place = carry(scalars, PLACE)
+        content: Content | InputError | None = None
+        if not row["error_class"]:
+            try:
+                content = fetch_row(row, settings)
+                if as_files:
+                    done.append(row | place | {CONTENT.name: as_png(content)})
+                    continue
+            except InputError as error:
+                content = naming_row(row, error) if mask_uri(row["uri"]) not in str(error) else error
+        result = project_row(row, content, settings)
+        named = StageName.UNPACK if result.get("stage") == StageName.READ else result.get("stage")
+        done.append(result | place | {"stage": named})
+    return to_table(done, UNPACK_SCHEMA, rows.num_rows, StageName.UNPACK)
+
+
+def as_png(content: Content) -> bytes:
+    """A decoded frame's panorama as a file."""
+    erp = decode_content(content).erp
+    return cv2.imencode(".png", np.ascontiguousarray(erp[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def _trouble(size: int, max_bytes: int) -> InputError | None:

@@ -9,11 +9,14 @@ import pytest
 
 from pager_ray.listing import list_inputs, rows_to_do
 from pager_ray.listing.containers import SourceOptions
+from pager_ray.read import decode_panorama, frames
 from pager_ray.read.containers import IndexSettings
 from pager_ray.retrying import Retry
 from pager_ray.stages import unpack as stage
-from pager_ray.stages.read import ReadSettings
+from pager_ray.stages.read import ReadSettings, make_read_fn
 from pager_ray.stages.rows import UNPACK_SCHEMA
+from tests.read import movies
+from tests.read.containers.test_videos import pictures
 from tests.read.packed import write_hub
 
 SETTINGS = ReadSettings(56, 90.0, 2**28, 1000, None, Retry(0))
@@ -54,6 +57,40 @@ def test_each_group_is_read_once(rows: pa.Table, monkeypatch: pytest.MonkeyPatch
         else:
             assert (row["content"], row["error_class"]) == (row["id"].encode(), None)
     assert out.column("id").to_pylist() == left.column("id").to_pylist()
+
+
+def test_frames_leave_it_as_they_leave_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded once, group by group, with the faces that *read* makes of each alone; rejects stay what they are."""
+    path = movies.write_video(tmp_path / "walk.mp4", pictures(30), gop=10)
+    options = SourceOptions(settings=IndexSettings(every=2))
+    listing = list_inputs([str(path)], Retry(0), options=options)
+    rows = rows_to_do(listing.table, listing.table.column("id").to_pylist(), {})
+    packed = stage.pack_groups(rows, 4)
+    assert [len(one) for one in packed.column(stage.UNITS)] == [5, 5, 5]
+    alone = make_read_fn(SETTINGS)(rows)
+    opened = []
+    original = frames.Decoder.__init__
+    monkeypatch.setattr(frames.Decoder, "__init__", lambda self, *a: opened.append(a) or original(self, *a))
+    parts = [stage.make_unpack_fn(SETTINGS)(stage.unpack_groups(packed.slice(k, 1))) for k in range(3)]
+    assert len(opened) == 3
+    together = pa.concat_tables(parts)
+    assert together.schema == UNPACK_SCHEMA
+    assert make_read_fn(SETTINGS)(together).equals(alone)
+    assert alone.column("faces").null_count == 0
+    path.unlink()
+    gone = make_read_fn(SETTINGS)(stage.make_unpack_fn(SETTINGS)(rows)).to_pylist()
+    assert {(row["stage"], row["error_class"]) for row in gone} == {("unpack", "missing")}
+    assert all(row["message"].startswith(row["uri"]) for row in gone)
+
+
+def test_frames_become_files_for_others(tmp_path: Path) -> None:
+    """Who decodes by themselves get a picture per frame."""
+    path = movies.write_video(tmp_path / "walk.mp4", pictures(4))
+    listing = list_inputs([str(path)], Retry(0), options=SourceOptions(settings=IndexSettings(every=3)))
+    rows = rows_to_do(listing.table, listing.table.column("id").to_pylist(), {})
+    out = stage.make_unpack_fn(SETTINGS, frames_as_files=True)(rows)
+    greys = [decode_panorama(content).erp.mean() for content in out.column("content").to_pylist()]
+    assert greys == pytest.approx([20, 29], abs=2)
 
 
 def test_a_group_that_is_gone_rejects_its_rows_alone(rows: pa.Table, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pager_ray.read.boxes import media_format
 from pager_ray.read.containers.parquets import index_parquet, read_rows
 from pager_ray.read.containers.places import MEMBER_SCHEMA, Form, IndexSettings, Members, members_of
 from pager_ray.read.containers.tars import COMPRESSED, index_tar, tar_places
+from pager_ray.read.containers.videos import index_video
 from pager_ray.read.containers.zips import index_zip, zip_places
 from pager_ray.read.ranges import Ranged, look_at, read_range
 from pager_ray.retrying import Retry
@@ -21,7 +23,10 @@ from pager_ray.schemes import open_place
 
 _MAX_DALI: Final = 256 << 20
 
-SUFFIXES: Final[dict[str, Form]] = {".tar": "tar", ".zip": "zip", ".parquet": "parquet"}
+SUFFIXES: Final[dict[str, Form]] = {
+    **{".tar": "tar", ".zip": "zip", ".parquet": "parquet"},
+    **dict.fromkeys((".mp4", ".mov", ".m4v"), "video"),
+}
 
 COMPRESSED_TARS: Final = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 """Names of tars without random access; listed as tars, which says what to do."""
@@ -62,6 +67,8 @@ def form_by_content(start: bytes) -> Form | None:
         return "zip"
     if start[257:262] == b"ustar" or any(start.startswith(magic) for magic in COMPRESSED):
         return "tar"
+    if start[4:8] in (b"moov", b"mdat") or (start[4:8] == b"ftyp" and media_format(start) == "ISO media"):
+        return "video"
     return None
 
 
@@ -92,8 +99,8 @@ def index_container(container: Container, settings: IndexSettings) -> Members:
         found.left_out.update(without)
     elif form == "zip":
         found = index_zip(file, settings)
-    elif form == "parquet":
-        found = index_parquet(file, settings)
+    elif form in ("parquet", "video"):
+        found = index_parquet(file, settings) if form == "parquet" else index_video(file, settings)
         # Such a file is only ever written as a whole.
         number = int.from_bytes(blake2b(stamp.encode(), digest_size=8).digest(), "little", signed=True)
         stamps = pa.array(np.full(found.table.num_rows, number))
@@ -102,7 +109,9 @@ def index_container(container: Container, settings: IndexSettings) -> Members:
         )
     else:
         found = Members(
-            members_of([]), problem="is neither a tar, a zip nor a Parquet file", problem_class="not_a_container"
+            members_of([]),
+            problem="is neither a tar, a zip, a Parquet file nor a video",
+            problem_class="not_a_container",
         )
     found.form, found.stamp = form, stamp
     return found

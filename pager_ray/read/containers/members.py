@@ -17,7 +17,7 @@ class Place:
     """Where a member lies, as its listing says.
 
     Attributes:
-        offset, size: of a tar's or zip's member.
+        offset, size: of a tar's or zip's member; of a video's frame the offset is when it is shown, in ticks.
         row_group, row: of a Parquet file's.
     """
 
@@ -53,6 +53,8 @@ def read_member(
         if group is None or row is None:
             group, row = HELD.find_row(filesystem, path, int(number))
         return HELD.cell(filesystem, path, column, group, row, max_row_group_bytes, max_bytes)
+    if kind == "video":
+        raise InputError("unsupported_uri", "is a frame of a video, which is no file")
     offset, size = place.offset, place.size
     if offset is None or size is None:
         offset, size = DIRECTORIES.find(kind, container, name, filesystem, path)

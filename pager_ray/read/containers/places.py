@@ -11,7 +11,7 @@ import pyarrow as pa
 from pager_ray.read.containers.sequences import names_wanted
 from pager_ray.retrying import Retry
 
-Form = Literal["tar", "zip", "parquet"]
+Form = Literal["tar", "zip", "parquet", "video"]
 
 SCENES: Final = ("indoor", "outdoor")
 
@@ -61,6 +61,9 @@ class IndexSettings:
         id_column, scene_column, sequence_column, time_column: columns (or keys of a sample's JSON) with the id, the
             scene, the sequence and the time; None finds them.
         keep: columns that come out again beside the results.
+        fps, every: which frames of a video are taken; see :func:`pager_ray.read.containers.videos.choose`.
+        projection, stereo: what the user says of videos; ``auto`` leaves it to them.
+        max_pixels: videos with larger frames are refused.
         max_bytes: members that are larger are rejects.
         max_row_group_bytes: row groups whose pictures take more, decompressed, are rejects.
         retry: for how long a troubled store is asked.
@@ -73,6 +76,11 @@ class IndexSettings:
     sequence_column: str | None = None
     time_column: str | None = None
     keep: tuple[str, ...] = ()
+    fps: float | None = None
+    every: int | None = None
+    projection: str = "auto"
+    stereo: str = "auto"
+    max_pixels: int = 2**28
     max_bytes: int = 2**30
     max_row_group_bytes: int = 2**31
     retry: Retry = field(default_factory=Retry)

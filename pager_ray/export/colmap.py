@@ -4,6 +4,7 @@
 
     images/front/<id>.jpg …           the source pictures, one folder per camera
     depth/front/<id>.exr …            distance along the camera's axis (z), metres
+    masks/front/<id>.jpg.png …        where some pixels are not valid: white where they are, as COLMAP reads masks
     points/<id>.ply                   some of the panorama's points, in its own axes
     sparse/0/cameras.txt …            cameras, rig, frames with their poses, and all points, each seen by one camera
 
@@ -27,6 +28,7 @@ from pager_ray.export.images import encode_depth_exr, encode_jpeg
 from pager_ray.export.libraries import load
 from pager_ray.export.pointfiles import encode_ply
 from pager_ray.export.points import Cleaning, point_cloud
+from pager_ray.export.shown import face_masks, shown_map
 from pager_ray.storage import safe_name
 
 if TYPE_CHECKING:
@@ -59,13 +61,12 @@ def export_panorama(
     name = safe_name(prediction.id)
     count = min(cleaning.max_points or MOST_POINTS, MOST_POINTS)
     cloud = point_cloud(prediction, picture, replace(cleaning, max_points=count))
-    assert prediction.depth is not None
     files = {f"{POINTS_FOLDER}/{name}.ply": encode_ply(cloud.turned(axes), unit)}
-    depths = face_z_depth(prediction.depth, size)
+    depths = face_z_depth(shown_map(prediction, "depth"), size)
     for (face, shown), depth in zip(face_pictures(picture, size).items(), depths, strict=True):
         files[f"images/{face}/{name}.jpg"] = encode_jpeg(shown)
         files[f"depth/{face}/{name}.exr"] = encode_depth_exr(depth, unit, ray_type="z")
-    return files
+    return files | {f"masks/{face}/{name}.jpg.png": mask for face, mask in face_masks(prediction, size).items()}
 
 
 def model_files(output: Folder, poses: Mapping[str, Pose], size: int, axes: str = "z-up") -> dict[str, bytes]:

@@ -4,6 +4,7 @@
 
     <id>/images/front.jpg …           the source picture, seen by each camera
     <id>/depth/front.exr …            distance along the camera's axis (z), metres
+    <id>/masks/front.jpg.png …        where some pixels are not valid: white where they are
     <id>/sparse/0/cameras.txt …       pinhole cameras, one rig, one frame; world: x forward, y up, z right by default
 
 The cameras are those of :func:`pager_ray.geometry.erp_to_cubemap` exactly: its pixels reach the edges of a face with

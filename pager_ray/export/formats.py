@@ -12,12 +12,14 @@ from pager_ray.export import images, pointfiles
 from pager_ray.export.axes import Axes, check_axes
 from pager_ray.export.colmap import export_panorama, model_files
 from pager_ray.export.faces import export_faces
+from pager_ray.export.images import Rectangle
 from pager_ray.export.libraries import load
 from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
 from pager_ray.export.meshfiles import encode_mesh
 from pager_ray.export.nerfstudio import export_nerfstudio
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
 from pager_ray.export.recording import encode_recording
+from pager_ray.export.shown import face_masks, rectangle_of, shown_map, shown_picture
 from pager_ray.export.splats import encode_splats
 from pager_ray.modalities import MAPS
 from pager_ray.preview import colorize_normals
@@ -180,29 +182,23 @@ def _points(suffix: str, encode: Callable[[PointCloud, str], bytes]) -> Make:
 
 def _splats(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
     if picture is None:
-        _map(prediction, "normals")
+        shown_map(prediction, "normals")
     content = encode_splats(prediction, picture, settings.cleaning, axes=settings.frame, unit=settings.unit)
     return {f"{safe_name(prediction.id)}.ply": content}
 
 
 def _mesh(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    shown = shown_picture(prediction, picture, colorize_normals)
     mesh = surface_mesh(prediction, settings.cleaning, settings.max_triangles).turned(settings.frame)
     return {f"{safe_name(prediction.id)}.glb": encode_mesh(mesh, shown, settings.unit)}
 
 
-def _image(name: str, suffix: str, encode: Callable[[Any, ExportSettings], bytes]) -> Make:
+def _image(name: str, suffix: str, encode: Callable[[Any, ExportSettings, Rectangle | None], bytes]) -> Make:
     def make(prediction: Prediction, _: Any, settings: ExportSettings) -> Files:
-        return {f"{safe_name(prediction.id)}.{suffix}": encode(_map(prediction, name), settings)}
+        content = encode(shown_map(prediction, name), settings, rectangle_of(prediction))
+        return {f"{safe_name(prediction.id)}.{suffix}": content}
 
     return make
-
-
-def _map(prediction: Prediction, name: str) -> Any:
-    array = getattr(prediction, name)
-    if array is None:
-        raise InputError("no_map", f"{prediction.id}: has no {name}; choose a format of what it has")
-    return array
 
 
 def _npz(prediction: Prediction, *_: Any) -> Files:
@@ -218,24 +214,26 @@ def _npz(prediction: Prediction, *_: Any) -> Files:
 
 
 def _faces(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
-    files = export_faces(prediction.id, shown, prediction.depth, settings.face_size, settings.unit, settings.frame)
+    shown = shown_picture(prediction, picture, colorize_normals)
+    depth = shown_map(prediction, "depth") if prediction.depth is not None else None
+    files = export_faces(prediction.id, shown, depth, settings.face_size, settings.unit, settings.frame)
+    files |= {f"masks/{name}.jpg.png": mask for name, mask in face_masks(prediction, settings.face_size).items()}
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
 def _nerfstudio(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    shown = shown_picture(prediction, picture, colorize_normals)
     files = export_nerfstudio(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)
     return {f"{safe_name(prediction.id)}/{name}": content for name, content in files.items()}
 
 
 def _colmap(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    shown = shown_picture(prediction, picture, colorize_normals)
     return {**export_panorama(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)}
 
 
 def _rerun(prediction: Prediction, picture: Any, settings: ExportSettings) -> Files:
-    shown = picture if picture is not None else colorize_normals(_map(prediction, "normals"))
+    shown = shown_picture(prediction, picture, colorize_normals)
     content = encode_recording(prediction, shown, settings.cleaning, settings.face_size, settings.unit, settings.frame)
     return {f"{safe_name(prediction.id)}.rrd": content}
 
@@ -249,25 +247,26 @@ FORMATS: Mapping[str, Format] = {
     "splats": Format(_splats, ("depth",), True, _CLEANING, "y-down"),
     "mesh": Format(_mesh, ("depth",), True, axes="y-up"),
     "depth-exr": Format(
-        _image("depth", "exr", lambda array, settings: images.encode_depth_exr(array, settings.unit)),
+        _image("depth", "exr", lambda array, settings, _: images.encode_depth_exr(array, settings.unit)),
         ("depth",),
         libraries=("OpenEXR",),
     ),
     "depth-png": Format(
-        _image("depth", "png", lambda array, settings: images.encode_depth_png(array, settings.unit)), ("depth",)
+        _image("depth", "png", lambda array, settings, part: images.encode_depth_png(array, settings.unit, part)),
+        ("depth",),
     ),
     "normals-exr": Format(
-        _image("normals", "exr", lambda array, settings: images.encode_normals_exr(array, settings.frame)),
+        _image("normals", "exr", lambda array, settings, _: images.encode_normals_exr(array, settings.frame)),
         ("normals",),
         libraries=("OpenEXR",),
         axes="y-up",
     ),
     "normals-png": Format(
-        _image("normals", "png", lambda array, settings: images.encode_normals_png(array, settings.frame)),
+        _image("normals", "png", lambda array, settings, part: images.encode_normals_png(array, settings.frame, part)),
         ("normals",),
         axes="y-up",
     ),
-    "sky-png": Format(_image("sky", "png", lambda array, _: images.encode_sky_png(array)), ("sky",)),
+    "sky-png": Format(_image("sky", "png", lambda array, _, part: images.encode_sky_png(array, part)), ("sky",)),
     "npz": Format(_npz, ()),
     "faces": Format(_faces, (), True, ("OpenEXR",), "y-up"),
     "nerfstudio": Format(_nerfstudio, ("depth",), True, ("plyfile", *_CLEANING), "z-up"),

@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from pager_ray.export.libraries import load
 from pager_ray.read.gpano import NAMESPACE
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Bool, Float, UInt8
 
 RAY_TYPE: Final = "euclidean"
 NORMAL_STEPS: Final = 32767
@@ -44,18 +44,32 @@ def encode_normals_exr(normals: Float[np.ndarray, "h w 3"], axes: str = "y-up") 
     return _exr(channels, {"unit": "unit vector", "frame": FRAMES[axes]}, panorama=True)
 
 
-def encode_depth_png(depth: Float[np.ndarray, "h w"], unit: str = "metre") -> bytes:
+class Rectangle(NamedTuple):
+    """A part of a panorama, pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def encode_depth_png(depth: Float[np.ndarray, "h w"], unit: str = "metre", rectangle: Rectangle | None = None) -> bytes:
     """Depth of 16 bits: value · ``scale`` is the depth along the ray, 0 is none.
 
     The scale is a millimetre up to 65.5 m; beyond it, the next step of the 1-2-5 series that reaches the farthest
     pixel. The error is at most half a scale, except that what is nearer than half of one becomes one.
+
+    Args:
+        depth: of the whole panorama.
+        unit: of depth.
+        rectangle: the part of it that is written; GPano metadata say where it lies.
     """
     scale = depth_scale(depth)
     valid = np.isfinite(depth) & (depth > 0)
     steps = np.rint(np.where(valid, depth, 0.0) / scale)
     values = np.where(valid, np.maximum(steps, 1), 0).astype(np.uint16)
     about = {"scale": f"{scale:g}", "unit": unit, "ray_type": RAY_TYPE, "invalid": "0"}
-    return _png(values, about)
+    return _png(values, about, rectangle)
 
 
 def depth_scale(depth: Float[np.ndarray, "h w"]) -> float:
@@ -69,17 +83,27 @@ def depth_scale(depth: Float[np.ndarray, "h w"]) -> float:
     return scale
 
 
-def encode_normals_png(normals: Float[np.ndarray, "h w 3"], axes: str = "y-up") -> bytes:
+def encode_normals_png(
+    normals: Float[np.ndarray, "h w 3"], axes: str = "y-up", rectangle: Rectangle | None = None
+) -> bytes:
     """Normals as 16-bit RGB: (value − 32768) / 32767 are x, y and z, each off by at most 1/65534."""
     values = (np.rint(np.clip(turn(normals, axes), -1, 1) * NORMAL_STEPS) + 32768).astype(np.uint16)
     about = {"scale": "1/32767", "offset": "32768", "unit": "unit vector", "frame": FRAMES[axes]}
-    return _png(values[..., ::-1], about)
+    return _png(values[..., ::-1], about, rectangle)
 
 
-def encode_sky_png(sky: Float[np.ndarray, "h w"]) -> bytes:
+def encode_sky_png(sky: Float[np.ndarray, "h w"], rectangle: Rectangle | None = None) -> bytes:
     """Probability of sky of 8 bits: value / 255, off by at most 1/510."""
     values = np.rint(np.clip(sky, 0, 1) * 255).astype(np.uint8)
-    return _png(values, {"scale": "1/255", "unit": "probability"})
+    return _png(values, {"scale": "1/255", "unit": "probability"}, rectangle)
+
+
+def encode_mask_png(mask: Bool[np.ndarray, "h w"]) -> bytes:
+    """A mask for other files, white where it is true; it says nothing of itself."""
+    cv2 = load("cv2")
+    values = mask.astype(np.uint8) * 255
+    done, encoded = cv2.imencode(".png", values)
+    return _encoded(done, encoded, values)
 
 
 def encode_jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -93,17 +117,18 @@ def encode_jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return _encoded(done, encoded, picture)
 
 
-def gpano(height: int, width: int) -> bytes:
-    """An XMP packet that says: a whole equirectangular panorama, its centre straight ahead."""
+def gpano(height: int, width: int, rectangle: Rectangle | None = None) -> bytes:
+    """An XMP packet that says: an equirectangular panorama, or a part of it, its centre straight ahead."""
+    part = rectangle or Rectangle(0, 0, width, height)
     properties = {
         "ProjectionType": "equirectangular",
         "UsePanoramaViewer": "True",
         "FullPanoWidthPixels": width,
         "FullPanoHeightPixels": height,
-        "CroppedAreaImageWidthPixels": width,
-        "CroppedAreaImageHeightPixels": height,
-        "CroppedAreaLeftPixels": 0,
-        "CroppedAreaTopPixels": 0,
+        "CroppedAreaImageWidthPixels": part.width,
+        "CroppedAreaImageHeightPixels": part.height,
+        "CroppedAreaLeftPixels": part.left,
+        "CroppedAreaTopPixels": part.top,
     }
     attributes = " ".join(f'GPano:{name}="{value}"' for name, value in properties.items())
     return (
@@ -125,16 +150,19 @@ def _exr(channels: Mapping[str, np.ndarray], about: Mapping[str, str], *, panora
     return file.getvalue()
 
 
-def _png(values: np.ndarray, about: Mapping[str, str]) -> bytes:
+def _png(values: np.ndarray, about: Mapping[str, str], rectangle: Rectangle | None) -> bytes:
     """A PNG with text and GPano metadata; colours in OpenCV's order, blue first."""
     cv2 = load("cv2")
+    height, width = values.shape[:2]
+    if rectangle is not None:
+        left, top, across, down = rectangle
+        values = values[top : top + down, left : left + across]
     # The fastest level: these maps hardly compress better at a higher one, for ten times the work.
     done, encoded = cv2.imencode(".png", np.ascontiguousarray(values), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     content = _encoded(done, encoded, values)
     texts = [_chunk(b"tEXt", f"{key}\0{value}".encode("latin-1")) for key, value in about.items()]
-    height, width = values.shape[:2]
     # Not compressed, no language, no translated keyword: three empty fields, the first of two bytes.
-    xmp = _chunk(b"iTXt", _XMP_KEY + b"\0\0\0\0\0" + gpano(height, width))
+    xmp = _chunk(b"iTXt", _XMP_KEY + b"\0\0\0\0\0" + gpano(height, width, rectangle))
     # Behind the header, which is always the first chunk and always 25 bytes.
     head = len(_SIGNATURE) + 25
     return b"".join([content[:head], *texts, xmp, content[head:]])

@@ -5,6 +5,7 @@
     <id>/transforms.json              six pinhole cameras; camera to world in OpenGL's axes: x right, y up, z back
     <id>/images/front.jpg …           the source picture, seen by each camera
     <id>/depth/front.png …            distance along the camera's axis (z), 16 bits, millimetres, 0 is none
+    <id>/masks/front.png …            where some pixels are not valid: white where they are
     <id>/points.ply                   the cleaned cloud, to start from
 """
 
@@ -23,6 +24,7 @@ from pager_ray.export.images import encode_jpeg
 from pager_ray.export.libraries import load
 from pager_ray.export.pointfiles import encode_ply
 from pager_ray.export.points import Cleaning, point_cloud, surface_kept
+from pager_ray.export.shown import face_masks
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64, UInt8
@@ -60,14 +62,17 @@ def export_nerfstudio(
     faces = dict(zip(geometry.FACE_NAMES, face_z_depth(np.where(keep, depth, np.float32(0)), size), strict=True))
     count = min(cleaning.max_points or MOST_POINTS, MOST_POINTS)
     cloud = point_cloud(prediction, picture, replace(cleaning, max_points=count)).turned(axes)
-    files = {"transforms.json": (json.dumps(transforms(size, axes), indent=2) + "\n").encode()}
+    masks = face_masks(prediction, size)
+    about = transforms(size, axes, has_masks=bool(masks))
+    files = {"transforms.json": (json.dumps(about, indent=2) + "\n").encode()}
+    files |= {f"masks/{name}.png": mask for name, mask in masks.items()}
     for name, face in face_pictures(picture, size).items():
         files[f"images/{name}.jpg"] = encode_jpeg(face)
         files[f"depth/{name}.png"] = _millimetres(faces[name])
     return files | {"points.ply": encode_ply(cloud, unit)}
 
 
-def transforms(size: int, axes: str) -> dict[str, Any]:
+def transforms(size: int, axes: str, *, has_masks: bool = False) -> dict[str, Any]:
     """What ``transforms.json`` says."""
     return {
         "camera_model": "OPENCV",
@@ -78,6 +83,7 @@ def transforms(size: int, axes: str) -> dict[str, Any]:
             {
                 "file_path": f"images/{name}.jpg",
                 "depth_file_path": f"depth/{name}.png",
+                **({"mask_path": f"masks/{name}.png"} if has_masks else {}),
                 "transform_matrix": camera_to_world(face_axes, axes).tolist(),
             }
             for name, face_axes in zip(geometry.FACE_NAMES, geometry.FACE_AXES, strict=True)

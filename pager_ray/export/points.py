@@ -20,6 +20,7 @@ from pager_ray.export.cleaning import (
     row_chances,
     thin,
 )
+from pager_ray.export.shown import shown_map
 from pager_ray.preview import colorize_normals
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class PointCloud:
 
 
 def pixels_kept(prediction: Prediction, cleaning: Cleaning) -> Bool[np.ndarray, "h w"]:
-    """Pixels that become points before thinning: with finite depth, no sky, no edge, not at the end of the range."""
+    """Pixels that become points before thinning: valid, with finite depth, no sky, no edge, not at the range's end."""
     depth = _depth(prediction)
     if cleaning.edge_relative is not None:
         keep = edge_keep(depth, cleaning.edge_absolute, cleaning.edge_relative)
@@ -165,6 +166,6 @@ def colors_of(
 
 
 def _depth(prediction: Prediction) -> Float32[np.ndarray, "h w"]:
-    if prediction.depth is None:
-        raise InputError("no_map", f"{prediction.id}: has no depth; choose a format of what it has")
-    return prediction.depth
+    # What is not valid is no depth, so that it makes no edge either.
+    depth: Float32[np.ndarray, "h w"] = shown_map(prediction, "depth")
+    return depth

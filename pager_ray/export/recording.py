@@ -21,6 +21,7 @@ from pager_ray.export.faces import face_pictures
 from pager_ray.export.images import encode_jpeg
 from pager_ray.export.libraries import load
 from pager_ray.export.points import Cleaning, point_cloud
+from pager_ray.export.shown import shown_map
 from pager_ray.plain import comment_text
 from pager_ray.preview import colorize_normals
 
@@ -81,12 +82,13 @@ def encode_recording(
         log(f"world/{name}", rerun.Transform3D(mat3x3=turn(face_axes, axes).T), camera)
         log(f"world/{name}", rerun.EncodedImage(contents=encode_jpeg(face), media_type="image/jpeg"))
     log("panorama/picture", rerun.EncodedImage(contents=encode_jpeg(picture), media_type="image/jpeg"))
-    log("panorama/depth", rerun.DepthImage(np.ascontiguousarray(prediction.depth, np.float32), meter=1.0))
+    log("panorama/depth", rerun.DepthImage(np.ascontiguousarray(shown_map(prediction, "depth"), np.float32), meter=1.0))
     if prediction.normals is not None:
-        shown = encode_jpeg(colorize_normals(prediction.normals))
+        shown = encode_jpeg(colorize_normals(shown_map(prediction, "normals")))
         log("panorama/normals", rerun.EncodedImage(contents=shown, media_type="image/jpeg"))
     if prediction.sky is not None:
-        log("panorama/sky", rerun.Image(np.rint(np.clip(prediction.sky, 0, 1) * 255).astype(np.uint8), "L"))
+        sky = shown_map(prediction, "sky")
+        log("panorama/sky", rerun.Image(np.rint(np.clip(sky, 0, 1) * 255).astype(np.uint8), "L"))
     content = stream.read(flush=True)
     recording.disconnect()
     return content or b""

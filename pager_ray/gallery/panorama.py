@@ -134,9 +134,10 @@ def show_panorama(
         StorageError: a stored map cannot be read.
     """
     grid = Grid.of(prediction.height, prediction.width)
-    depth = None if prediction.depth is None else grid.sample(prediction.depth).astype(np.float32)
-    normals = None if prediction.normals is None else grid.sample(prediction.normals).astype(np.float32)
-    sky = None if prediction.sky is None else grid.sample(prediction.sky).astype(np.float32)
+    valid = None if prediction.validity is None else grid.sample(prediction.valid)
+    depth, normals, sky = (
+        _sampled(array, grid, valid) for array in (prediction.depth, prediction.normals, prediction.sky)
+    )
     rgb, origin = _picture(prediction, preview, images_from)
     limits = None if depth is None else depth_limits(depth)
     coded = None if depth is None or limits is None else quantise_depth(depth)
@@ -164,6 +165,16 @@ def show_panorama(
         None if shares is None else _tint(shares),
     ]
     return Shown(page, _strip(panels), limits)
+
+
+def _sampled(array: ndarray | None, grid: Grid, valid: ndarray | None) -> ndarray | None:
+    """The kept pixels of a map, float32; zeros, which are no depth, no direction and no sky, where none is valid."""
+    if array is None:
+        return None
+    kept = grid.sample(array).astype(np.float32)
+    return (
+        kept if valid is None else np.where(valid if kept.ndim == valid.ndim else valid[..., None], kept, np.float32(0))
+    )
 
 
 def depth_palette() -> UInt8[ndarray, "256 3"]:

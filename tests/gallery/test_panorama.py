@@ -18,6 +18,7 @@ from PIL import Image
 from pager_ray.gallery.panorama import Grid, depth_palette, pack, preview_panel, quantise_depth, show_panorama
 from pager_ray.prediction import Prediction
 from pager_ray.preview import colorize_depth, render_preview
+from pager_ray.validity import Validity
 from tests.gallery.runs import strip_panels
 
 
@@ -145,3 +146,24 @@ def test_the_palette_is_that_of_previews() -> None:
     assert palette.shape == (256, 3)
     assert tuple(palette[0]) == (158, 1, 66)
     assert tuple(palette[-1]) == (94, 79, 162)
+
+
+def test_what_is_not_valid_is_not_shown() -> None:
+    """Neither the page nor the card has a trace of it: both are the same whatever the maps hold there."""
+    found = Validity(64, 128, 20, 10, 80, 40, 30.0)
+    valid = found.erp(64, 128)
+    shown = []
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        maps = {"depth": np.where(valid, 3.0, np.exp(random.uniform(-3, 3, valid.shape))).astype(np.float32)}
+        maps["depth"][20:30, 60:70] = 2.0
+        maps["normals"] = np.where(valid[..., None], [1, 0, 0], random.uniform(-1, 1, (64, 128, 3))).astype(np.float32)
+        maps["sky"] = np.where(valid, 0.25, random.random(valid.shape)).astype(np.float32)
+        loaders = {name: (lambda array=array: array) for name, array in maps.items()}
+        one = Prediction(id="a", uri="/x.jpg", height=64, width=128, fov=90.0, loaders=loaders, validity=lambda: found)
+        shown.append(show_panorama(0, one, {}))
+    assert shown[0].page == shown[1].page
+    assert shown[0].thumbnail == shown[1].thumbnail
+    assert shown[0].limits == (2.0, 3.0)
+    depths = depths_of(shown[0].page["depth"], (64, 128))
+    np.testing.assert_array_equal(depths > 0, valid)

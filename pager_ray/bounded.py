@@ -168,7 +168,12 @@ def size_of(file: Any) -> int:
 
 
 def read_parquet(
-    source: Any, size: int, columns: Sequence[str] | None = None, may_lack: Mapping[str, pa.DataType] | None = None
+    source: Any,
+    size: int,
+    columns: Sequence[str] | None = None,
+    may_lack: Mapping[str, pa.DataType] | None = None,
+    *,
+    most_rows: int | None = None,
 ) -> pa.Table:
     """The rows of a Parquet file of small columns, such as a listing or a ledger.
 
@@ -177,6 +182,7 @@ def read_parquet(
         size: of the file, in bytes.
         columns: those to read, in this order, all of which must be there; None for all.
         may_lack: those that may be absent, as in files of earlier versions; they come last, as nulls of these types.
+        most_rows: that such a file has, where that is known.
 
     Raises:
         Unreasonable: it promises or holds more than such a file does.
@@ -186,6 +192,8 @@ def read_parquet(
     import pyarrow as pa
 
     file, wanted, lacking = _opened(source, size, columns, may_lack)
+    if most_rows is not None and file.metadata.num_rows > most_rows:
+        raise Unreasonable(f"says {file.metadata.num_rows} rows, at most {most_rows} are read")
     table = _plain(file.read(columns=wanted, use_threads=size > _WORTH_THREADS), size)
     for name in lacking:
         table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))

@@ -159,3 +159,13 @@ def test_the_largest_tiff_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     header = open_image(file.getvalue(), 2**28)
     assert decode_pixels(header, 256, 128).shape == (128, 256, 3)
     assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_more_rows_than_such_a_file_has_are_not_read() -> None:
+    """Where the reader knows how many there may be, the footer decides before a column is made."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"id": pa.nulls(1000, pa.int8())}), sink)
+    source, size = pa.BufferReader(sink.getvalue()), len(sink.getvalue())
+    assert read_parquet(source, size, most_rows=1000).num_rows == 1000
+    with pytest.raises(Unreasonable, match="says 1000 rows, at most 999"):
+        read_parquet(source, size, most_rows=999)

@@ -16,7 +16,7 @@ from pager_ray.listing import MANIFEST_SCHEMA, ChosenIds, Listing
 from pager_ray.runs.columnar import SHARD, in_order_of_shards
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import gather, rows_by_shard
-from pager_ray.runs.shards import LATER_COLUMNS, put_rejects
+from pager_ray.runs.shards import LATER_COLUMNS, MAX_SHARD_ROWS, put_rejects
 from pager_ray.runs.standing import Standing
 from pager_ray.runs.tally import Written, match
 from pager_ray.storage import Folder, client_errors, error_reason
@@ -92,7 +92,9 @@ def _read(folder: Folder, shard: str, columns: list[str] | None) -> pa.Table:
     name = f"{shard}{SHARD_SUFFIX}"
     try:
         with folder.open(name) as file:
-            table = as_texts(read_parquet(file, size_of(file), columns, LATER_COLUMNS), _TEXTS)
+            table = as_texts(
+                read_parquet(file, size_of(file), columns, LATER_COLUMNS, most_rows=MAX_SHARD_ROWS), _TEXTS
+            )
         table.validate(full=True)
         return table
     except (*client_errors(), pa.ArrowException, KeyError, ValueError) as error:

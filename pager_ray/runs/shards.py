@@ -23,6 +23,9 @@ from pager_ray.validity import VALID
 
 SCHEMA_VERSION = "2"
 
+MAX_SHARD_ROWS = 1 << 18
+"""Far more than a writer puts into one: as many as fit into a part of a listing."""
+
 LARGE_COLUMNS = (*MAPS, "picture", "valid")
 """Columns of compressed bytes, of which a reader wants one row at a time."""
 

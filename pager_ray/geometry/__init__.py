@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pager_ray.geometry.erp import erp_rays, face_map
     from pager_ray.geometry.faces import FACE_AXES, FACE_NAMES, ray_length_factor
+    from pager_ray.geometry.level import level_rotation, levelling, turned_back
     from pager_ray.geometry.project import erp_to_cubemap
     from pager_ray.geometry.stitch import cubemap_to_erp, normalise_normals, stitch_maps
 
@@ -23,9 +24,12 @@ __all__ = [
     "erp_rays",
     "erp_to_cubemap",
     "face_map",
+    "level_rotation",
+    "levelling",
     "normalise_normals",
     "ray_length_factor",
     "stitch_maps",
+    "turned_back",
 ]
 
 _HOMES = {
@@ -35,9 +39,12 @@ _HOMES = {
     "erp_rays": "erp",
     "erp_to_cubemap": "project",
     "face_map": "erp",
+    "level_rotation": "level",
+    "levelling": "level",
     "normalise_normals": "stitch",
     "ray_length_factor": "faces",
     "stitch_maps": "stitch",
+    "turned_back": "level",
 }
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from pager_ray.errors import ShapeError
 from pager_ray.geometry.erp import check_erp_size, erp_rays
 from pager_ray.geometry.faces import FACE_AXES, check_face_size, check_fov, half_extent
+from pager_ray.geometry.level import check_rotation, levelled_cube_positions
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
 from pager_ray.shapes import Bool, Float, Float32, Int64, UInt8
@@ -25,7 +26,10 @@ Positions = tuple["Float32[np.ndarray, 'r w']", "Float32[np.ndarray, 'r w']"]
 
 
 def resample_cubemap(
-    faces: UInt8[np.ndarray, "6 n n c"] | Float32[np.ndarray, "6 n n c"], face_size: int, fov: float = 90.0
+    faces: UInt8[np.ndarray, "6 n n c"] | Float32[np.ndarray, "6 n n c"],
+    face_size: int,
+    fov: float = 90.0,
+    rotation: Float[np.ndarray, "3 3"] | None = None,
 ) -> UInt8[np.ndarray, "6 s s c"] | Float32[np.ndarray, "6 s s c"]:
     """Sample faces of the network's size and field of view from a cubemap's, bilinearly.
 
@@ -37,15 +41,20 @@ def resample_cubemap(
             orientation of :data:`pager_ray.geometry.FACE_AXES`.
         face_size: S, pixels per side of a face that is made.
         fov: its field of view in degrees, in [90, 180).
+        rotation: from the cubemap's frame to that of the faces that are made, as of
+            :func:`pager_ray.geometry.erp_to_cubemap`.
 
     Returns:
         (6, S, S, C) with the dtype of ``faces``.
 
     Raises:
-        ShapeError: wrong rank, dtype or size of ``faces``, ``face_size`` or ``fov``.
+        ShapeError: wrong rank, dtype or size of ``faces``, ``face_size``, ``fov`` or ``rotation``.
     """
     count, size, fov = _check(faces), check_face_size(face_size), check_fov(fov)
-    positions = built_once(_face_positions, count, size, fov)
+    if rotation is None:
+        positions = built_once(_face_positions, count, size, fov)
+    else:
+        positions = levelled_cube_positions(count, size, fov, check_rotation(rotation))
     return sample_bilinear(_padded(faces), *positions).reshape(6, size, size, faces.shape[3])
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from pager_ray.errors import ShapeError
 from pager_ray.geometry.erp import DOWN, UP, check_erp_size, erp_columns, stitched_angles
 from pager_ray.geometry.faces import check_face_size, check_fov, inner_size
+from pager_ray.geometry.level import LevelledAtlas, check_rotation, turned_back
 from pager_ray.geometry.locking import built_once
 from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
-from pager_ray.shapes import Float, Float16, Float32
+from pager_ray.shapes import Float, Float16, Float32, Float64
 
 _MAX_KEPT_PIXELS: Final = 1 << 25
 # Samples of this many pixels stay in a core's cache between stitching, splitting and scaling.
@@ -25,7 +26,11 @@ Positions = tuple["Float[np.ndarray, 'rows w']", "Float[np.ndarray, 'rows w']"]
 
 
 def cubemap_to_erp(
-    faces: Float32[np.ndarray, "6 s s c"], height: int, width: int, fov: float = 90.0
+    faces: Float32[np.ndarray, "6 s s c"],
+    height: int,
+    width: int,
+    fov: float = 90.0,
+    rotation: Float[np.ndarray, "3 3"] | None = None,
 ) -> Float32[np.ndarray, "h w c"]:
     """Stitch six faces to a panorama, bilinearly, in float32.
 
@@ -41,22 +46,24 @@ def cubemap_to_erp(
         height: H, rows of the panorama.
         width: W, columns of the panorama.
         fov: field of view of a face in degrees, in [90, 180).
+        rotation: from the panorama's frame to that of the faces, as of :func:`pager_ray.geometry.erp_to_cubemap`;
+            values stay as they are, so vectors are the caller's to turn back.
 
     Returns:
         (H, W, C) float32.
 
     Raises:
-        ShapeError: wrong rank, dtype or size of ``faces``, ``height``, ``width`` or ``fov``.
+        ShapeError: wrong rank, dtype or size of ``faces``, ``height``, ``width``, ``fov`` or ``rotation``.
 
     The sample positions of a (H, W, S, fov) take 8 bytes per output pixel (67 MB at 2048×4096) and are kept for the
-    last two sizes of the process, so keep few worker processes per size; above 33.5 million pixels they are computed
-    anew, band by band, and never held as a whole.
+    last two sizes of the process, so keep few worker processes per size; above 33.5 million pixels, and with a
+    rotation, they are computed anew, band by band, and never held as a whole.
     """
     _check_faces("faces", faces, (None,), (np.float32,))
     height, width, inner = _check_sizes(faces.shape[1], height, width, fov)
     erp = np.empty((height, width, faces.shape[3]), np.float32)
     atlas = _face_atlas(faces, inner)
-    for rows, map_x, map_y in _position_bands(height, width, inner):
+    for rows, map_x, map_y in _position_bands(height, width, inner, rotation):
         sample_bilinear(atlas, map_x, map_y, erp[rows])
     return erp
 
@@ -68,6 +75,7 @@ def stitch_maps(
     height: int,
     width: int,
     fov: float = 90.0,
+    rotation: Float[np.ndarray, "3 3"] | None = None,
 ) -> tuple[Float32[np.ndarray, "h w"] | None, Float32[np.ndarray, "h w 3"] | None, Float32[np.ndarray, "h w"] | None]:
     """Stitch what a network predicts in one pass: :func:`cubemap_to_erp` of each map, normals scaled to length 1.
 
@@ -81,14 +89,16 @@ def stitch_maps(
         height: H, rows of the panorama.
         width: W, columns of the panorama.
         fov: field of view of a face in degrees, in [90, 180).
+        rotation: from the panorama's frame to that of the faces and their normals, which are turned back; None where
+            both are one.
 
     Returns:
         Depth, normals and sky, float32, (H, W) and (H, W, 3); None where None came. Normals as from
         :func:`normalise_normals`.
 
     Raises:
-        ShapeError: wrong rank, dtype or size of a map, maps of different sizes, or a wrong ``height``, ``width`` or
-            ``fov``.
+        ShapeError: wrong rank, dtype or size of a map, maps of different sizes, or a wrong ``height``, ``width``,
+            ``fov`` or ``rotation``.
     """
     given = {name: faces for name, faces in {"depth": depth, "sky": sky}.items() if faces is not None}
     for name, faces in given.items():
@@ -108,9 +118,9 @@ def stitch_maps(
     if normals is not None:
         unit = np.empty((height, width, 3), np.float32)
         beside = np.zeros(normals.shape[:3], np.float32) if fourth is None else given.pop(fourth)
-        atlas = _face_atlas(normals, inner, beside)
+        atlas = _face_atlas(normals if rotation is None else turned_back(normals, rotation), inner, beside)
     atlases = {name: _face_atlas(faces[..., None], inner) for name, faces in given.items()}
-    for rows, map_x, map_y in _position_bands(height, width, inner):
+    for rows, map_x, map_y in _position_bands(height, width, inner, rotation):
         if unit is not None and atlas is not None:
             *components, scalar = cv2.split(sample_bilinear(atlas, map_x, map_y))
             _scale_to_unit(*components)
@@ -234,8 +244,17 @@ def _row_bands(height: int, width: int) -> list[slice]:
     return [slice(start, min(start + step, height)) for start in range(0, height, step)]
 
 
-def _position_bands(height: int, width: int, inner: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Sample positions of an ERP, some rows at a time: kept ones, or computed on the way where they are too many."""
+def _position_bands(
+    height: int, width: int, inner: int, rotation: Float[np.ndarray, "3 3"] | None
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Sample positions of an ERP, some rows at a time: kept ones, or computed on the way where they are too many, or
+    another panorama's differ."""
+    if rotation is not None:
+        longitude = stitched_angles(np.pi, width).astype(np.float64)
+        levelled = LevelledAtlas(longitude, _latitudes(height), check_rotation(rotation), inner)
+        for rows in _row_bands(height, width):
+            yield rows, *levelled.positions(rows)
+        return
     kept = built_once(_erp_positions, height, width, inner) if height * width <= _MAX_KEPT_PIXELS else None
     for rows in _row_bands(height, width):
         map_x, map_y = (kept[0][rows], kept[1][rows]) if kept else _band_positions(height, width, inner, rows)
@@ -253,11 +272,15 @@ def _erp_positions(height: int, width: int, inner: int) -> Positions:
     return map_x, map_y
 
 
+def _latitudes(height: int) -> Float64[np.ndarray, " h"]:
+    return (stitched_angles(np.pi, height) / -2).astype(np.float64)
+
+
 def _band_positions(height: int, width: int, inner: int, rows: slice) -> Positions:
     """Positions in the atlas of some rows of an ERP: outer products, no trigonometry per pixel."""
     columns = erp_columns(height, width)
     row = np.arange(height)[rows, None]
-    latitude = (stitched_angles(np.pi, height) / -2)[rows, None].astype(np.float64)
+    latitude = _latitudes(height)[rows, None]
     is_up, is_down = row < columns.polar_rows, row >= height - columns.polar_rows
     polar = is_up | is_down
     # Distance from the axis on the plane of the up or down face.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pager_ray.errors import ShapeError
-from pager_ray.geometry import erp_to_cubemap
+from pager_ray.geometry import erp_to_cubemap, level_rotation
 from pager_ray.geometry.cubes import cubemap_picture, resample_cubemap
 from tests.read import cubes
 
@@ -64,3 +64,15 @@ def test_what_is_no_cubemap_is_refused(faces: object) -> None:
         resample_cubemap(faces, 8)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"^face"):
         cubemap_picture(faces, 8, 16)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fov", [90.0, 100.0])
+@pytest.mark.parametrize(("pitch", "roll"), [(20.0, 0.0), (-50.0, 130.0)])
+def test_levelled_faces_are_the_levelled_scene(pitch: float, roll: float, fov: float) -> None:
+    """From a tilted camera's cubemap as from its panorama."""
+    rotation = level_rotation(pitch, roll)
+    sampled = resample_cubemap(np.stack(cubes.cubemap(64)), 40, fov, rotation)
+    np.testing.assert_allclose(sampled, erp_to_cubemap(cubes.panorama(128), 40, fov, rotation), atol=6)
+    exact = resample_cubemap(np.stack(cubes.cubemap(64)), 40, fov)
+    straight = resample_cubemap(np.stack(cubes.cubemap(64)), 40, fov, np.eye(3))
+    assert np.abs(straight.astype(int) - exact).max() <= 1

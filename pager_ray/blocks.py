@@ -31,6 +31,7 @@ from pager_ray.config import RunConfig, load_config
 from pager_ray.encode import get_codec
 from pager_ray.encode.bilevel import encode_mask
 from pager_ray.errors import ConfigError, InputError, ShapeError
+from pager_ray.geometry import levelling
 from pager_ray.infer import FacePrediction
 from pager_ray.infer.batching import FittingBatches
 from pager_ray.listing import Listed, Listing
@@ -41,6 +42,8 @@ from pager_ray.model.architecture import MAX_BATCH
 from pager_ray.model.checkpoint import EMBEDDED
 from pager_ray.read import Content
 from pager_ray.read.cubemap import unpack_faces
+from pager_ray.read.pose import COLUMNS as POSE_COLUMNS
+from pager_ray.read.pose import pose_text
 from pager_ray.schemes import short_name
 from pager_ray.single import file_of
 from pager_ray.stages.infer import Valid, infer_rows, load_predictor, some_valid
@@ -60,7 +63,7 @@ from pager_ray.stages.rows import (
 )
 from pager_ray.stages.settings import half_normals, infer_settings, read_settings, stitch_settings
 from pager_ray.stages.stitch import stitched_maps
-from pager_ray.validity import VALID, Validity, validity_of
+from pager_ray.validity import VALID, validity_of
 
 CONTENT_COLUMNS: Final = ("bytes", "image", "content", "jpg", "png")
 """Columns that hold pictures, the first that is there."""
@@ -145,11 +148,14 @@ class PanoramaPredictor:
         """Predict a batch: columns by name, as NumPy arrays, lists, a pandas or an Arrow table.
 
         Raises:
-            ConfigError: no column holds or names pictures.
+            ConfigError: no column holds or names pictures, or none says how they were held and ``input.upright`` asks.
         """
         cv2.setNumThreads(1)
         columns = _columns_of(batch)
         column = self._column_in(columns)
+        if self._read.upright == "columns" and not {*POSE_COLUMNS} & {*columns}:
+            there = ", ".join(columns)
+            raise ConfigError(f"input.upright: columns takes {' or '.join(POSE_COLUMNS)}, and the batch has {there}")
         rows = [self._row(columns, column, number) for number in range(len(columns[column]))]
         read = [project_row(row, content, self._read) for row, content in rows]
         inferred = infer_rows(
@@ -185,6 +191,7 @@ class PanoramaPredictor:
             "id": str(given.get("id") or (PurePosixPath(short_name(uri)).stem if uri else number)),
             "uri": uri,
             "scene": given.get("scene") or None,
+            "pose": pose_text(given) if self._read.upright == "columns" else None,
         }
         if given.get("error_class"):
             return row | {name: given.get(name) or None for name in ("error_class", "message", "stage")}, None
@@ -231,18 +238,19 @@ class PanoramaPredictor:
             row |= {name: get_codec(name, codec).encode(array) for name, array in maps.items()}  # type: ignore[arg-type]
         else:
             row |= maps
-        row[VALID.name] = self._valid(validity_of(row[VALID.name]), height, width)
+        row[VALID.name] = self._valid(row, height, width)
         return row | {"map_height": height, "map_width": width}
 
-    def _valid(self, found: Validity | None, height: int, width: int) -> bytes | np.ndarray:
+    def _valid(self, row: Row, height: int, width: int) -> bytes | np.ndarray:
+        found = validity_of(row[VALID.name])
         if self._encode or self._stitch.output.projection != "cubemap":
             valid = np.ones((height, width), bool) if found is None else found.erp(height, width)
             return encode_mask(valid) if self._encode else valid
-        size = self._stitch.face_size
-        return np.ones((6, size, size), bool) if found is None else found.faces(size, self._stitch.fov)
+        size, rotation = self._stitch.face_size, levelling(row["level_pitch"], row["level_roll"])
+        return np.ones((6, size, size), bool) if found is None else found.faces(size, self._stitch.fov, rotation)
 
 
-_KNOWN: Final = frozenset({"id", "uri", "path", "scene", "error_class", "message", "stage"})
+_KNOWN: Final = frozenset({"id", "uri", "path", "scene", "error_class", "message", "stage", *POSE_COLUMNS})
 
 
 def _config(checkpoint: str, settings: Mapping[str, Any]) -> RunConfig:

@@ -31,7 +31,7 @@ from pager_ray.report.outcomes import ConvertOutcome, ExportOutcome
 from pager_ray.stages.infer import load_predictor, make_infer_fn
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import fetch_row, project_row
-from pager_ray.stages.rows import IDENTITY, INFERRED, READ_SCHEMA, SOURCE, STATUS, Row, carry, iterate, to_table
+from pager_ray.stages.rows import IDENTITY, INFERRED, POSE, READ_SCHEMA, SOURCE, STATUS, Row, carry, iterate, to_table
 from pager_ray.stages.settings import RunSettings, checkpoint_identity, run_settings
 from pager_ray.stages.sources import list_sources
 from pager_ray.stages.stitch import stitched_maps
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_NAMES = [field.name for field in (*IDENTITY, *STATUS)]
+_NAMES = [field.name for field in (*IDENTITY, *STATUS, POSE)]
 
 
 class Converter:
@@ -94,6 +94,7 @@ class Converter:
             scene=found["scene"],
             p_outdoor=found["p_outdoor"],
             log_scale=found["log_scale"],
+            level=None if found["level_pitch"] is None else (found["level_pitch"], found["level_roll"]),
             reading=self._settings.read.decode,
             validity=partial(validity_of, found["valid"]),
         )

@@ -53,6 +53,8 @@ class Prediction:
             ERP map (H, W[, 3]), or six faces (6, S, S[, 3]) in the order F, R, B, L, U, D.
         height, width: size of the ERP maps.
         fov: field of view of stored faces, in degrees.
+        level: pitch and roll in degrees that stored faces were levelled by, as of
+            :func:`pager_ray.geometry.level_rotation`; they are turned back while they are stitched.
         reading: how its source was read: further arguments of :func:`pager_ray.read.decode_panorama`.
         picture: gives the source at the size of the maps, where it is at hand.
         validity: gives which pixels of the source mean something, or None for all.
@@ -62,6 +64,8 @@ class Prediction:
         scene: ``indoor`` or ``outdoor``; None where neither the listing nor the network's routing told.
         p_outdoor: the scene router's probability; None where it was not asked.
         log_scale: ln(metric depth / scale-invariant depth); None without scale heads.
+        level: pitch and roll in degrees of the levelled sphere that faces are of; None where they are the picture's.
+            Maps are the picture's in either case.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Prediction:
         scene: str | None = None,
         p_outdoor: float | None = None,
         log_scale: float | None = None,
+        level: tuple[float, float] | None = None,
         reading: Mapping[str, Any] | None = None,
         picture: ArrayLoader | None = None,
         validity: Callable[[], Validity | None] | None = None,
@@ -88,6 +93,7 @@ class Prediction:
         self.height = height
         self.width = width
         self.fov = fov
+        self.level = level
         self.reading = dict(reading or {})
         self._loaders = dict(loaders)
         self._picture = picture
@@ -115,7 +121,10 @@ class Prediction:
         stored = self._load("normals")
         if stored is None or stored.ndim == 3:
             return stored
-        stitched = geometry.cubemap_to_erp(np.asarray(stored, dtype=np.float32), self.height, self.width, self.fov)
+        faces, rotation = np.asarray(stored, dtype=np.float32), self._rotation()
+        if rotation is not None:
+            faces = geometry.turned_back(faces, rotation)
+        stitched = geometry.cubemap_to_erp(faces, self.height, self.width, self.fov, rotation)
         return geometry.normalise_normals(stitched)
 
     @cached_property
@@ -142,7 +151,8 @@ class Prediction:
     def faces(self, name: str) -> Shaped[np.ndarray, "6 s s ..."] | None:
         """Stored faces of ``depth``, ``normals`` or ``sky``, (6, S, S[, 3]); None where the run stored ERP maps.
 
-        Those of ``valid`` are (6, S, S) bool: a pixel is valid where the source's pixel nearest to it is.
+        They lie, and normals point, in the frame of the levelled sphere where :attr:`level` says so. Those of ``valid``
+        are (6, S, S) bool: a pixel is valid where the source's pixel nearest to it is.
 
         Raises:
             ConfigError: another name.
@@ -151,7 +161,7 @@ class Prediction:
             stored = next((faces for other in self._loaders if (faces := self.faces(other)) is not None), None)
             if stored is None or self.validity is None:
                 return None if stored is None else np.ones(stored.shape[:3], bool)
-            return self.validity.faces(stored.shape[1], self.fov)
+            return self.validity.faces(stored.shape[1], self.fov, self._rotation())
         if name not in MAPS:
             raise ConfigError(f"faces: {name!r} unknown; takes {', '.join((*MAPS, VALID))}")
         stored = self._load(name)
@@ -227,4 +237,7 @@ class Prediction:
         if stored is None or stored.ndim == 2:
             return stored
         faces = np.asarray(stored, dtype=np.float32)[..., None]
-        return geometry.cubemap_to_erp(faces, self.height, self.width, self.fov)[..., 0]
+        return geometry.cubemap_to_erp(faces, self.height, self.width, self.fov, self._rotation())[..., 0]
+
+    def _rotation(self) -> np.ndarray | None:
+        return None if self.level is None else geometry.levelling(*self.level)

@@ -7,12 +7,14 @@ import os
 import struct
 from functools import partial
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import PIL.Image
 from PIL import ImageOps
 
-from pager_ray.errors import InputError, ShapeError
+from pager_ray.errors import ConfigError, InputError, ShapeError
+from pager_ray.geometry import level_rotation, levelling
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.infer.predictor import Router
 from pager_ray.infer.profiling import profiled
@@ -38,6 +40,9 @@ def predict(
     scene: str | None = None,
     settings: InferenceSettings | None = None,
     router: Router | None = None,
+    upright: Literal["off", "gpano"] = "off",
+    pitch_degrees: float | None = None,
+    roll_degrees: float | None = None,
     trace: str | os.PathLike[str] | None = None,
 ) -> Prediction:
     """Depth, normals and sky of one panorama, at its own size.
@@ -51,17 +56,22 @@ def predict(
             decide, or CLIP where it has none, when the model has two.
         settings: depth range, sky knobs and filling; the released defaults when None.
         router: a loaded ``SceneRouter``, to share it between calls; loaded on first need when None.
+        upright: ``gpano`` levels the panorama for the network by the pitch and roll of its GPano metadata; maps are of
+            the picture's own pixels all the same.
+        pitch_degrees, roll_degrees: levels it by these, with GPano's signs
+            (:func:`pager_ray.geometry.level_rotation`).
         trace: a file for what happened when, as a Chrome trace: decoding, sampling the faces, the network under torch's
             profiler, which slows it down. ui.perfetto.dev opens it.
 
     Raises:
-        ConfigError: the trace cannot be written where it is to be.
+        ConfigError: the trace cannot be written where it is to be; ``upright`` or an angle is none, or both are given.
         InputError: the image cannot be read or is no panorama; ``error_class`` is the one that a job rejects it with.
         ShapeError: an array that is not uint8 (H, W, 3).
         CheckpointError: the scene router is needed and its weights cannot be found.
     """
+    given = _given_tilt(upright, pitch_degrees, roll_degrees)
     with traced(trace, "trace"):
-        return _predict(image, model, scene, settings or InferenceSettings(), router)
+        return _predict(image, model, scene, settings or InferenceSettings(), router, upright, given)
 
 
 def _predict(
@@ -70,14 +80,18 @@ def _predict(
     scene: str | None,
     settings: InferenceSettings,
     router: Router | None,
+    upright: str,
+    given: tuple[float, float] | None,
 ) -> Prediction:
     with span("read and decode"):
         uri, panorama = _load(image)
+        level = given if upright == "off" else _own_tilt(panorama, uri)
     architecture = model.architecture
     with span("sample the faces"):
-        faces = panorama.faces(architecture.face_size, architecture.cube_fov)
+        rotation = None if level is None else levelling(*level)
+        faces = panorama.faces(architecture.face_size, architecture.cube_fov, rotation)
         found = panorama.validity
-        valid = None if found.is_whole else [found.faces(architecture.face_size, architecture.cube_fov)]
+        valid = None if found.is_whole else [found.faces(architecture.face_size, architecture.cube_fov, rotation)]
     if router is None and scene is None and settings.scene_mode == "auto" and needs_clip(architecture):
         with span("load the scene router"):
             router = _shared_router(model)
@@ -100,9 +114,36 @@ def _predict(
         scene=result.scene,
         p_outdoor=result.p_outdoor,
         log_scale=result.log_scale,
+        level=level,
         picture=partial(_picture, panorama),
         validity=lambda: panorama.validity,
     )
+
+
+def _given_tilt(upright: str, pitch: float | None, roll: float | None) -> tuple[float, float] | None:
+    """Pitch and roll that a caller levels by; None where he gives none.
+
+    Raises:
+        ConfigError: they are none, or something else is to say them.
+    """
+    if upright not in ("off", "gpano"):
+        raise ConfigError(f"upright: got {upright!r}, takes off or gpano; or give pitch_degrees and roll_degrees")
+    if pitch is None and roll is None:
+        return None
+    if upright != "off":
+        raise ConfigError("upright: gpano takes no pitch_degrees and roll_degrees beside it; leave one of them away")
+    try:
+        level_rotation(pitch or 0.0, roll or 0.0)
+    except ShapeError as error:
+        raise ConfigError(f"pitch_degrees, roll_degrees: {error}") from error
+    return float(pitch or 0.0), float(roll or 0.0)
+
+
+def _own_tilt(panorama: DecodedPanorama | DecodedCubemap, uri: str) -> tuple[float, float] | None:
+    try:
+        return panorama.pose.tilt()
+    except InputError as error:
+        raise InputError(error.error_class, f"{uri or 'image'}: {error}", error.attempts) from error
 
 
 def _picture(panorama: DecodedPanorama | DecodedCubemap) -> UInt8[np.ndarray, "h w 3"]:

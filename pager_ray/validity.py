@@ -19,10 +19,11 @@ import pyarrow as pa
 from pager_ray.encode.bilevel import MAX_PIXELS, decode_mask, encode_mask
 from pager_ray.errors import StorageError
 from pager_ray.geometry.face_positions import face_positions
+from pager_ray.geometry.level import check_rotation, levelled_face_positions
 from pager_ray.geometry.locking import built_once
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int64
+    from jaxtyping import Bool, Float, Int64
 
 VALID: Final = pa.field(
     "valid",
@@ -119,10 +120,15 @@ class Validity:
             valid[some_rows, some_columns] = _picked(self.mask, at_rows, at_columns)
         return valid
 
-    def faces(self, size: int, fov: float) -> Bool[np.ndarray, "6 s s"]:
+    def faces(
+        self, size: int, fov: float, rotation: Float[np.ndarray, "3 3"] | None = None
+    ) -> Bool[np.ndarray, "6 s s"]:
         """The valid pixels of the six faces that :func:`pager_ray.geometry.erp_to_cubemap` samples."""
         height = min(self.panorama_height, _MAX_SAMPLED)
-        map_x, map_y = built_once(face_positions, height, 2 * height, size, float(fov))
+        if rotation is None:
+            map_x, map_y = built_once(face_positions, height, 2 * height, size, float(fov))
+        else:
+            map_x, map_y = levelled_face_positions(height, 2 * height, size, float(fov), check_rotation(rotation))
         row = _source_pixel(map_y, height, self.panorama_height)
         column = _source_pixel(map_x, 2 * height, self.panorama_width)
         valid = self.rows[row] & self.columns[column]

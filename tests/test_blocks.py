@@ -177,3 +177,21 @@ def test_valid_pixels_come_along(tiny_unified: Path, more: dict[str, str], encod
         assert first[5].all()
     else:
         np.testing.assert_array_equal(first, masked[..., 3] > 0)
+
+
+def test_tilted_panoramas_are_levelled(tiny_unified: Path) -> None:
+    """By columns of the batch: a missing number is no tilt, a wrong one a reject; without the columns nobody knows."""
+    levelling = pager_ray.PanoramaPredictor(
+        tiny_unified, settings=SETTINGS | {"input.upright": "columns"}, device="cpu"
+    )
+    image = np.stack([ARRAYS["small"]] * 4)
+    batch = {"image": image, "pitch_degrees": np.array([30.0, 0.0, np.nan, 400.0])}
+    found = levelling(batch)
+    np.testing.assert_array_equal(found["level_pitch"], [30, 0, np.nan, np.nan])
+    assert [*found["error_class"]] == ["", "", "", "bad_pose"]
+    np.testing.assert_array_equal(found["depth"][1], found["depth"][2])
+    assert not np.allclose(found["depth"][0], found["depth"][1], rtol=1e-3)
+    with pytest.raises(
+        ConfigError, match=r"input\.upright: columns takes pitch_degrees or roll_degrees, and the batch has"
+    ):
+        levelling({"image": image})

@@ -13,7 +13,7 @@ import pytest
 
 import pager_ray
 from pager_ray.config import RunConfig, load_config
-from pager_ray.errors import InputError
+from pager_ray.errors import ConfigError, InputError
 from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
 from pager_ray.model import load_model, resolve_checkpoint
@@ -196,3 +196,40 @@ def test_what_a_picture_does_not_show_is_no_result(inputs: Path, tmp_path: Path,
             for row in pq.read_table(file).to_pylist():
                 np.testing.assert_array_equal(decode(row)["valid"], run[row["id"]].valid)
     assert not verify_output(tmp_path / "run").problems
+
+
+def test_tilted_panoramas_end_as_others(inputs: Path, tmp_path: Path) -> None:
+    """Levelled by their rows, in both projections alike; a pitch of 400° is a reject, none at all a mistake."""
+    picture = next(path for path in sorted((inputs / "in").glob("*.jpg")) if path.name != "letter.jpg")
+    rows = [("tilted", "20", "-10"), ("level", "0", ""), ("unknown", "", ""), ("wrong", "400", "")]
+    lines = [f"{picture},{id},{pitch},{roll}" for id, pitch, roll in rows]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,id,pitch_degrees,roll_degrees", *lines]))
+    more = {"input.uris": str(tmp_path / "list.csv"), "output.codec": "exact"}
+    runs = {}
+    for name, settings in {
+        "erp": {"input.upright": "columns"},
+        "cubemap": {"input.upright": "columns", "output.projection": "cubemap"},
+        "off": {},
+    }.items():
+        config = config_of(inputs, tmp_path / name, **more, **settings)
+        done = run_here(config, resolve_checkpoint(config.checkpoint), Dying(config))
+        assert (done.predictions, done.rejects) == ((4, 0) if name == "off" else (3, 1))
+        assert not verify_output(tmp_path / name, 1.0).problems
+        runs[name] = pager_ray.open_run(tmp_path / name)
+    (reject,) = runs["erp"].rejects().to_pylist()
+    assert (reject["id"], reject["error_class"]) == ("wrong", "bad_pose")
+    assert "pitch_degrees is '400'; takes degrees from −90 to 90" in reject["message"]
+    levels = {row["id"]: row["level_pitch"] for row in runs["erp"].table(["id", "level_pitch"]).to_pylist()}
+    assert levels == {"tilted": 20, "level": 0, "unknown": None}
+    for map in ("depth", "normals", "sky"):
+        for id in ("tilted", "level"):
+            one, other = (getattr(runs[name][id], map) for name in ("erp", "cubemap"))
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+        for id in ("level", "unknown"):
+            np.testing.assert_array_equal(getattr(runs["erp"][id], map), getattr(runs["off"][id], map))
+    assert not np.allclose(runs["erp"]["tilted"].depth, runs["off"]["tilted"].depth, rtol=1e-3)
+    (tmp_path / "list.csv").write_text(f"uri\n{picture}\n")
+    with pytest.raises(
+        ConfigError, match=r"^input\.upright: columns takes sources with columns pitch_degrees and roll_"
+    ):
+        run_here(config_of(inputs, tmp_path / "none", **more, **{"input.upright": "columns"}), None, None)  # type: ignore[arg-type]

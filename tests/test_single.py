@@ -13,14 +13,15 @@ import torch
 from PIL import ExifTags, Image
 
 from pager_ray import single
-from pager_ray.errors import CheckpointError, InputError, ShapeError
-from pager_ray.geometry import cubemap_to_erp, normalise_normals
+from pager_ray.errors import CheckpointError, ConfigError, InputError, ShapeError
+from pager_ray.geometry import cubemap_to_erp, erp_to_cubemap, level_rotation, normalise_normals, stitch_maps
 from pager_ray.infer import InferenceSettings, Predictor
 from pager_ray.model.router import SceneRouter
 from pager_ray.single import predict
 from tests.infer.golden import HEIGHT, WIDTH, assert_near, faces, model, panorama
 from tests.infer.test_predictor import FakeRouter
 from tests.read import cubes
+from tests.read.images import gpano_xmp, with_xmp
 
 UNIFIED = "tiny_unified"
 METRIC = "tiny_metric_depth"
@@ -325,3 +326,41 @@ def test_a_cubemap_is_predicted_by_its_six_names(tmp_path: Path) -> None:
     (tmp_path / "room_u.png").unlink()
     with pytest.raises(InputError, match=r"room_u\.png: does not exist"):
         predict(uri, model(METRIC))
+
+
+def test_tilted_panoramas_are_levelled(tmp_path: Path) -> None:
+    """By angles that are given, or the file's own: maps are the levelled faces, turned back to the picture."""
+    rotation = level_rotation(20, -35)
+    levelled = Predictor(model(UNIFIED), InferenceSettings())(
+        erp_to_cubemap(panorama(), 56, 90.0, rotation)[None], ["outdoor"]
+    )[0]
+    given = predict(panorama(), model(UNIFIED), scene="outdoor", pitch_degrees=20, roll_degrees=-35)
+    assert given.level == (20, -35)
+    assert_near(given.faces("normals"), levelled.normals)
+    depth, normals, sky = stitch_maps(levelled.depth, levelled.normals, levelled.sky, HEIGHT, WIDTH, 90.0, rotation)
+    for name, expected in {"depth": depth, "normals": normals, "sky": sky}.items():
+        assert_near(getattr(given, name), expected)
+    path = tmp_path / "tilted.png"
+    path.write_bytes(with_xmp(panorama(), "PNG", gpano_xmp(PosePitchDegrees="20", PoseRollDegrees="-35")))
+    own = predict(path, model(UNIFIED), scene="outdoor", upright="gpano")
+    np.testing.assert_array_equal(own.depth, given.depth)
+    assert predict(path, model(UNIFIED), scene="outdoor").level is None
+    level = predict(panorama(), model(UNIFIED), scene="outdoor", pitch_degrees=0)
+    np.testing.assert_array_equal(level.depth, predict(panorama(), model(UNIFIED), scene="outdoor").depth)
+
+
+def test_tilts_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Angles of a caller in one line, those of a file with its name."""
+    with pytest.raises(ConfigError, match="pitch must be from −90 to 90 degrees, got 400"):
+        predict(panorama(), model(UNIFIED), pitch_degrees=400)
+    with pytest.raises(ConfigError, match="roll must be from −180 to 180 degrees, got nan"):
+        predict(panorama(), model(UNIFIED), roll_degrees=float("nan"))
+    with pytest.raises(ConfigError, match="gpano takes no pitch_degrees"):
+        predict(panorama(), model(UNIFIED), upright="gpano", pitch_degrees=1)
+    with pytest.raises(ConfigError, match="upright: got 'columns', takes off or gpano"):
+        predict(panorama(), model(UNIFIED), upright="columns")  # type: ignore[arg-type]
+    path = tmp_path / "odd.png"
+    path.write_bytes(with_xmp(panorama(), "PNG", gpano_xmp(PosePitchDegrees="steep")))
+    with pytest.raises(InputError, match=r"odd\.png: GPano PosePitchDegrees is 'steep'") as caught:
+        predict(path, model(UNIFIED), scene="indoor", upright="gpano")
+    assert caught.value.error_class == "bad_pose"

@@ -85,7 +85,11 @@ def _describe(model: type[BaseModel], prefix: str, required: Mapping[str, str]) 
             yield from _describe(inner, f"{prefix}{name}.", required)
             continue
         default = field.get_default(call_default_factory=True)
-        shown = yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
+        # As it is typed: YAML would quote words such as off.
+        is_word = isinstance(default, str) and default
+        shown = (
+            default if is_word else yaml.safe_dump(default, default_flow_style=True).strip().removesuffix("...").strip()
+        )
         key = f"{prefix}{name}"
         yield key, "(required)" if key in required else shown, field.description or ""
 

@@ -210,7 +210,7 @@ def _inputs(members: Members, container: Container, stem: str) -> pa.Table:
     inner = pc.replace_substring_regex(names, "^(?s:.*)/", "") if is_table else names
     same = (
         *("key", "given", "scene", "sequence", "time", "is_utf8"),
-        *("offset", "size", "row_group", "row", "error_class", "kept", "stamp"),
+        *("offset", "size", "row_group", "row", "error_class", "kept", "pose", "stamp"),
     )
     return found_table(
         rows,

@@ -35,7 +35,7 @@ from pager_ray.masking import mask_uri
 INCOMPLETE: Final = "incomplete_cubemap"
 """Class of rejects that are some faces of a cubemap and not all."""
 
-_FIRST_OF: Final = ("given", "scene", "sequence", "time", "kept", "origin", "error_class", "message")
+_FIRST_OF: Final = ("given", "scene", "sequence", "time", "kept", "pose", "origin", "error_class", "message")
 """Columns whose value is that of the first face that has one."""
 
 Key = tuple[str, str, str, str]

@@ -68,6 +68,9 @@ def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
     for name in _PLACES:
         mine, theirs = (pc.fill_null(table.column(name), -1).to_numpy() for table in (stood, known))
         changed |= mine != theirs
+    # A panorama that is levelled otherwise is another one.
+    poses = [pc.fill_null(table.column("pose"), "") for table in (stood, known)]
+    changed |= pc.not_equal(*poses).to_numpy()
     ids = Texts(stood.column("id").filter(pa.array(changed)))
     table = _as_now(before, known, at)
     new = _with_free_ids(now.filter(is_new), before.column("id"))
@@ -90,14 +93,15 @@ def _keys(*tables: pa.Table) -> list[pa.ChunkedArray]:
 
 
 def _as_now(before: pa.Table, known: pa.Table, at: np.ndarray) -> pa.Table:
-    """The manifest with stamps and places as they are now."""
+    """The manifest with stamps, places and poses as they are now."""
     order = np.full(before.num_rows, -1, dtype=np.int64)
     order[at] = np.arange(len(at))
     take = pa.array(order, mask=order < 0)
-    for name in ("stamp", "face_places", *_PLACES, SIGNED.name):
+    for name in ("stamp", "face_places", "pose", *_PLACES, SIGNED.name):
         field = LISTED_SCHEMA.field(name)
         new = known.column(name).take(take)
-        kept = pc.if_else(pa.array(order >= 0), pc.coalesce(new, before.column(name)), before.column(name))
+        new = new if name == "pose" else pc.coalesce(new, before.column(name))
+        kept = pc.if_else(pa.array(order >= 0), new, before.column(name))
         before = before.set_column(before.schema.get_field_index(name), field, kept)
     return before
 

@@ -30,7 +30,7 @@ MAX_TAKEN = 100_000
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""
 
-_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places")
+_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places", "pose")
 """Columns that come into the manifest as they are."""
 
 # Possible ids of an input, shortest first.
@@ -115,7 +115,7 @@ def _videos_as_sequences(part: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def once(found: Parts) -> Parts:
-    """The inputs without those that repeat an earlier one: the same URI under the same id and scene.
+    """The inputs without those that repeat an earlier one: the same URI under the same id, scene and pose.
 
     What is signed may be told apart by its signature alone, as where a token names the picture.
 
@@ -128,7 +128,7 @@ def once(found: Parts) -> Parts:
     rows, firsts = (np.concatenate(some) for some in zip(*pairs, strict=True))
     order = np.argsort(rows)
     rows, keys = rows[order], firsts[order]
-    names = ("given", "scene", "is_utf8")
+    names = ("given", "scene", "is_utf8", "pose")
     told = _at(found, rows, names)
     for name in names:
         codes = codes_of(pc.fill_null(told.column(name).cast(pa.string()), "\0"))

@@ -32,7 +32,7 @@ _CARD: Final = "README.md"
 def columns_of_images(
     filesystem: Any, paths: Sequence[str], images: Sequence[str], settings: IndexSettings
 ) -> dict[str, pa.Array]:
-    """What the tables beside images say of each: ``given``, ``scene``, ``sequence``, ``time`` and ``kept``.
+    """What the tables beside images say of each: ``given``, ``scene``, ``sequence``, ``time``, ``kept`` and ``pose``.
 
     Nothing where there is no table.
 
@@ -63,7 +63,7 @@ def columns_of_images(
             found.append(described(rows[image], settings) if image in rows else {})
         except ValueError as error:
             raise ConfigError(f"{image} in the metadata beside it: {error}") from error
-    types = {**dict.fromkeys(("given", "scene", "sequence", "kept"), pa.string()), "time": pa.float64()}
+    types = {**dict.fromkeys(("given", "scene", "sequence", "kept", "pose"), pa.string()), "time": pa.float64()}
     return {name: pa.array([row.get(name) for row in found], kind) for name, kind in types.items()}
 
 

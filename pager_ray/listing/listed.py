@@ -37,6 +37,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("time", pa.float64()),
         # Of a cubemap in a container: offset and size of each of its six members, as a JSON list.
         pa.field("face_places", pa.string()),
+        # How its camera was held, where panoramas are levelled by that; see pager_ray.read.pose.pose_text.
+        pa.field("pose", pa.string()),
     ]
 )
 
@@ -46,7 +48,10 @@ SIGNED = pa.field("signed", pa.string())
 LISTED_SCHEMA = pa.schema([*MANIFEST_SCHEMA, SIGNED])
 """A listing in memory."""
 
-LATER_COLUMNS = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places")
+LATER_COLUMNS = (
+    *("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places"),
+    "pose",
+)
 """Those that manifests of earlier versions lack."""
 
 NETWORK = "network"
@@ -66,7 +71,7 @@ class Listed:
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
     columns that come out again; ``sequence`` and ``time`` (seconds) say where in a sequence it stands; ``stamp`` tells
     whether the file is still the one that was listed; ``face_places`` holds, as JSON, where the six members of a
-    cubemap in a container lie; ``signed`` is the URI to ask for, where it is signed.
+    cubemap in a container lie; ``pose`` how its camera was held; ``signed`` is the URI to ask for, where it is signed.
     """
 
     uri: str
@@ -85,6 +90,7 @@ class Listed:
     sequence: str | None = None
     time: float | None = None
     face_places: str | None = None
+    pose: str | None = None
     signed: str | None = field(default=None, repr=False)
 
 

@@ -63,7 +63,7 @@ def settings_digest(settings: IndexSettings) -> str:
     """What members depend on beside their container."""
     facts = (settings.image_column, settings.id_column, settings.scene_column, settings.keep, settings.max_bytes)
     of_videos = (settings.fps, settings.every, settings.projection, settings.stereo, settings.max_pixels)
-    told = (settings.sequence_column, settings.time_column, *of_videos)
+    told = (settings.sequence_column, settings.time_column, settings.pose, *of_videos)
     return json.dumps([*facts, settings.max_row_group_bytes, *told])
 
 

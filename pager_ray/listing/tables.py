@@ -32,6 +32,7 @@ from pager_ray.read.containers.sequences import (
     TIME_NAMES,
     times_of,
 )
+from pager_ray.read.pose import pose_text
 from pager_ray.schemes import is_remote
 from pager_ray.storage import error_reason
 
@@ -71,9 +72,9 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
     where = f"{key}: {mask_uri(source)}"
     place = namer(without_queries(source))(without_queries(path))
     parts = Parts(FOUND_SCHEMA)
-    for (uri, given, scene, sequence, time), kept, stamp in _listing_columns(filesystem, path, where, settings):
+    for (uri, given, scene, sequence, time), same, stamp in _listing_columns(filesystem, path, where, settings):
         _check_rows(uri, given, scene, where, parts.num_rows)
-        others = _in_sequences(sequence, time, settings, where, parts.num_rows) | {"kept": kept, "stamp": stamp}
+        others = _in_sequences(sequence, time, settings, where, parts.num_rows) | same | {"stamp": stamp}
         found = _inputs(uri, given, scene, others, place, is_remote(source))
         parts.add(signatures_apart(in_order(found)))
     if not parts.num_rows:
@@ -89,7 +90,7 @@ def _inputs(
     listing: str,
     is_remote: bool,
 ) -> pa.Table:
-    """Rows of a listing that lies at a URI, as inputs."""
+    """Rows of a listing that lies at a URI, as inputs, with other columns as they are."""
     scheme, separator, place = listing.rpartition("://")
     given, scene = (pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in (given, scene))
     is_absolute = pc.or_(pc.match_substring(uri, "://"), pc.starts_with(uri, "/"))
@@ -280,9 +281,9 @@ def _lines_of(file: Any) -> Iterator[pa.Table]:
 
 def _listing_columns(
     filesystem: Any, path: str, where: str, settings: IndexSettings
-) -> Iterator[tuple[list[pa.ChunkedArray], pa.Array, pa.Array]]:
-    """The uri, id, scene, sequence and time columns of a listing, as text; what is kept of the others, and stamps; part
-    by part."""
+) -> Iterator[tuple[list[pa.ChunkedArray], dict[str, pa.Array], pa.Array]]:
+    """The uri, id, scene, sequence and time columns of a listing, as text; what is kept of the others, and poses; and
+    stamps; part by part."""
     keep = {plain_name(name): name for name in settings.keep}
 
     def unreadable(error: Exception) -> ConfigError:
@@ -299,7 +300,7 @@ def _listing_columns(
                     f"{where} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
                 )
             columns_of = _names(names, settings)
-            if doubled := [name for name in (*columns_of, *keep) if names.count(name) > 1]:
+            if doubled := [name for name in (*columns_of, *keep, *settings.pose) if names.count(name) > 1]:
                 raise ConfigError(f"{where} has more than one `{doubled[0]}` column; keep one")
             for table in tables:
                 columns = [
@@ -315,7 +316,9 @@ def _listing_columns(
                     # Parquet files may hold bytes that are no UTF-8 in columns of text.
                     column.validate(full=True)
                 told = table.select([name for name in _STATES if names.count(name) == 1])
-                yield columns, _kept(others, settings.keep, where), _stamps(told)
+                held = table.select([name for name in settings.pose if name in names])
+                same = {"kept": _kept(others, settings.keep, where), "pose": _poses(held)}
+                yield columns, same, _stamps(told)
     except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
         raise unreadable(error) from error
     except OSError as error:
@@ -337,7 +340,7 @@ def _opened(
         line = file.readline().decode("utf-8-sig")
         header = next(csv.reader([line]), [])
         file.seek(0)
-        texts = _ours(header, (*_names(header, settings), *({*_STATES} - {*keep})))
+        texts = _ours(header, (*_names(header, settings), *({*_STATES, *settings.pose} - {*keep})))
         options = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
         )
@@ -349,7 +352,7 @@ def _opened(
         names = [plain_name(name) for name in table.column_names]
         return names, [table.rename_columns(names)]
     header = pq.ParquetFile(file).schema_arrow.names
-    wanted = _ours(header, (*_names(header, settings), *keep, *_STATES))
+    wanted = _ours(header, (*_names(header, settings), *keep, *settings.pose, *_STATES))
     tables = parquet_parts(file, size_of(file), wanted, by_parts.PART_ROWS)
     return [plain_name(name) for name in header], (
         table.rename_columns([plain_name(name) for name in table.column_names]) for table in tables
@@ -388,6 +391,13 @@ def _stamps(table: pa.Table) -> pa.Array:
         }
         stamps.append(stamp_of(facts) if facts["etag"] or facts["mtime"] else None)
     return pa.array(stamps, pa.int64())
+
+
+def _poses(table: pa.Table) -> pa.Array:
+    """How cameras were held, from the columns that say so; null where none does."""
+    if not table.num_columns:
+        return pa.nulls(table.num_rows, pa.string())
+    return pa.array([pose_text(row) for row in table.to_pylist()], pa.string())
 
 
 def _kept(table: pa.Table, keep: tuple[str, ...], where: str) -> pa.Array:

@@ -28,10 +28,11 @@ from pager_ray.read.emptiness import emptiness_of
 from pager_ray.read.gpano import MIN_WIDTH
 from pager_ray.read.panorama import MAX_WIDTH, resized
 from pager_ray.read.pixels import ImageHeader, decode, open_image
+from pager_ray.read.pose import UNKNOWN, Pose
 from pager_ray.validity import Validity
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, UInt8
+    from jaxtyping import Bool, Float, UInt8
 
 CUBEMAP: Final = "cubemap"
 """Remark: the panorama came as six faces."""
@@ -50,6 +51,7 @@ class DecodedCubemap:
         source_width: exactly twice that.
         blank_fraction, suspect, remarks: as of a panorama.
         validity: of that panorama's pixels.
+        pose: nothing is known of it: faces have no GPano metadata.
     """
 
     pixels: UInt8[np.ndarray, "6 n n 3"]
@@ -61,10 +63,13 @@ class DecodedCubemap:
     validity: Validity
     coverage: float = 1.0
     stretch: float = 1.0
+    pose: Pose = UNKNOWN
 
-    def faces(self, face_size: int, fov: float) -> UInt8[np.ndarray, "6 s s 3"]:
-        """The network's faces, sampled from these."""
-        return resample_cubemap(self.pixels, face_size, fov)
+    def faces(
+        self, face_size: int, fov: float, rotation: Float[np.ndarray, "3 3"] | None = None
+    ) -> UInt8[np.ndarray, "6 s s 3"]:
+        """The network's faces, sampled from these, or from these after a rotation."""
+        return resample_cubemap(self.pixels, face_size, fov, rotation)
 
     @cached_property
     def erp(self) -> UInt8[np.ndarray, "h w 3"]:

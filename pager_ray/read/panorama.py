@@ -12,13 +12,14 @@ import numpy as np
 from pager_ray.errors import InputError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.read.emptiness import emptiness_of
-from pager_ray.read.gpano import ASPECT_TOLERANCE, GpanoMode, Placement, settle
+from pager_ray.read.gpano import ASPECT_TOLERANCE, GPANO_IGNORED, GpanoMode, Placement, read_gpano, settle
 from pager_ray.read.highrange import Exposure
 from pager_ray.read.pixels import Pixels, decode, open_image
+from pager_ray.read.pose import UNKNOWN, Pose, pose_of_gpano
 from pager_ray.validity import Validity
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Float, UInt8
 
 
 MAX_WIDTH: Final = 4096
@@ -42,6 +43,7 @@ class DecodedPanorama:
         suspect: ``black_bars`` or ``dual_fisheye`` for what looks like that rather than like a panorama; else None.
         remarks: what was noticed about the file, as short stable names; see ``docs/outputs.md``.
         validity: which of its pixels mean something: those of the file that are not transparent.
+        pose: how the camera was held, as the file's GPano metadata say.
     """
 
     erp: UInt8[np.ndarray, "h w 3"]
@@ -55,10 +57,13 @@ class DecodedPanorama:
     suspect: str | None
     remarks: tuple[str, ...]
     validity: Validity
+    pose: Pose = UNKNOWN
 
-    def faces(self, face_size: int, fov: float) -> UInt8[np.ndarray, "6 s s 3"]:
-        """The network's faces, sampled from the panorama."""
-        return erp_to_cubemap(self.erp, face_size, fov)
+    def faces(
+        self, face_size: int, fov: float, rotation: Float[np.ndarray, "3 3"] | None = None
+    ) -> UInt8[np.ndarray, "6 s s 3"]:
+        """The network's faces, sampled from the panorama, or from it after a rotation."""
+        return erp_to_cubemap(self.erp, face_size, fov, rotation)
 
     def picture(self, width: int) -> UInt8[np.ndarray, "h w 3"]:
         """The panorama where about so many columns are wanted: all of it, as it is there."""
@@ -95,9 +100,16 @@ def decode_panorama(
     """
     header = open_image(data, max_pixels)
     placement, remarks = settle(header.width, header.height, header.xmp, gpano, aspect_tolerance)
-    size = header.width, header.height
+    # A packet that is not believed where the picture lies is not believed how it was held.
+    is_believed = gpano != "ignore" and GPANO_IGNORED not in remarks
     return placed(
-        lambda width, height: decode(header, width, height, exposure), size, placement, remarks, max_pixels, max_width
+        lambda width, height: decode(header, width, height, exposure),
+        (header.width, header.height),
+        placement,
+        remarks,
+        max_pixels,
+        max_width,
+        pose_of_gpano(read_gpano(header.xmp)) if is_believed else UNKNOWN,
     )
 
 
@@ -108,6 +120,7 @@ def placed(
     remarks: tuple[str, ...],
     max_pixels: int,
     max_width: int,
+    pose: Pose = UNKNOWN,
 ) -> DecodedPanorama:
     """A picture on its sphere.
 
@@ -117,6 +130,7 @@ def placed(
         placement: where it lies.
         remarks: what was noticed.
         max_pixels, max_width: as of :func:`decode_panorama`.
+        pose: how its camera was held.
 
     Raises:
         InputError: ``too_large``, and what ``decode_at`` raises.
@@ -152,6 +166,7 @@ def placed(
         empty.suspect,
         (*pixels.remarks, *remarks),
         _validity(placement, pixels.hidden),
+        pose,
     )
 
 

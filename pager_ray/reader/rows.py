@@ -11,7 +11,7 @@ from pager_ray.encode import codec_from_metadata
 from pager_ray.errors import ConfigError, ShapeError, StorageError
 from pager_ray.modalities import MAPS
 from pager_ray.prediction import VALID, Prediction
-from pager_ray.reader.run import Run, open_run
+from pager_ray.reader.run import LEVEL_COLUMNS, Run, level_of, open_run
 from pager_ray.validity import Validity, validity_of
 
 if TYPE_CHECKING:
@@ -32,12 +32,21 @@ class RowDecoder:
         codecs: of the maps to decode.
         shape: of a stored map without components: None for ERP maps of each row's own size, or (6, S, S).
         fov: field of view of stored faces, in degrees.
+        levelled: whether faces may lie otherwise than their panorama, which each row says.
     """
 
-    def __init__(self, codecs: Mapping[str, Codec], shape: tuple[int, int, int] | None, fov: float) -> None:
+    def __init__(
+        self,
+        codecs: Mapping[str, Codec],
+        shape: tuple[int, int, int] | None,
+        fov: float,
+        *,
+        levelled: bool = False,
+    ) -> None:
         self._codecs = dict(codecs)
         self._shape = shape
         self._fov = fov
+        self._levelled = levelled and shape is not None
 
     def __repr__(self) -> str:
         """Name the maps."""
@@ -47,7 +56,8 @@ class RowDecoder:
         """Decode one row, as ``ray.data.Dataset.map`` and a DataFrame's rows have it.
 
         Args:
-            row: ``map_height``, ``map_width`` and the bytes of each map; other columns pass through.
+            row: ``map_height``, ``map_width`` and the bytes of each map; of a run with cube faces and ``input.upright``
+                ``level_pitch`` and ``level_roll``, too; other columns pass through.
 
         Returns:
             The same row, where ``depth`` (metres along the ray) and ``sky`` (probability) are float32 (H, W), and
@@ -58,17 +68,27 @@ class RowDecoder:
             ConfigError: the row lacks a column.
             StorageError: bytes are damaged.
         """
-        if lacking := [name for name in (*_SIZES, *self._codecs) if row.get(name) is None]:
+        unknown = [name for name in LEVEL_COLUMNS if self._levelled and name not in row]
+        if lacking := [*(name for name in (*_SIZES, *self._codecs) if row.get(name) is None), *unknown]:
             raise ConfigError(
                 f"row {row.get('id', '')!r}: lacks {', '.join(lacking)}; read these columns too, or decode other maps"
             )
         height, width = (int(row[name]) for name in _SIZES)
+        level = None
+        if self._levelled:
+            # NumPy's numbers, as DataFrames have them.
+            given = {name: row[name] if row[name] is None else float(row[name]) for name in LEVEL_COLUMNS}
+            try:
+                level = level_of(given)
+            except ValueError as error:
+                raise StorageError(f"row {row.get('id', '')!r}: {error}") from error
         prediction = Prediction(
             id=str(row.get("id", "")),
             uri=str(row.get("uri", "")),
             height=height,
             width=width,
             fov=self._fov,
+            level=level,
             loaders={name: partial(self._decode, row, name, (height, width)) for name in self._codecs},
             validity=partial(_validity, row),
         )
@@ -130,7 +150,7 @@ def row_decoder(uri: str | os.PathLike[str], maps: Sequence[str] | None = None) 
         for name in wanted
     }
     codecs = {name: codec_from_metadata(name, metadata[name]) for name in wanted}  # type: ignore[arg-type]
-    return RowDecoder(codecs, run.face_shape, run.fov)
+    return RowDecoder(codecs, run.face_shape, run.fov, levelled=run.levelled)
 
 
 def wanted_maps(run: Run, maps: Sequence[str] | None) -> tuple[str, ...]:

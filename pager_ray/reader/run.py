@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from pager_ray.config.schema import InputConfig
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
+from pager_ray.geometry.level import MAX_PITCH, MAX_ROLL
 from pager_ray.masking import mask_uri
 from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import VALID, Prediction
@@ -36,6 +37,8 @@ MAX_FACE_SIZE = 8192
 MAX_LOG_SCALE = 100.0
 MAX_MAP_PIXELS = 2**28
 """Those of the largest panorama that a job reads by default."""
+
+LEVEL_COLUMNS = ("level_pitch", "level_roll")
 
 # Columns of shards that are not float32.
 _TYPES = {
@@ -98,6 +101,7 @@ class Run:
         face_shape: (6, S, S) where faces are stored, None where ERP maps are.
         fov: field of view of its faces, in degrees.
         kept: columns of its listing that came out again.
+        levelled: whether panoramas may have been levelled (``input.upright``).
     """
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
@@ -136,6 +140,7 @@ class Run:
             self._state = str(manifest["state"])
             asked = manifest["config"].get("input", {})
             self.kept = tuple(str(name) for name in asked.get("keep_columns") or [])
+            self.levelled = asked.get("upright", "off") != "off"
             known = {name: asked[name] for name in InputConfig().reading() if name in asked}
             self._reading = InputConfig(**known).reading()
         except KeyError as error:
@@ -228,6 +233,8 @@ class Run:
         scalars = ["id", "uri", "scene", "p_outdoor", "log_scale", "map_height", "map_width"]
         wanted = [name for name in MAPS if name in maps]
         with self._open(place.shard) as parquet:
+            # Shards of earlier versions lack them.
+            scalars += [name for name in LEVEL_COLUMNS if name in parquet.schema_arrow.names]
             has_arrays = any(name in parquet.schema_arrow.names for name in MAPS)
             # Shards with arrays have one row per group, so this reads one panorama's megabytes.
             extra = [VALID] if VALID in parquet.schema_arrow.names else []
@@ -240,6 +247,7 @@ class Run:
             row.validate(full=True)
             values = {column: row.column(column)[0].as_py() for column in scalars}
             height, width = _map_size(values.pop("map_height"), values.pop("map_width"))
+            level = level_of({name: values.pop(name, None) for name in LEVEL_COLUMNS})
             for name in ("p_outdoor", "log_scale"):
                 if not isinstance(values[name], float | None) or abs(values[name] or 0.0) > MAX_LOG_SCALE:
                     raise ValueError(f"{name} is {values[name]!r}")
@@ -261,6 +269,7 @@ class Run:
             width=width,
             fov=self.fov,
             loaders=loaders,
+            level=level,
             reading=self._reading,
             validity=partial(_validity, row, f"{shown}: {VALID} of {id!r}") if extra else None,
         )
@@ -307,6 +316,21 @@ def _map_size(height: Any, width: Any) -> tuple[int, int]:
     if not known or height < 1 or width < 1 or height * width > MAX_MAP_PIXELS:
         raise ValueError(f"maps of {height}×{width} pixels; at most {MAX_MAP_PIXELS} are read")
     return height, width
+
+
+def level_of(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Pitch and roll by which a row's faces were levelled; None where they were not.
+
+    Raises:
+        ValueError: they are no angles.
+    """
+    pitch, roll = (row.get(name) for name in LEVEL_COLUMNS)
+    # Other readers of Parquet have NaN where there is nothing.
+    if any(value is None or value != value for value in (pitch, roll)):
+        return None
+    if not (isinstance(pitch, float) and isinstance(roll, float) and abs(pitch) <= MAX_PITCH and abs(roll) <= MAX_ROLL):
+        raise ValueError(f"level_pitch is {pitch!r} and level_roll {roll!r}")
+    return pitch, roll
 
 
 def _empty(columns: Sequence[str]) -> pa.Table:

@@ -57,6 +57,28 @@ _MEANING: dict[str, dict[str, str]] = {
         "and white in mask, a PNG over the rectangle; null for all",
         "unit": "pixel, degree",
     },
+    "pose_heading": {
+        "description": "of the picture's centre, clockwise from north, as its GPano metadata say; null where not",
+        "unit": "degree",
+    },
+    "pose_pitch": {
+        "description": "of the picture's centre above the horizon, as its GPano metadata say; null where not",
+        "unit": "degree",
+    },
+    "pose_roll": {
+        "description": "by which the horizon is turned counterclockwise in the picture, as its GPano metadata say; "
+        "null where not",
+        "unit": "degree",
+    },
+    "level_pitch": {
+        "description": "pitch, as of pose_pitch, by which the sphere was levelled for the network (input.upright); "
+        "null where it was not. Stored faces are those of the levelled sphere, ERP maps those of the picture",
+        "unit": "degree",
+    },
+    "level_roll": {
+        "description": "roll, as of pose_roll, by which it was levelled, the pitch before it; null where it was not",
+        "unit": "degree",
+    },
     "map_height": {"description": "height of the ERP maps (of the stitched ones, where faces are stored)"},
     "map_width": {"description": "width of the ERP maps (of the stitched ones, where faces are stored)"},
     "sky_fraction": {"description": "share of face pixels with sky probability above the threshold"},
@@ -74,6 +96,7 @@ _MEANING: dict[str, dict[str, str]] = {
 
 PREDICTION_COLUMNS = [
     "id", "uri", "width", "height", "coverage", "stretch", "blank_fraction", "suspect", "remarks", "digest",
+    "pose_heading", "pose_pitch", "pose_roll", "level_pitch", "level_roll",
     "sequence", "time", "valid_fraction", "scene", "p_outdoor", "log_scale", "sky_fraction",
     "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction", "median_confidence",
     "map_height", "map_width",
@@ -87,6 +110,11 @@ LATER_COLUMNS = {
     "sequence": pa.string(),
     "time": pa.float64(),
     "valid_fraction": pa.float32(),
+    "pose_heading": pa.float32(),
+    "pose_pitch": pa.float32(),
+    "pose_roll": pa.float32(),
+    "level_pitch": pa.float32(),
+    "level_roll": pa.float32(),
 }
 """Prediction columns that shards of earlier versions lack; they are read as nulls."""
 

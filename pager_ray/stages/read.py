@@ -15,17 +15,20 @@ import numpy as np
 import pyarrow as pa
 
 from pager_ray.errors import InputError
+from pager_ray.geometry import levelling
 from pager_ray.listing.listed import NETWORK, SIGNED
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.containers import Place
 from pager_ray.read.content import digest_of
 from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch_content
+from pager_ray.read.pose import Pose, Upright, pose_of_columns
 from pager_ray.retrying import Retry
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     CONTENT,
     IDENTITY,
     PLACE,
+    POSE,
     READ_SCHEMA,
     Row,
     blob,
@@ -48,8 +51,8 @@ class ReadSettings:
 
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
     again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), further
-    arguments of :func:`pager_ray.read.decode_panorama`, how much of a Parquet file is read at once, and the caps that
-    mean nothing.
+    arguments of :func:`pager_ray.read.decode_panorama`, how much of a Parquet file is read at once, the caps that mean
+    nothing, and by what panoramas are levelled.
     """
 
     face_size: int
@@ -65,6 +68,7 @@ class ReadSettings:
     max_row_group_bytes: int = MAX_ROW_GROUP_BYTES
     nadir_degrees: float = 0.0
     zenith_degrees: float = 0.0
+    upright: Upright = "off"
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -73,7 +77,9 @@ def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
     def read(table: pa.Table) -> pa.Table:
         # Ray runs as many tasks as there are cores; threads inside them would only compete.
         cv2.setNumThreads(1)
-        received = [carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, CONTENT, SIGNED]) for scalars in iterate(table)]
+        received = [
+            carry(scalars, [*IDENTITY, *READ_SCHEMA, *PLACE, POSE, CONTENT, SIGNED]) for scalars in iterate(table)
+        ]
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = pool.map(lambda row: _fetch(row, settings), received)
             rows = [
@@ -143,16 +149,19 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
     try:
         panorama = decode_content(content, max_pixels=settings.max_pixels, **settings.decode)
         validity = _validity(panorama, settings)
+        pose = panorama.pose
+        tilt = tilt_of(settings.upright, pose, pose_of_columns(row.get(POSE.name)))
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
     pixels: Row
     width = settings.thumbnail_width
+    rotation = levelling(*tilt)
     if settings.project:
-        pixels = {"faces": blob(panorama.faces(settings.face_size, settings.fov))}
+        pixels = {"faces": blob(panorama.faces(settings.face_size, settings.fov, rotation))}
     else:
         pixels = {"panorama": blob(panorama.erp), "panorama_height": panorama.erp.shape[0]}
     if not validity.is_whole:
-        pixels["valid_faces"] = blob(np.packbits(validity.faces(settings.face_size, settings.fov)))
+        pixels["valid_faces"] = blob(np.packbits(validity.faces(settings.face_size, settings.fov, rotation)))
     return row | {
         "width": panorama.source_width,
         "height": panorama.source_height,
@@ -164,6 +173,11 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         "digest": digest_of(content),
         "valid_fraction": validity.fraction,
         "valid": validity.to_row(),
+        "pose_heading": pose.heading,
+        "pose_pitch": pose.pitch,
+        "pose_roll": pose.roll,
+        "level_pitch": tilt[0],
+        "level_roll": tilt[1],
         "thumbnail": thumbnail(panorama.picture(width), width) if width is not None else None,
         **pixels,
     }
@@ -183,3 +197,14 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, settings: ReadSettings
             "zenith_degrees",
         )
     return found
+
+
+def tilt_of(upright: Upright, of_file: Pose, of_listing: Pose) -> tuple[float, float] | tuple[None, None]:
+    """Pitch and roll that a panorama is levelled by, in degrees; none where they are not asked for, or not known.
+
+    Raises:
+        InputError: ``bad_pose``: what is asked for is none.
+    """
+    if upright == "off":
+        return None, None
+    return (of_file if upright == "gpano" else of_listing).tilt() or (None, None)

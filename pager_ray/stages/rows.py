@@ -50,6 +50,9 @@ PLACE = [
 ]
 """Where a row's bytes are, as the manifest has it; :data:`pager_ray.listing.MANIFEST_SCHEMA` says what each means."""
 
+POSE = pa.field("pose", pa.string())
+"""How a row's camera was held, as its listing says: :func:`pager_ray.read.pose.pose_text`."""
+
 CONTENT = pa.field("content", pa.large_binary())
 """A picture's file, where it was read with others."""
 
@@ -71,6 +74,12 @@ SOURCE = [
     pa.field("digest", pa.string()),
     pa.field("valid_fraction", pa.float32()),
     VALID,
+    # How the camera was held, as the file says; and what was applied: see pager_ray.geometry.level_rotation.
+    pa.field("pose_heading", pa.float32()),
+    pa.field("pose_pitch", pa.float32()),
+    pa.field("pose_roll", pa.float32()),
+    pa.field("level_pitch", pa.float32()),
+    pa.field("level_roll", pa.float32()),
 ]
 
 THUMBNAIL = [pa.field("thumbnail", pa.large_binary())]
@@ -89,7 +98,7 @@ PIXELS = [
     pa.field("valid_faces", pa.large_binary()),
 ]
 
-UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, CONTENT, *SOURCE, *THUMBNAIL, *PIXELS])
+UNPACK_SCHEMA = pa.schema([*IDENTITY, *STATUS, *PLACE, POSE, CONTENT, *SOURCE, *THUMBNAIL, *PIXELS])
 """After *unpack*, which reads what lies together: rows of the manifest with their files' bytes, or, of frames of
 videos, as they are after *read*."""
 

@@ -166,6 +166,7 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
         max_row_group_bytes=config.input.max_row_group_bytes,
         nadir_degrees=config.input.mask.nadir_degrees,
         zenith_degrees=config.input.mask.zenith_degrees,
+        upright=config.input.upright,
     )
 
 

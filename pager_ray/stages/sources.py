@@ -9,9 +9,10 @@ from pager_ray.errors import ConfigError
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.listing.containers import Indexer, SourceOptions, index_here
 from pager_ray.read.containers import IndexSettings
+from pager_ray.read.pose import COLUMNS as POSE_COLUMNS
 from pager_ray.retrying import Retry
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
-from pager_ray.stages.rows import ENCODE_SCHEMA, READ_SCHEMA
+from pager_ray.stages.rows import ENCODE_SCHEMA, POSE, READ_SCHEMA
 
 OWN = ("sequence", "time")
 _TAKEN = frozenset({*PREDICTION_COLUMNS, *REJECT_COLUMNS, *READ_SCHEMA.names, *ENCODE_SCHEMA.names})
@@ -27,6 +28,7 @@ def index_settings(config: RunConfig) -> IndexSettings:
         sequence_column=asked.sequence_column,
         time_column=asked.time_column,
         keep=without_own(asked.keep_columns),
+        pose=POSE_COLUMNS if asked.upright == "columns" else (),
         fps=asked.video.fps,
         every=asked.video.every,
         projection=asked.video.projection,
@@ -50,7 +52,8 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
         index: who lists containers.
 
     Raises:
-        ConfigError: a source does not exist, holds nothing, or cannot be understood.
+        ConfigError: a source does not exist, holds nothing, or cannot be understood; or it says of no panorama how it
+            was held, and ``input.upright`` asks for that.
         StorageError: a store cannot be used.
     """
     asked = config.input
@@ -59,4 +62,10 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
             f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
         )
     options = SourceOptions(asked.format, index_settings(config), index)
-    return list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options)
+    listing = list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options)
+    if asked.upright == "columns" and not listing.has(POSE.name):
+        raise ConfigError(
+            f"input.upright: columns takes sources with columns {' and '.join(POSE_COLUMNS)} (listings, containers, "
+            "metadata files), and no row of input.uris has one of them; gpano takes the pictures' own metadata"
+        )
+    return listing

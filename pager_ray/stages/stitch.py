@@ -16,8 +16,9 @@ import pyarrow as pa
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
-from pager_ray.geometry import stitch_maps
+from pager_ray.geometry import levelling, stitch_maps
 from pager_ray.preview import panel_size, render_preview
+from pager_ray.shapes import Float64
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
     ENCODE_SCHEMA,
@@ -84,10 +85,15 @@ def make_stitch_fn(settings: StitchSettings) -> Callable[[pa.Table], pa.Table]:
 def stitched_maps(
     row: Row, scalars: Mapping[str, pa.Scalar], settings: StitchSettings
 ) -> tuple[dict[str, np.ndarray], tuple[int, int]]:
-    """A row's maps, float32, stitched or as faces where those are asked for, and the size of the ERP."""
+    """A row's maps, float32, stitched or as faces where those are asked for, and the size of the ERP.
+
+    Stitched maps are of the picture's own pixels; faces are as they were predicted, of the levelled sphere where a row
+    says so.
+    """
     faces = _faces(scalars, settings)
     height, width = settings.output.erp_size(row["height"], row["width"])
-    stored = faces if settings.output.projection == "cubemap" else _stitch(faces, height, width, settings.fov)
+    is_cubemap = settings.output.projection == "cubemap"
+    stored = faces if is_cubemap else _stitch(faces, height, width, settings.fov, _rotation(row))
     maps = {"depth": stored.depth, "normals": stored.normals, "sky": stored.sky}
     return {name: array for name, array in maps.items() if array is not None}, (height, width)
 
@@ -114,9 +120,13 @@ def _store(row: Row, scalars: Mapping[str, pa.Scalar], settings: StitchSettings)
     return result
 
 
-def _stitch(faces: _Faces, height: int, width: int, fov: float) -> _Faces:
-    """The faces as ERP maps of the given size, float32, normals of unit length."""
-    return _Faces(*stitch_maps(faces.depth, faces.normals, faces.sky, height, width, fov))
+def _rotation(row: Row) -> Float64[np.ndarray, "3 3"] | None:
+    return levelling(row["level_pitch"], row["level_roll"])
+
+
+def _stitch(faces: _Faces, height: int, width: int, fov: float, rotation: Float64[np.ndarray, "3 3"] | None) -> _Faces:
+    """The faces as ERP maps of the given size, float32, normals of unit length, in the picture's frame."""
+    return _Faces(*stitch_maps(faces.depth, faces.normals, faces.sky, height, width, fov, rotation))
 
 
 def _codec_bytes(purpose: str) -> Callable[[str, np.ndarray], bytes]:
@@ -132,9 +142,9 @@ def _preview(row: Row, thumbnail: pa.Scalar, faces: _Faces, settings: StitchSett
     rgb = np.frombuffer(thumbnail.as_buffer(), np.uint8).reshape(height, width, 3)
     validity = validity_of(row[VALID.name])
     if settings.preview_sky is not None:
-        shown = None if validity is None else validity.faces(settings.face_size, settings.fov)
+        shown = None if validity is None else validity.faces(settings.face_size, settings.fov, _rotation(row))
         faces = _filled(faces, row["log_scale"], *settings.preview_sky, shown)
-    stitched = _stitch(faces, height, width, settings.fov)
+    stitched = _stitch(faces, height, width, settings.fov, _rotation(row))
     return render_preview(
         rgb,
         stitched.depth,

@@ -30,6 +30,7 @@ from pager_ray.stages.rows import (
     CONTENT,
     IDENTITY,
     PLACE,
+    POSE,
     STATUS,
     UNPACK_SCHEMA,
     carry,
@@ -184,7 +185,7 @@ def _decoded(rows: pa.Table, settings: ReadSettings, as_files: bool) -> pa.Table
     cv2.setNumThreads(1)
     done = []
     for scalars in iterate(rows):
-        row = carry(scalars, [*IDENTITY, *STATUS, *PLACE, SIGNED])
+        row = carry(scalars, [*IDENTITY, *STATUS, *PLACE, POSE, SIGNED])
         place = carry(scalars, PLACE)
         content: Content | InputError | None = None
         if not row["error_class"]:

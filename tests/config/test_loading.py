@@ -246,3 +246,22 @@ def test_faces_sampled_on_the_gpu_are_other_results():
     assert load_config(None, [*ENOUGH, "compute.project_on=gpu"]).result_keys() == plain | {"compute.project_on": "gpu"}
     with pytest.raises(ConfigError, match=r"compute\.project_on: gpu takes model workers on GPUs"):
         load_config(None, [*ENOUGH, "compute.project_on=gpu", "compute.gpus_per_worker=0"])
+
+
+def test_levelling_is_asked_for_where_it_can_be_done(tmp_path):
+    """YAML's off is one; metadata that are not read, and faces that a device samples, cannot be levelled."""
+    (tmp_path / "job.yaml").write_text("input:\n  upright: off\n")
+    plain = load_config(tmp_path / "job.yaml", ENOUGH)
+    assert plain.input.upright == "off"
+    # Runs that began before there was such a key go on.
+    assert "input.upright" not in plain.result_keys()
+    levelled = load_config(None, [*ENOUGH, "input.upright=gpano"]).result_keys()
+    assert levelled == plain.result_keys() | {"input.upright": "gpano"}
+    with pytest.raises(
+        ConfigError, match=r"upright: gpano takes GPano metadata that are read, and input\.gpano is ignore"
+    ):
+        load_config(None, [*ENOUGH, "input.upright=gpano", "input.gpano=ignore"])
+    with pytest.raises(ConfigError, match=r"compute\.project_on: gpu samples faces as panoramas lie; take cpu"):
+        load_config(None, [*ENOUGH, "input.upright=columns", "compute.project_on=gpu"])
+    with pytest.raises(ConfigError, match=r"input\.upright"):
+        load_config(None, [*ENOUGH, "input.upright=true"])

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.errors import ConfigError
-from pager_ray.listing import grown, list_inputs
+from pager_ray.listing import Listing, grown, is_same_listing, list_inputs
 from pager_ray.listing.braces import expand_braces
 from pager_ray.listing.containers import SourceOptions
 from pager_ray.read.containers import IndexSettings
@@ -249,3 +250,67 @@ def test_a_member_of_the_same_size_is_known_to_be_another(form: str, tmp_path: P
     growth = grown(before, list_inputs([str(tmp_path)], Retry(0)).table)
     changed = {"tar": ["b"], "zip": ["shard-0000/b"], "parquet": ["a", "b"]}[form]
     assert (list(growth.changed), growth.new) == (changed, 0)
+
+
+POSES = IndexSettings(retry=Retry(0), pose=("pitch_degrees", "roll_degrees"))
+
+
+def poses(source: Path, settings: IndexSettings = POSES) -> dict[str, dict[str, str] | None]:
+    """What a source's rows say of how their cameras were held."""
+    rows = list_inputs([str(source)], Retry(0), options=SourceOptions(settings=settings))
+    return {row.id: row.pose and json.loads(row.pose) for row in rows}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "metadata.csv", "metadata.jsonl", "tar", "images"])
+def test_poses_travel_where_they_are_asked_for(form: str, tmp_path: Path) -> None:
+    """From listings, tables beside images, samples' JSON and Parquet files of images; what is no number, too."""
+    rows = [{"pitch_degrees": 12.5, "roll_degrees": -3.5}, {"pitch_degrees": None, "roll_degrees": 400.5}, {}]
+    expected = {"a": {"pitch_degrees": "12.5", "roll_degrees": "-3.5"}, "b": {"roll_degrees": "400.5"}, "c": None}
+    columns = {name: [row.get(name) for row in rows] for name in POSES.pose}
+    source = tmp_path
+    if form in ("csv", "parquet"):
+        table = pa.table({"uri": ["a.jpg", "b.jpg", "c.jpg"], **columns})
+        source = tmp_path / f"list.{form}"
+        (pyarrow.csv.write_csv if form == "csv" else pq.write_table)(table, source)
+    elif form == "tar":
+        members = [(f"{name}.jpg", b"1") for name in "abc"]
+        beside = [(f"{name}.json", json.dumps(row).encode()) for name, row in zip("abc", rows, strict=True)]
+        write_tar(tmp_path / "x.tar", sorted(members + beside))
+    elif form == "images":
+        pq.write_table(
+            pa.table({"image": [b"1", b"2", b"3"], "id": ["a", "b", "c"], **columns}), tmp_path / "x.parquet"
+        )
+    else:
+        for name in "abc":
+            (tmp_path / f"{name}.jpg").write_bytes(b"1")
+        named = [{"file_name": f"{name}.jpg", **row} for name, row in zip("abc", rows, strict=True)]
+        lines = ["file_name,pitch_degrees,roll_degrees", "a.jpg,12.5,-3.5", "b.jpg,,400.5", "c.jpg,,"]
+        text = "\n".join(map(json.dumps, named) if form.endswith("jsonl") else lines)
+        (tmp_path / form).write_text(text)
+    assert poses(source) == expected
+    assert poses(source, IndexSettings(retry=Retry(0))) == dict.fromkeys("abc")
+
+
+def test_a_listing_with_other_poses_is_another_one(tmp_path: Path) -> None:
+    """They decide results; a picture under one id that is held in two ways is listed twice, and one is a reject."""
+    listings = []
+    for pitch in ("1", "2"):
+        (tmp_path / "list.csv").write_text(f"uri,pitch_degrees\na.jpg,{pitch}\n")
+        options = SourceOptions(settings=POSES)
+        listings.append(list_inputs([str(tmp_path / "list.csv")], Retry(0), options=options))
+    assert not is_same_listing(*listings)
+    grew = grown(listings[0].table, listings[1])
+    assert (list(grew.changed), Listing(grew.table)[0].pose) == (["a"], '{"pitch_degrees":"2"}')
+    assert list(grown(grew.table, listings[1]).changed) == []
+    (tmp_path / "list.csv").write_text("uri,pitch_degrees\na.jpg,1\na.jpg,1\na.jpg,2\n")
+    rows = list_inputs([str(tmp_path / "list.csv")], Retry(0), options=SourceOptions(settings=POSES))
+    assert [(row.error_class, row.pose) for row in rows] == [
+        (None, '{"pitch_degrees":"1"}'), ("duplicate_id", '{"pitch_degrees":"2"}')
+    ]  # fmt: skip
+
+
+def test_a_doubled_column_is_a_mistake(tmp_path: Path) -> None:
+    """Nobody can tell which of two pitches was meant."""
+    (tmp_path / "list.csv").write_text("uri,pitch_degrees,Pitch_Degrees\na.jpg,1,2\n")
+    with pytest.raises(ConfigError, match="more than one `pitch_degrees` column"):
+        poses(tmp_path / "list.csv")

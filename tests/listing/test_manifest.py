@@ -170,7 +170,7 @@ def test_damaged_manifests_are_named(folder: Folder) -> None:
     """A manifest whose footer is damaged is an error with its path."""
     write_manifest(folder, ROWS)
     content = folder.read("manifest.parquet")
-    folder.write("manifest.parquet", content[:-60] + bytes(255 - byte for byte in content[-60:-12]) + content[-12:])
+    folder.write("manifest.parquet", content[:-400] + bytes(255 - byte for byte in content[-400:-12]) + content[-12:])
     with pytest.raises(StorageError, match=r"manifest/manifest\.parquet: is no Parquet file"):
         read_manifest(folder)
 

@@ -51,6 +51,7 @@ class SmallRun:
     codec: str = "exact"
     modalities: tuple[str, ...] = ("depth", "normals", "sky", "scale_indoor", "scale_outdoor")
     kept: tuple[str, ...] = ()
+    upright: str = "off"
     layout: RunLayout = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class SmallRun:
         self.manifest = new_run_file(
             {
                 "output": {"projection": self.projection, "format": self.output_format},
-                "input": {"keep_columns": [*self.kept]},
+                "input": {"keep_columns": [*self.kept], "upright": self.upright},
             },
             {},
             checkpoint={"modalities": list(self.modalities), "face_size": FACE, "cube_fov": 90.0},

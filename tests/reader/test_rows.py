@@ -13,7 +13,8 @@ import pytest
 
 import pager_ray
 from pager_ray.errors import ConfigError, RunNotFoundError, StorageError
-from tests.reader.runs import SmallRun
+from pager_ray.geometry import cubemap_to_erp, level_rotation, stitch_maps
+from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
 
 MAPS = ("depth", "normals", "sky")
 
@@ -128,3 +129,51 @@ def test_batches_keep_their_columns(small: SmallRun) -> None:
     for k, id in enumerate(batch["id"]):
         same({name: batch[name][k] for name in MAPS} | {"id": id}, run)
     assert decode.batch(pa.table({name: table[name][:0] for name in table.column_names}).to_pydict())["id"] == []
+
+
+def test_levelled_faces_are_turned_back(tmp_path: Path) -> None:
+    """Panoramas of every reader are the picture's where a run stores faces of the levelled sphere."""
+    small = SmallRun(tmp_path / "run", projection="cubemap", upright="gpano")
+    small.write("s1", small.prediction("a", level_pitch=30.0, level_roll=-40.0), small.prediction("b"))
+    run, decode = pager_ray.open_run(small.folder), pager_ray.row_decoder(small.folder)
+    faces = maps_of("a", "cubemap")
+    expected = dict(zip(MAPS, stitch_maps(*faces.values(), HEIGHT, WIDTH, 90.0, level_rotation(30, -40)), strict=True))
+    frame = duckdb.sql(f"select * from read_parquet({run.files()!r}) order by id").df()
+    for rows in (frame.to_dict("records"), pq.read_table(run.files()).sort_by("id").to_pylist()):
+        for name in MAPS:
+            np.testing.assert_allclose(decode(rows[0])[name], expected[name], atol=1e-5)
+        same(decode(rows[0]), run)
+        same(decode(rows[1]), run)
+    assert (run["a"].level, run["b"].level) == ((30, -40), None)
+    np.testing.assert_array_equal(run["a"].faces("normals"), faces["normals"])
+    np.testing.assert_array_equal(
+        run["b"].depth, cubemap_to_erp(maps_of("b", "cubemap")["depth"][..., None], HEIGHT, WIDTH)[..., 0]
+    )
+    lean = pq.read_table(run.files(), columns=["id", "map_height", "map_width", "depth", "level_pitch"]).to_pylist()[0]
+    with pytest.raises(ConfigError, match=r"row 'a': lacks level_roll; read these columns too"):
+        pager_ray.row_decoder(small.folder, ["depth"])(lean)
+
+
+@pytest.mark.parametrize("angle", [400.0, -90.5, float("inf")])
+def test_rotations_that_are_none_are_damage(angle: float, tmp_path: Path) -> None:
+    """A shard that says so is named, by the reader and by row."""
+    small = SmallRun(tmp_path / "run", projection="cubemap", upright="columns")
+    small.write("s1", small.prediction("a", level_pitch=angle, level_roll=0.0))
+    run = pager_ray.open_run(small.folder)
+    with pytest.raises(StorageError, match=r"is no readable shard \(level_pitch is"):
+        run["a"]
+    with pytest.raises(StorageError, match=r"row 'a': level_pitch is"):
+        pager_ray.row_decoder(small.folder)(pq.read_table(run.files()).to_pylist()[0])
+
+
+def test_shards_of_earlier_versions_have_no_level(tmp_path: Path) -> None:
+    """Runs whose shards lack the columns are read as before."""
+    small = SmallRun(tmp_path / "run", projection="cubemap")
+    small.write("s1", small.prediction("a"))
+    run = pager_ray.open_run(small.folder)
+    (path,) = (Path(file.removeprefix("file://")) for file in run.files())
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([name for name in table.column_names if name[:5] in ("level", "pose_")]), path)
+    prediction = pager_ray.open_run(small.folder)["a"]
+    assert prediction.level is None
+    assert prediction.depth is not None

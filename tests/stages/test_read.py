@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import pickle
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,11 +20,13 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from pager_ray.geometry import erp_to_cubemap
+from pager_ray.geometry import erp_to_cubemap, level_rotation
+from pager_ray.geometry import level as level_module
 from pager_ray.listing import MANIFEST_SCHEMA, list_inputs
 from pager_ray.preview import panel_size
 from pager_ray.read import decode_panorama
 from pager_ray.read.containers import zips as members_of_zip
+from pager_ray.read.pose import pose_text
 from pager_ray.retrying import Retry
 from pager_ray.stages import read as stage
 from pager_ray.stages.read import ReadSettings, make_read_fn
@@ -89,6 +92,11 @@ def test_a_panorama_becomes_its_faces(tmp_path: Path) -> None:
         "blank_fraction": 0.0,
         "suspect": None,
         "remarks": None,
+        "pose_heading": None,
+        "pose_pitch": None,
+        "pose_roll": None,
+        "level_pitch": None,
+        "level_roll": None,
         "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
         "thumbnail": None,
     }
@@ -385,3 +393,76 @@ def test_one_face_rejects_a_cubemap(tmp_path: Path) -> None:
     (tmp_path / "up.png").unlink()
     row = cubemap_row(uri)
     assert (row["error_class"], row["message"].startswith(f"{tmp_path}/up.png: does not exist")) == ("missing", True)
+
+
+@pytest.mark.parametrize("elements", [False, True])
+def test_tilted_panoramas_are_levelled(elements: bool, tmp_path: Path) -> None:
+    """By what their files say, where that is asked for; it is told in any case, and so is what was done."""
+    xmp = gpano_xmp(elements, PosePitchDegrees="20.1", PoseRollDegrees="-30", PoseHeadingDegrees="7.25")
+    path = put(tmp_path, "tilted.png", with_xmp(picture(128, 64), "PNG", xmp))
+    known = {"pose_heading": 7.25, "pose_pitch": pytest.approx(20.1), "pose_roll": -30.0}
+    applied = {"level_pitch": pytest.approx(20.1), "level_roll": -30.0}
+    for upright in ("off", "columns"):
+        (row,) = read(path, settings=replace(SETTINGS, upright=upright))
+        assert {name: row[name] for name in (*known, *applied)} == known | {"level_pitch": None, "level_roll": None}
+        assert row["faces"] == erp_to_cubemap(picture(128, 64), SIZE).tobytes()
+    (row,) = read(path, settings=replace(SETTINGS, upright="gpano"))
+    assert {name: row[name] for name in (*known, *applied)} == known | applied
+    rotation = level_rotation(float(np.float32(20.1)), -30)
+    assert row["faces"] == erp_to_cubemap(picture(128, 64), SIZE, 90.0, rotation).tobytes()
+
+
+def test_rows_say_how_they_were_held(tmp_path: Path) -> None:
+    """A listing's columns level its panoramas and cubemaps; rows without them stay as they are."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    rows = [{"pose": pose_text({"pitch_degrees": 15})}, {"pose": pose_text({"roll_degrees": "-170"})}, {"pose": None}]
+    table = manifest(*({"id": str(n), "uri": str(path)} | row for n, row in enumerate(rows)))
+    found = make_read_fn(replace(SETTINGS, upright="columns"))(table).to_pylist()
+    assert [(row["level_pitch"], row["level_roll"]) for row in found] == [(15, 0), (0, -170), (None, None)]
+    for row, rotation in zip(found, (level_rotation(15, 0), level_rotation(0, -170), None), strict=True):
+        assert row["faces"] == erp_to_cubemap(picture(128, 64), SIZE, 90.0, rotation).tobytes()
+        assert row["pose_pitch"] is None
+
+
+def test_level_panoramas_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tilt of 0° takes the way of no tilt, and tells that it was level."""
+    monkeypatch.setattr(level_module, "level_rotation", None)
+    xmp = gpano_xmp(PosePitchDegrees="0.0", PoseRollDegrees="-0")
+    (row,) = read(
+        put(tmp_path, "a.png", with_xmp(picture(128, 64), "PNG", xmp)), settings=replace(SETTINGS, upright="gpano")
+    )
+    assert (row["level_pitch"], row["level_roll"]) == (0, 0)
+    assert row["faces"] == erp_to_cubemap(picture(128, 64), SIZE).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns", "word"),
+    [
+        ({"PosePitchDegrees": "400"}, {"pitch_degrees": 400}, "400"),
+        ({"PoseRollDegrees": "north"}, {"roll_degrees": "north"}, "north"),
+        ({"PoseRollDegrees": "NaN"}, {"roll_degrees": float("nan")}, "[Nn]a[Nn]"),
+    ],
+)
+def test_nonsense_rejects_what_it_was_to_level(
+    fields: dict[str, str], columns: dict[str, Any], word: str, tmp_path: Path
+) -> None:
+    """It is named in the row's message; where it is not used it is a null, and the panorama is taken."""
+    path = put(tmp_path, "odd.png", with_xmp(picture(128, 64), "PNG", gpano_xmp(**fields)))
+    row_of = {"id": "a", "uri": str(path), "pose": pose_text(columns)}
+    for upright in ("gpano", "columns"):
+        (row,) = make_read_fn(replace(SETTINGS, upright=upright))(manifest(row_of)).to_pylist()
+        assert (row["error_class"], row["stage"], row["faces"]) == ("bad_pose", "read", None)
+        assert re.search(rf"/odd\.png: .*(Degrees|degrees) is '{word}'; takes degrees from −", row["message"])
+    (row,) = make_read_fn(SETTINGS)(manifest(row_of)).to_pylist()
+    assert (row["error_class"], row["pose_pitch"], row["pose_roll"]) == (None, None, None)
+
+
+def test_a_tilted_cubemap_is_levelled(tmp_path: Path) -> None:
+    """By its row, as a panorama is; faces have no metadata of their own that could say it."""
+    cubes.write(tmp_path, cubes.pictures("words", 64))
+    row = {"id": "0", "uri": f"{tmp_path}/{{front,right,back,left,up,down}}.png", "pose": '{"pitch_degrees":"25"}'}
+    found = make_read_fn(replace(SETTINGS, upright="columns"))(manifest(row)).to_pylist()[0]
+    expected = erp_to_cubemap(cubes.panorama(128), SIZE, 90.0, level_rotation(25, 0))
+    faces = np.frombuffer(found["faces"], np.uint8).reshape(6, SIZE, SIZE, 3)
+    assert np.abs(faces.astype(int) - expected).max() <= 6
+    assert (found["level_pitch"], found["level_roll"]) == (25, 0)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pager_ray.config.schema import OutputConfig
 from pager_ray.encode import PURPOSES, get_codec
-from pager_ray.geometry import cubemap_to_erp, normalise_normals
+from pager_ray.geometry import cubemap_to_erp, level_rotation, normalise_normals, stitch_maps
 from pager_ray.preview import panel_size, render_preview
 from pager_ray.ranges import DepthRange, SkySettings
 from pager_ray.stages import stitch as stage
@@ -274,3 +274,46 @@ def test_blocks_of_several_chunks() -> None:
     parts = [to_table([row_of(name, faces_of(seed))], INFER_SCHEMA, 1, "test") for seed, name in enumerate("ab")]
     table = make_stitch_fn(settings_of())(pa.concat_tables(parts))
     assert table.to_pylist() == stitch(settings_of(), row_of("a", faces_of(0)), row_of("b", faces_of(1)))
+
+
+TILT = {"level_pitch": 30.0, "level_roll": -40.0}
+
+
+@pytest.mark.parametrize("format", ["parquet", "npz"])
+def test_levelled_rows_are_turned_back(format: str) -> None:
+    """Panoramas are of the picture's own pixels, whatever they are stored as; the row says how they were levelled."""
+    arrays = faces_of()
+    row = stitch(settings_of(codec="exact", format=format), row_of("a", arrays, **TILT))[0]
+    expected = dict(
+        zip(KINDS, stitch_maps(*arrays.values(), HEIGHT, WIDTH, 90.0, level_rotation(30, -40)), strict=True)
+    )
+    if format == "npz":
+        maps = {kind: np.load(io.BytesIO(row[kind]))["arr_0"] for kind in KINDS}
+        maps = {kind: array[0] if len(array) == 1 else np.moveaxis(array, 0, -1) for kind, array in maps.items()}
+    else:
+        maps = decoded(row, "exact", (HEIGHT, WIDTH))
+    for kind in KINDS:
+        np.testing.assert_array_equal(maps[kind], expected[kind])
+    assert not np.allclose(maps["depth"], stitched(arrays)["depth"], rtol=0.1)
+    assert {name: row[name] for name in TILT} == TILT
+
+
+def test_levelled_faces_are_stored_as_they_are() -> None:
+    """A cubemap keeps what the network said, and what a reader turns it back by; a level row is like any other."""
+    arrays = faces_of()
+    settings = settings_of(codec="exact", projection="cubemap")
+    levelled, straight = stitch(settings, row_of("a", arrays, **TILT), row_of("a", arrays))
+    assert {kind: levelled[kind] for kind in KINDS} == {kind: straight[kind] for kind in KINDS}
+    level = stitch(settings_of(codec="exact"), row_of("a", arrays, level_pitch=0.0, level_roll=0.0))[0]
+    plain = stitch(settings_of(codec="exact"), row_of("a", arrays))[0]
+    assert level == plain | {"level_pitch": 0.0, "level_roll": 0.0}
+
+
+def test_previews_of_levelled_rows_are_of_the_picture() -> None:
+    """What is drawn beside the picture lies where the picture has it."""
+    arrays = faces_of()
+    height, width = panel_size(PREVIEW_WIDTH)
+    thumbnail = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    row = stitch(settings_of(previews=True), row_of("a", arrays, thumbnail=blob(thumbnail), **TILT))[0]
+    maps = stitch_maps(*arrays.values(), height, width, 90.0, level_rotation(30, -40))
+    assert row["preview"] == render_preview(thumbnail, *maps, width=PREVIEW_WIDTH, metric=True, title="a")

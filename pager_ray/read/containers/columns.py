@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pager_ray.read.containers.places import SCENES, IndexSettings
 from pager_ray.read.containers.sequences import flat, place_in_sequence
+from pager_ray.read.pose import pose_text
 
 MAX_ID_LENGTH: Final = 1024
 MAX_KEPT_BYTES: Final = 4096
@@ -48,7 +49,7 @@ def _plain(value: Any) -> Any:
 
 
 def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, Any]:
-    """What a member's columns say of it: ``given``, ``scene``, ``sequence``, ``time`` and ``kept``.
+    """What a member's columns say of it: ``given``, ``scene``, ``sequence``, ``time``, ``kept`` and ``pose``.
 
     Raises:
         ValueError: a value is none that its column may have; says which.
@@ -72,4 +73,5 @@ def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, A
         )
     found |= place_in_sequence(values, settings.sequence_column, settings.time_column)
     found["kept"] = kept_values(values, settings.keep)
+    found["pose"] = pose_text(values) if settings.pose else None
     return found

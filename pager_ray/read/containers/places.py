@@ -45,6 +45,8 @@ MEMBER_SCHEMA: Final = pa.schema(
         pa.field("message", pa.string()),
         # The columns to keep, as a JSON object.
         pa.field("kept", pa.string()),
+        # How its camera was held: see pager_ray.read.pose.pose_text.
+        pa.field("pose", pa.string()),
         # Whether it is still the one that was listed, as a number: of its checksum, its header, or its whole file.
         pa.field("stamp", pa.int64()),
     ]
@@ -66,6 +68,7 @@ class IndexSettings:
         max_pixels: videos with larger frames are refused.
         max_bytes: members that are larger are rejects.
         max_row_group_bytes: row groups whose pictures take more, decompressed, are rejects.
+        pose: columns that say how cameras were held, where panoramas are levelled by them.
         retry: for how long a troubled store is asked.
         schemes: further ones that inputs may have.
     """
@@ -85,18 +88,19 @@ class IndexSettings:
     max_row_group_bytes: int = 2**31
     retry: Retry = field(default_factory=Retry)
     schemes: tuple[str, ...] = ()
+    pose: tuple[str, ...] = ()
 
     @property
     def wants_columns(self) -> bool:
         """Whether something beside pictures and keys has to be read."""
         named = (self.id_column, self.scene_column, self.sequence_column, self.time_column)
-        return any(named) or bool(self.keep)
+        return any(named) or bool(self.keep or self.pose)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is read beside pictures: columns of ids, scenes, sequences and times, and those that are kept."""
+        """What is read beside pictures: columns of ids, scenes, sequences, times and poses, and those that are kept."""
         told = (self.id_column, self.scene_column or "scene", *names_wanted(self.sequence_column, self.time_column))
-        return tuple(dict.fromkeys(name for name in (*told, *self.keep) if name))
+        return tuple(dict.fromkeys(name for name in (*told, *self.keep, *self.pose) if name))
 
 
 @dataclass

@@ -14,6 +14,7 @@ from pager_ray.infer import Predicts
 from pager_ray.model import ResolvedCheckpoint
 from pager_ray.runs import Reconciliation, write_shard
 from pager_ray.runs.claim import run_to_end
+from pager_ray.runs.growing import Growing
 from pager_ray.stages.claim_run import claim_run
 from pager_ray.stages.infer import make_infer_fn
 from pager_ray.stages.names import StageName
@@ -32,6 +33,9 @@ def run_here(
     *,
     on_gpu: bool = False,
     tell: Tell = lambda stage: None,
+    overwrite: bool = False,
+    retry_rejects: str | None = None,
+    growing: Growing | None = None,
 ) -> Reconciliation:
     """Run, or resume, an inference job panorama by panorama; each is a shard, committed before the next begins.
 
@@ -41,6 +45,9 @@ def run_here(
         predict: the model.
         on_gpu: whether it runs on one.
         tell: called with the name of each stage as it begins.
+        overwrite: delete a run of other settings that stands at the same output.
+        retry_rejects: a class of rejects to do again, or ``all``.
+        growing: take what the sources have by now into the run that stands.
 
     Raises:
         ConfigError: inputs or output cannot be used.
@@ -52,7 +59,7 @@ def run_here(
         raise ConfigError("compute.project_on: gpu takes a job on a cluster (pager-ray run); take cpu or auto here")
     tell(StageName.LIST)
     listed = list_sources(config)
-    claim = claim_run(config, checkpoint, listed)
+    claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects, growing=growing)
 
     # 2. Row by row through the stages of the job.
     settings = run_settings(config, checkpoint, claim.inputs, on_gpu=on_gpu)

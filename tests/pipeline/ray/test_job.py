@@ -7,8 +7,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -16,15 +14,17 @@ import ray
 import pager_ray
 from pager_ray.cli import exit_code
 from pager_ray.config import load_config
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, RunMismatchError
-from pager_ray.geometry import cubemap_to_erp
-from pager_ray.listing import list_inputs
+from pager_ray.errors import ConfigError, ErrorBudgetExceeded
 from pager_ray.pipeline.job import run_job
+from pager_ray.prediction import Prediction
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
-from pager_ray.runs.growing import Growing
 from pager_ray.runs.lease import Lease
 from pager_ray.storage import Folder
+from tests.harness.jobs import config_of, run_in_process
+from tests.test_here_outputs import check_equal, expected
+
+__all__ = ["expected"]
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -33,170 +33,23 @@ ENOUGH_SECONDS = 300
 """For processes to end; they take less than one."""
 
 
-def config_of(samples, checkpoint, output, *overrides):
-    return load_config(
-        None,
-        [
-            f"input.uris={samples}",
-            f"output.uri={output}",
-            f"checkpoint={checkpoint}",
-            "compute.gpus_per_worker=0",
-            "output.codec=exact",
-            *overrides,
-        ],
-    )
-
-
-@pytest.fixture(scope="module")
-def expected(samples, tiny_unified):
-    """Every sample predicted in this process, without Ray, files or codecs."""
-    model = pager_ray.load_model(tiny_unified)
-    rows = list_inputs([str(samples)])
-    return {row.id: pager_ray.predict(row.uri, model, scene=row.scene) for row in rows}
-
-
-@pytest.mark.parametrize("projection", ["erp", "cubemap"])
-@pytest.mark.parametrize("output_format", ["parquet", "npz"])
-def test_outputs_equal_single_predictions(tmp_path, samples, tiny_unified, expected, projection, output_format):
-    """Every panorama comes back once, at its source's size, equal to what ``predict`` gives for it alone."""
-    config = config_of(
-        samples,
-        tiny_unified,
-        tmp_path / "run",
-        f"output.projection={projection}",
-        f"output.format={output_format}",
-        "compute.batch_size=3",
-        "output.previews=true",
-    )
-    summary = run_job(config)
-    assert summary.exit_code == 0
-    run = pager_ray.open_run(tmp_path / "run")
-    assert sorted(run.ids()) == sorted(expected)
-    assert run.manifest["state"] == "complete"
-    assert [worker["precision"] for worker in run.manifest["starts"][0]["workers"]] == ["float32"]
-    assert run.rejects().num_rows == 0
-    for prediction in run:
-        single = expected[prediction.id]
-        assert (prediction.height, prediction.width) == (128, 256)
-        assert prediction.scene == single.scene
-        # Batches sum in another order than single panoramas: equal to rounding, no more.
-        assert prediction.log_scale == pytest.approx(single.log_scale, abs=1e-4)
-        for name in ("depth", "si_depth", "normals", "sky"):
-            got, want = getattr(prediction, name), getattr(single, name)
-            assert got.dtype == np.float32, name
-            assert got.shape == want.shape
-            assert np.abs(got - want).max() < 2e-4 * max(1, np.abs(want).max()), name
-    pictures = sorted(path.name for path in (tmp_path / "run" / "previews").iterdir())
-    assert pictures == sorted(f"{name}.jpg" for name in expected)
-
-
-def test_npz_files_have_the_released_layout(tmp_path, samples, tiny_unified, expected):
-    """Names, array names, shapes and dtypes are those that the released evaluation reads."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.format=npz"))
-    name = next(iter(expected))
-    for array, channels in (("depth", 1), ("normals", 3), ("sky", 1)):
-        with np.load(tmp_path / "run" / array / "preds" / f"{name}.npz", allow_pickle=False) as archive:
-            assert archive.files == ["arr_0"]
-            assert archive["arr_0"].shape == (channels, 128, 256)
-            assert archive["arr_0"].dtype == np.float32
-
-
-def test_sky_fill_reaches_the_stored_maps(tmp_path, samples, tiny_unified, expected):
-    """With sky.fill the stored depth differs from the prediction where there is sky, and only then."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run", "sky.fill=true", "sky.threshold=0.5"))
-    run = pager_ray.open_run(tmp_path / "run")
-    changed = {name: not np.allclose(run[name].depth, expected[name].depth, rtol=1e-3) for name in run.ids()}
-    fractions = dict(
-        zip(run.table().column("id").to_pylist(), run.table().column("sky_fraction").to_pylist(), strict=True)
-    )
-    assert any(changed.values())
-    assert all(fractions[name] > 0 for name, differs in changed.items() if differs)
-
-
-def test_output_size_and_table(tmp_path, samples, tiny_unified):
-    """Maps take the asked size; the table has one row per panorama with its source's size and quality numbers.
-
-    The output's path looks like a partition of a table, and is none.
-    """
-    run_job(config_of(samples, tiny_unified, tmp_path / "id=7", "output.size=64x128", "output.codec=default"))
-    run = pager_ray.open_run(tmp_path / "id=7")
-    table = run.table(["id", "width", "height", "depth_p50", "log_scale", "digest"])
-    assert table.num_rows == 8
-    assert set(table.column("width").to_pylist()) == {256}
-    assert all(value > 0 for value in table.column("depth_p50").to_pylist())
-    assert all(value.startswith("sha256:") for value in table.column("digest").to_pylist())
-    first = run[run.ids()[0]]
-    assert first.depth.shape == first.sky.shape == (64, 128)
-    np.testing.assert_allclose(np.linalg.norm(first.normals, axis=-1), 1, atol=2e-3)
-    with pytest.raises(ConfigError, match="columns: pixels unknown"):
-        run.table(["pixels"])
-
-
-def test_cubemap_runs_keep_the_faces(tmp_path, samples, tiny_unified):
-    """A cubemap run gives the faces as predicted, and its maps are their stitching."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run", "output.projection=cubemap"))
-    first = next(iter(pager_ray.open_run(tmp_path / "run")))
-    faces = first.faces("depth")
-    assert faces.shape == (6, 56, 56)
-    np.testing.assert_array_equal(first.depth, cubemap_to_erp(faces[..., None], 128, 256)[..., 0])
-
-
-def test_the_same_command_again_does_nothing(tmp_path, samples, tiny_unified):
-    """A complete run is complete: no shard is added or touched."""
-    config = config_of(samples, tiny_unified, tmp_path / "run")
-    run_job(config)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "predictions").iterdir()}
-    summary = run_job(config)
-    assert summary.fresh == 0
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "predictions").iterdir()} == before
-    assert len(pager_ray.open_run(tmp_path / "run")) == 8
-
-
-def test_a_folder_that_grows_is_one_run(tmp_path, samples, tiny_unified):
-    """Grown twice, stopped in between and changed once: one run, every input once, in order and out of it."""
-    pictures = [Path(row.uri) for row in list_inputs([str(samples)])]
-    folder = tmp_path / "in"
-    folder.mkdir()
-
-    def put(name, picture):
-        (folder / name).write_bytes(pictures[picture].read_bytes())
-
-    put("b.jpg", 0)
-    one = ("output.rows_per_shard=1", "scene_mode=indoor")
-    config = config_of(folder, tiny_unified, tmp_path / "run", *one)
-    assert run_job(config).fresh == 1
-    put("a.jpg", 1)
-    (folder / "c.jpg").write_bytes(b"no picture")
-    strict = config_of(folder, tiny_unified, tmp_path / "run", *one, "errors.max_rejects=0")
-    with pytest.raises(ErrorBudgetExceeded):
-        run_job(strict, growing=Growing())
-    put("c.jpg", 2)
-    put("d.jpg", 3)
-    (folder / "b.jpg").unlink()
-    with pytest.raises(ConfigError, match=r"1 inputs were replaced since they were listed \(first: c\)"):
-        run_job(config, growing=Growing())
-    assert run_job(config, growing=Growing(redo_changed=True)).reconciliation.is_whole
-    run = pager_ray.open_run(tmp_path / "run")
-    assert sorted(run.ids()) == ["a", "b", "c", "d"]
-    assert run.rejects().num_rows == 0
-    assert verify_output(tmp_path / "run").problems == []
-    assert run_job(config, growing=Growing()).fresh == 0
-
-
-def test_another_configuration_is_refused(tmp_path, samples, tiny_unified, capsys):
-    """Settings that change results are refused on a standing output, by name; --overwrite starts anew."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run"))
-    other = config_of(samples, tiny_unified, tmp_path / "run", "scene_mode=indoor")
-    with pytest.raises(RunMismatchError, match="scene_mode: was 'auto', now 'indoor'"):
-        run_job(other)
-    summary = run_job(other, overwrite=True)
-    assert summary.fresh == 8
-    assert {prediction.scene for prediction in pager_ray.open_run(tmp_path / "run")} == {"indoor"}
+@pytest.mark.parametrize(
+    "keys", [(), ("output.projection=cubemap", "output.format=npz")], ids=["default", "npz-cubemap"]
+)
+def test_outputs_equal_single_predictions(
+    tmp_path: Path, samples: Path, tiny_unified: Path, expected: dict[str, Prediction], keys: tuple[str, ...]
+) -> None:
+    """Batches on Ray give what single predictions give in this process; the run file says what computed them."""
+    keys = (*keys, "compute.batch_size=3", "output.previews=true")
+    assert run_job(config_of(samples, tiny_unified, tmp_path / "run", *keys)).exit_code == 0
+    check_equal(tmp_path / "run", expected)
+    [start] = pager_ray.open_run(tmp_path / "run").manifest["starts"]
+    assert [worker["precision"] for worker in start["workers"]] == ["float32"]
 
 
 def test_a_second_job_is_refused_while_the_first_lives(tmp_path, samples, tiny_unified, capsys):
     """An output that a living job holds is refused in one line, with or without --overwrite, and left as it was."""
-    run_job(config_of(samples, tiny_unified, tmp_path / "run"))
+    run_in_process(config_of(samples, tiny_unified, tmp_path / "run"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
     before = {path: changed for path, changed in before.items() if path.parent.name != "lease"}
     with Lease(RunLayout(Folder(str(tmp_path / "run"))).lease).take():
@@ -211,37 +64,6 @@ def test_a_second_job_is_refused_while_the_first_lives(tmp_path, samples, tiny_u
     assert run_job(config_of(samples, tiny_unified, tmp_path / "run")).fresh == 0
 
 
-def test_a_refused_output_is_left_alone(tmp_path, samples, tiny_unified):
-    """Files of somebody else get no lease or anything else beside them."""
-    (tmp_path / "run" / "predictions").mkdir(parents=True)
-    (tmp_path / "run" / "predictions" / "mine.parquet").write_bytes(b"x")
-    with pytest.raises(RunMismatchError, match="belong to no run"):
-        run_job(config_of(samples, tiny_unified, tmp_path / "run"))
-    assert [path.name for path in (tmp_path / "run").rglob("*") if path.is_file()] == ["mine.parquet"]
-
-
-def test_lost_shards_are_done_again(tmp_path, samples, tiny_unified):
-    """A shard that the ledger does not name does not count: readers do not see it, the next start replaces it."""
-    config = config_of(samples, tiny_unified, tmp_path / "run", "output.rows_per_shard=2")
-    run_job(config)
-    (ledger,) = (tmp_path / "run" / "state" / "ledger").iterdir()
-    standing = pq.read_table(ledger)
-    shard = standing.column("shard")[0]
-    keep = pc.not_equal(standing.column("shard"), shard)
-    lost = standing.filter(pc.invert(keep)).column("id").to_pylist()
-    pq.write_table(standing.filter(keep), ledger)
-    # As a driver leaves it that was killed: nothing told of an end yet.
-    run_file = tmp_path / "run" / "run.json"
-    run_file.write_text(json.dumps(json.loads(run_file.read_text()) | {"state": "running", "counts": {}}))
-    run = pager_ray.open_run(tmp_path / "run")
-    assert not set(lost) & set(run.ids())
-    summary = run_job(config)
-    assert summary.fresh == len(lost)
-    run.refresh()
-    assert len(run.ids()) == len(set(run.ids())) == 8
-    assert not (tmp_path / "run" / "predictions" / f"{shard}.parquet").exists()
-
-
 def test_rejects_are_done_again_on_request(tmp_path, samples, tiny_unified, capsys):
     """--retry-rejects does a class again: what succeeds moves to the predictions, the rest counts its attempts."""
     pictures = sorted(samples.parent.glob("*.jpg"))
@@ -252,9 +74,10 @@ def test_rejects_are_done_again_on_request(tmp_path, samples, tiny_unified, caps
     rows = [f"{name},{place},indoor" for name, place in zip(names, places, strict=True)]
     listing = tmp_path / "list.csv"
     listing.write_text("id,uri,scene\n" + "\n".join(rows) + "\n")
-    command = ["run", f"input.uris={listing}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}",
-               "compute.gpus_per_worker=0"]  # fmt: skip
-    assert exit_code(command) == 3
+    keys = [f"input.uris={listing}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}"]
+    command = ["run", *keys, "compute.gpus_per_worker=0"]
+    config = load_config(None, command[1:])
+    run_in_process(config)
 
     def told():
         run = pager_ray.open_run(tmp_path / "run")
@@ -273,7 +96,7 @@ def test_rejects_are_done_again_on_request(tmp_path, samples, tiny_unified, caps
     assert exit_code(command) == 3
     assert told() == (["good"], missing | listed)
 
-    assert exit_code([*command, "--retry-rejects", "missing"]) == 3
+    run_in_process(config, retry_rejects="missing")
     assert told() == (["good", "late"], {"never": ("missing", 2), "text": ("not_an_image", 1)} | listed)
     (tmp_path / "never.jpg").write_bytes(pictures[3].read_bytes())
     text.write_bytes(pictures[4].read_bytes())
@@ -304,8 +127,6 @@ def test_the_error_budget_stops_the_run(tmp_path, samples, tiny_unified, capsys)
         "scene_mode=indoor",
         "compute.gpus_per_worker=0",
     ]
-    with pytest.raises(ErrorBudgetExceeded, match="missing"):
-        run_job(load_config(None, [*arguments, "errors.max_rejects=2"]))
     assert exit_code(["run", *arguments, "errors.max_rejects=2"]) == 4
     assert "errors.max_rejects allows 2" in capsys.readouterr().err
     assert pager_ray.open_run(tmp_path / "run").manifest["state"] == "failed"

@@ -31,8 +31,8 @@ NEEDS = {
 }
 """Markers by folder: one Ray for all of a kind; a real S3 server; a browser; processes, nodes, kernels of its own."""
 
-APART = {"test_notebooks.py", "test_elastic.py"}
-"""Files whose slow tests share nothing: each has a kernel or a cluster of its own."""
+APART = {"test_elastic.py"}
+"""Files whose slow tests share nothing: each has a cluster of its own."""
 
 SLOW_SECONDS = 3600
 """For a test with a Ray, on a machine that is busy with other things; far more than it takes."""

@@ -18,6 +18,8 @@ from typing import Any
 
 import grpc
 import ray
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._raylet import AuthenticationTokenLoader
 
 from pager_ray.errors import ConfigError, PagerError
 from pager_ray.plain import get_logger
@@ -36,6 +38,8 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _MAX_SOCKET = 107
 
 _WORKERS_KEPT = "RAY_num_workers_soft_limit"
+
+_WHO_ARE_YOU = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 _BUSY = "timed out during startup"
 
@@ -181,12 +185,36 @@ def _check_address(address: str, where: str) -> None:
     channel: Any = grpc.insecure_channel(f"{host}:{port}")
     try:
         grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+        _check_token(channel, address)
     except grpc.FutureTimeoutError as error:
         raise PagerError(
             f"what answers at {address} is no Ray; correct {where}: takes the host:port of a cluster's head"
         ) from error
     finally:
         channel.close()
+
+
+def _check_token(channel: grpc.Channel, address: str) -> None:
+    """Refuse a cluster that refuses this process's token, which Ray asks for half a minute with a raw line a second."""
+    headers = _token()
+    try:
+        channel.unary_unary(_WHO_ARE_YOU)(b"", timeout=ANSWER_SECONDS, metadata=headers)
+    except grpc.RpcError as error:
+        # Whatever else it answers, Ray's own client will hear it too.
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            found = "the one that Ray finds here is another" if headers else "Ray has none here"
+            raise PagerError(
+                f"the cluster at {address} takes jobs with its token alone, and {found}; set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what `ray get-auth-token` says on the cluster's head"
+            ) from error
+
+
+def _token() -> list[tuple[str, str]]:
+    """What Ray shows to a cluster of the token that it finds here."""
+    loader = AuthenticationTokenLoader.instance()
+    if not is_token_auth_enabled() or not loader.has_token():
+        return []
+    return [(name.lower(), value) for name, value in loader.get_token_for_http_header().items()]
 
 
 def _host_that_answers(host: str, port: int) -> tuple[str, OSError | None]:

@@ -79,7 +79,7 @@ def test_scenes_on_the_device_choose_like_names(unified: Golden):
 
 
 def test_a_compiler_sees_one_graph(random_model: Callable[..., PagerModel]):
-    """Compiled whole, the network gives what it gives eagerly, and other panoramas or scenes compile nothing anew."""
+    """With compiled blocks the network gives what it gives eagerly, and other scenes compile nothing anew."""
     # As few blocks as show each kind: the time to trace is theirs.
     starts = {"alt_start": 1, "qknorm_start": 1, "rope_start": 1}
     model = random_model(modalities=list(MODALITIES), backbone={"depth": 4, "out_layers": [0, 1, 2, 3], **starts})

@@ -1,4 +1,4 @@
-"""Run a notebook as a user does: a kernel of its own, in an empty folder, with no Ray around that it could join."""
+"""Run a notebook as a user does: a kernel of its own, in an empty folder, and no Ray around but one that is named."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ def read(name: str) -> NotebookNode:
     return nbformat.read(NOTEBOOKS / name, as_version=nbformat.NO_CONVERT)
 
 
-def execute(notebook: NotebookNode, folder: Path) -> list[str]:
+def execute(notebook: NotebookNode, folder: Path, ray_address: str = "local") -> list[str]:
     """Run every cell in place; returns what lives on when the kernel has ended, which is killed.
+
+    Args:
+        folder: an empty one.
+        ray_address: of a Ray that it uses; one of its own on this machine otherwise.
 
     Raises:
         CellExecutionError: a cell failed.
@@ -38,8 +42,14 @@ def execute(notebook: NotebookNode, folder: Path) -> list[str]:
     cwd.mkdir()
     home.mkdir()
     mark = uuid.uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {MARK: mark, "IPYTHONDIR": str(home / "ipython"), "HF_HOME": str(home / "hf")}
+    ours = {name for name in os.environ if name.startswith("RAY_") and not name.startswith("RAY_AUTH")}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment |= {
+        "RAY_ADDRESS": ray_address,
+        MARK: mark,
+        "IPYTHONDIR": str(home / "ipython"),
+        "HF_HOME": str(home / "hf"),
+    }
     # Without folders of kernels there is one, that of the running interpreter.
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(

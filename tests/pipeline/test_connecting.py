@@ -6,8 +6,10 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 import ray
 
@@ -71,6 +73,41 @@ def test_nobody_at_an_address(
     assert told.startswith(f"nobody answers at {address} (")
     assert told.endswith(f"; start the cluster, or correct {given}")
     assert started == []
+
+
+class Guarded(grpc.GenericRpcHandler):
+    """A cluster's head that knows one token."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            if ("authorization", "Bearer right") not in details.invocation_metadata:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.mark.parametrize("token", ["right", "wrong", None])
+def test_a_cluster_that_takes_another_token(
+    token: str | None, monkeypatch: pytest.MonkeyPatch, started: list[str | None]
+) -> None:
+    """One line says whether a token is missing or wrong, and where to get it; with the right one Ray is asked."""
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Guarded()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    monkeypatch.setattr(connecting, "_token", lambda: [("authorization", f"Bearer {token}")] if token else [])
+    try:
+        if token == "right":
+            connect(address)
+        else:
+            told = refused(address)
+            found = "Ray has none here" if token is None else "the one that Ray finds here is another"
+            assert told.startswith(
+                f"the cluster at {address} takes jobs with its token alone, and {found}; set RAY_AUTH"
+            )
+    finally:
+        server.stop(None)
+    assert started == ([address] if token == "right" else [])
 
 
 def test_somebody_else_at_an_address(silent: str) -> None:

@@ -30,11 +30,11 @@ def test_every_notebook_is_tested() -> None:
 
 
 @EACH
-def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+def test_a_notebook_runs(name: str, tmp_path: Path, ray_address: str) -> None:
     """Every cell succeeds; pictures are drawn; nothing is written beside the notebook, and nothing lives on."""
     notebook = read(name)
     committed = [[kinds_of(output) for output in cell.outputs] for cell in code_cells(notebook)]
-    left = execute(notebook, tmp_path)
+    left = execute(notebook, tmp_path, ray_address)
     assert left == []
     assert list((tmp_path / "cwd").iterdir()) == []
     text = text_of(notebook)

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
-from ray._raylet import AuthenticationTokenLoader
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from pager_ray.errors import ConfigError, PagerError
 from pager_ray.plain import get_logger

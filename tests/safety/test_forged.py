@@ -10,7 +10,7 @@ import pytest
 from tests.safety.forge import forge_all
 
 COUNT = 500
-"""tests/stress has ten times as many."""
+"""tests/stress has three times as many."""
 
 
 def test_forged_files_are_typed_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

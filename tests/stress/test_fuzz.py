@@ -12,7 +12,7 @@ from pager_ray.listing import list_inputs
 from tests.harness.mutations import REFUSED_IDS
 from tests.stress.fuzz import run_fuzz
 
-COUNT = 80
+COUNT = 48
 
 
 def test_hostile_inputs_do_not_hurt_a_job(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.read.packed import FORMS, pack, write_tar
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-ROWS = 60
+ROWS = 24
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ NAMES = (
     "rounding",
     "scale",
     "scoring",
+    "sequences",
     "spherical_padding",
     "startup",
     "tracer",

@@ -15,11 +15,12 @@ from pager_ray.model import ResolvedCheckpoint
 from pager_ray.runs import Reconciliation, write_shard
 from pager_ray.runs.claim import run_to_end
 from pager_ray.runs.growing import Growing
+from pager_ray.scaling import settle_scales
 from pager_ray.stages.claim_run import claim_run
 from pager_ray.stages.infer import make_infer_fn
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
-from pager_ray.stages.settings import projects_on_device, run_settings
+from pager_ray.stages.settings import check_scales, projects_on_device, run_settings
 from pager_ray.stages.sources import list_sources
 from pager_ray.stages.stitch import make_stitch_fn
 
@@ -58,6 +59,7 @@ def run_here(
     if projects_on_device(config):
         raise ConfigError("compute.project_on: gpu takes a job on a cluster (pager-ray run); take cpu or auto here")
     tell(StageName.LIST)
+    check_scales(config, checkpoint)
     listed = list_sources(config)
     claim = claim_run(config, checkpoint, listed, overwrite=overwrite, retry_rejects=retry_rejects, growing=growing)
 
@@ -80,4 +82,9 @@ def run_here(
                 claim.layout.ledger.commit(claim.generation, task, record)
 
     # 3. The end: reconciled, and noted in the run file, whatever ends it.
-    return run_to_end(claim, pipeline)
+    done = run_to_end(claim, pipeline)
+
+    # 4. Sequences: their scales, over what stands by now.
+    if config.scale.sequence != "off":
+        settle_scales(config.output.uri)
+    return done

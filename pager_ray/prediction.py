@@ -56,6 +56,7 @@ class Prediction:
         level: pitch and roll in degrees that stored faces were levelled by, as of
             :func:`pager_ray.geometry.level_rotation`; they are turned back while they are stitched.
         reading: how its source was read: further arguments of :func:`pager_ray.read.decode_panorama`.
+        log_scale_sequence: what ``log_scale`` becomes, and depth with it; None leaves both as they are.
         picture: gives the source at the size of the maps, where it is at hand.
         validity: gives which pixels of the source mean something, or None for all.
 
@@ -63,9 +64,10 @@ class Prediction:
         id, uri: which panorama this is.
         scene: ``indoor`` or ``outdoor``; None where neither the listing nor the network's routing told.
         p_outdoor: the scene router's probability; None where it was not asked.
-        log_scale: ln(metric depth / scale-invariant depth); None without scale heads.
         level: pitch and roll in degrees of the levelled sphere that faces are of; None where they are the picture's.
             Maps are the picture's in either case.
+        log_scale: ln(metric depth / scale-invariant depth), of ``depth`` as it is here; None without scale heads.
+        log_scale_raw: the same as the network gave it, where a sequence has a scale of its own.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Prediction:
         p_outdoor: float | None = None,
         log_scale: float | None = None,
         level: tuple[float, float] | None = None,
+        log_scale_sequence: float | None = None,
         reading: Mapping[str, Any] | None = None,
         picture: ArrayLoader | None = None,
         validity: Callable[[], Validity | None] | None = None,
@@ -89,7 +92,8 @@ class Prediction:
         self.uri = uri
         self.scene = scene
         self.p_outdoor = p_outdoor
-        self.log_scale = log_scale
+        self.log_scale_raw = log_scale
+        self.log_scale = log_scale if log_scale_sequence is None else log_scale_sequence
         self.height = height
         self.width = width
         self.fov = fov
@@ -230,7 +234,12 @@ class Prediction:
 
     def _load(self, name: str) -> np.ndarray | None:
         loader = self._loaders.get(name)
-        return loader() if loader is not None else None
+        stored = loader() if loader is not None else None
+        if name != "depth" or stored is None or self.log_scale == self.log_scale_raw:
+            return stored
+        assert self.log_scale is not None
+        assert self.log_scale_raw is not None
+        return np.asarray(stored, np.float32) * np.float32(np.exp(self.log_scale - self.log_scale_raw))
 
     def _scalar_map(self, name: str) -> Float[np.ndarray, "h w"] | None:
         stored = self._load(name)

@@ -26,6 +26,7 @@ from pager_ray.cli.plan import plan
 from pager_ray.cli.publish import publish
 from pager_ray.cli.run import run
 from pager_ray.cli.samples import samples
+from pager_ray.cli.scale import scale
 from pager_ray.cli.score import score
 from pager_ray.cli.status import status
 from pager_ray.cli.train import train
@@ -74,7 +75,7 @@ def cli(verbose: bool) -> None:
 
 _COMMANDS = (
     *(run, plan, evaluate, score, status, verify, compare),
-    *(gallery, export, convert, publish, demo, samples, train),
+    *(scale, gallery, export, convert, publish, demo, samples, train),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -76,7 +76,8 @@ def reference() -> str:
         parts.append(f"\n## {title}\n")
         if left_out:
             parts.append(
-                "All keys of `pager-ray run` but those of `input` and `output` and `compute.project_on`, and these:\n"
+                "All keys of `pager-ray run` but those of `input`, `output` and `scale` and `compute.project_on`, and "
+                "these:\n"
             )
         parts.append("| key | takes | default | meaning |\n| --- | --- | --- | --- |")
         fields = dict(_fields(model))

@@ -462,6 +462,24 @@ class JobConfig(Section):
     errors: ErrorsConfig = ErrorsConfig()
 
 
+class ScaleConfig(Section):
+    """How metric scales hang together."""
+
+    sequence: Literal["off", "robust"] = Field(
+        "off",
+        description="off: each panorama has its own. robust: after the run, consistent over each sequence (columns "
+        "`sequence` and `time`): what scale jumps by from frame to frame is taken out, by the agreement of neighbours' "
+        "depths and a robust filter over time. Kept beside the predictions, which stay as they are; what reads a run "
+        "here has it. `pager-ray scale` does it to a run that stands",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _off_is_a_word(cls, values: Any) -> Any:
+        # YAML reads it as false.
+        return values | {"sequence": "off"} if isinstance(values, dict) and values.get("sequence") is False else values
+
+
 class RunConfig(JobConfig):
     """Everything that one inference job takes."""
 
@@ -474,6 +492,7 @@ class RunConfig(JobConfig):
 
     input: InputConfig = InputConfig()
     output: OutputConfig = OutputConfig()
+    scale: ScaleConfig = ScaleConfig()
     compute: RunComputeConfig = RunComputeConfig()
 
     @model_validator(mode="after")
@@ -508,6 +527,7 @@ class RunConfig(JobConfig):
                 "input.mask.nadir_degrees",
                 "input.mask.zenith_degrees",
                 "input.upright",
+                "scale.sequence",
                 "output.uri",
                 "output.rows_per_shard",
                 "checkpoint",

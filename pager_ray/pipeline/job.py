@@ -18,11 +18,12 @@ from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs.claim import Claim
 from pager_ray.runs.growing import Growing
 from pager_ray.runs.planned import RunPlan
+from pager_ray.scaling import settle_scales
 from pager_ray.stages.claim_run import claim_run, known_containers, look_at_output
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import make_read_fn
 from pager_ray.stages.rows import ENCODE_SCHEMA, INFER_SCHEMA, READ_SCHEMA, UNPACK_SCHEMA
-from pager_ray.stages.settings import run_settings
+from pager_ray.stages.settings import check_scales, run_settings
 from pager_ray.stages.sources import index_settings, list_sources
 from pager_ray.stages.stitch import make_stitch_fn
 from pager_ray.stages.unpack import make_unpack_fn, split_groups
@@ -85,6 +86,7 @@ def _run_job(
     kept.enter_context(connection.meanwhile())
     with span("find the checkpoint"):
         checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
+    check_scales(config, checkpoint)
     log.info("%s inputs, checkpoint %s", f"{len(listed):,}", checkpoint.title)
 
     # 3. The output: a new run's manifest, or the same run found again, cleaned of what its writers left half-written.
@@ -99,9 +101,12 @@ def _run_job(
     if plan is not None and fresh:
         claim.manifest["plan"] = claim.planned = plan.beside(fresh)
     done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage), connection)
+
+    # 5. Sequences: their scales, over what stands by now; where it dies here, the same command does this again.
+    scales = settle_scales(config.output.uri) if config.scale.sequence != "off" else None
     seconds = time.monotonic() - claim.began
     previews, planned = config.output.previews, claim.planned
-    return RunSummary(str(claim.layout.root), done, fresh, seconds, previews, planned, checkpoint.note)
+    return RunSummary(str(claim.layout.root), done, fresh, seconds, previews, planned, checkpoint.note, scales)
 
 
 def _inference(

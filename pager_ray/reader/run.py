@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_scalars, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
+from pager_ray.runs.scales import SEQUENCE_SCALE, Corrections, read_scales
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 from pager_ray.validity import Validity, validity_of
@@ -94,6 +95,11 @@ class Run:
     It shows what was committed when it was opened; :meth:`refresh` looks again. Rows of a writer that died are not
     shown: they are done again.
 
+    Args:
+        uri: the job's ``output.uri``.
+        scale: ``auto``: depth has the scale of its sequence, where the run has such scales; ``raw``: as the network
+            gave it.
+
     Attributes:
         manifest: content of ``run.json``: configuration, checkpoint, versions, counts, state.
         uri: where the run lies.
@@ -104,7 +110,10 @@ class Run:
         levelled: whether panoramas may have been levelled (``input.upright``).
     """
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
+    def __init__(self, uri: str | os.PathLike[str], scale: Literal["auto", "raw"] = "auto") -> None:
+        if scale not in ("auto", "raw"):
+            raise ConfigError(f"scale: got {scale!r}; takes auto or raw")
+        self._scale = scale
         self._layout = RunLayout(Folder(os.fspath(uri)))
         self.uri = str(self._layout.root)
         self.refresh()
@@ -151,6 +160,8 @@ class Run:
         self._standing = read_standing(self._layout, manifest)
         is_result = pc.is_null(self._standing.column("error_class"))
         self._results = self._standing.filter(is_result)
+        self._scales = read_scales(self._layout) if self._scale == "auto" else None
+        self._corrections = Corrections(self._scales)
         # At once: threads that read single predictions would each build one.
         self._index = _Index(self._results)
 
@@ -180,12 +191,26 @@ class Run:
         Raises:
             ConfigError: a column does not exist.
         """
-        there = list(dict.fromkeys([*PREDICTION_COLUMNS, *self.kept]))
+        scales = [SEQUENCE_SCALE] if self._scales is not None else []
+        there = list(dict.fromkeys([*PREDICTION_COLUMNS, *self.kept, *scales]))
         wanted = list(columns) if columns is not None else there
         if unknown := [name for name in wanted if name not in there]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(there)}")
-        table = read_scalars(self._layout, self._results, list(dict.fromkeys(wanted)))
-        return table.select(wanted) if table is not None else _empty(wanted)
+        stored = list(dict.fromkeys(name for name in wanted if name != SEQUENCE_SCALE))
+        if SEQUENCE_SCALE in wanted:
+            stored = list(dict.fromkeys([*stored, "id", "log_scale"]))
+        table = read_scalars(self._layout, self._results, stored)
+        if table is None:
+            return _empty(wanted)
+        return (self._with_scales(table) if SEQUENCE_SCALE in wanted else table).select(wanted)
+
+    def _with_scales(self, table: pa.Table) -> pa.Table:
+        """The table with the scales of sequences, for rows whose own scale is the one that they were made of."""
+        assert self._scales is not None
+        places = pc.index_in(table.column("id"), value_set=self._scales.column("id").combine_chunks())
+        raw, scale = (self._scales.column(name).take(places) for name in ("log_scale", SEQUENCE_SCALE))
+        is_same = pc.fill_null(pc.equal(raw, table.column("log_scale")), False)
+        return table.append_column(SEQUENCE_SCALE, pc.if_else(is_same, scale, pa.scalar(None, pa.float32())))
 
     def files(self) -> list[str]:
         """URIs of the Parquet shards that count, for other readers; the folder may hold more while a job runs."""
@@ -265,6 +290,7 @@ class Run:
         )
         return Prediction(
             **values,
+            log_scale_sequence=self._corrections.of(id, values["log_scale"]),
             height=height,
             width=width,
             fov=self.fov,
@@ -293,17 +319,20 @@ class Run:
         return {name: partial(_read_npz, self._layout.npz(name), file_name, name, shape) for name in names}
 
 
-def open_run(uri: str | os.PathLike[str]) -> Run:
+def open_run(uri: str | os.PathLike[str], scale: Literal["auto", "raw"] = "auto") -> Run:
     """Open the output of a finished or running job.
 
     Args:
         uri: the job's ``output.uri``.
+        scale: ``auto`` gives depth with the scale of its sequence where the run has such scales (``scale.sequence``),
+            ``raw`` as the network gave it.
 
     Raises:
+        ConfigError: another ``scale``.
         RunNotFoundError: there is no run.
         StorageError: its ``run.json`` cannot be understood.
     """
-    return Run(uri)
+    return Run(uri, scale)
 
 
 def _map_size(height: Any, width: Any) -> tuple[int, int]:

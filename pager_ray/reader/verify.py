@@ -131,7 +131,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
     problems += _orphan_problems(layout, standing, manifest)
     if job == "run":
         problems += _copy_problems(layout, standing)
-        decoded, wrong = _decode(Run(uri), sample)
+        decoded, wrong = _decode(Run(uri, "raw"), sample)
     else:
         decoded, wrong = _score_problems(layout, standing)
     return Verification(str(root), str(manifest.get("state")), found, decoded, problems + wrong)

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from pager_ray.durations import format_duration, format_rate
 from pager_ray.export.records import REJECTS_FILE
+from pager_ray.report.scales import scale_lines
 from pager_ray.runs import Reconciliation
+from pager_ray.runs.scales import ScaleReport
 
 
 class Outcome(Protocol):
@@ -28,7 +30,7 @@ class RunSummary:
 
     ``fresh`` counts the rows that this start finished; the others were finished by earlier ones. ``plan`` is the
     section of ``run.json`` that tells the plan, where the run was given one and had something left to do. ``note`` is
-    what the checkpoint says that it is.
+    what the checkpoint says that it is, ``scales`` what became of sequences, where that was asked for.
     """
 
     output: str
@@ -38,6 +40,7 @@ class RunSummary:
     previews: bool
     plan: Mapping[str, Any] | None = None
     note: str | None = None
+    scales: ScaleReport | None = None
 
     @property
     def exit_code(self) -> int:
@@ -50,6 +53,8 @@ class RunSummary:
         lines = [f"{result.predictions:,} of {result.inputs:,} panoramas predicted in {format_duration(self.seconds)}"]
         if self.fresh and self.seconds > 0:
             lines[0] += f" ({self.fresh:,} in this start, {format_rate(self.fresh / self.seconds)})"
+        if self.scales is not None:
+            lines += scale_lines(self.scales)
         if self.note:
             lines.append(f"weights   {self.note}")
         lines.append(f"output    {self.output}")

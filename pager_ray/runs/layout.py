@@ -26,6 +26,7 @@ log = get_logger(__name__)
 SHARD_SUFFIX = ".parquet"
 RUN_FILE = "run.json"
 PROGRESS_FILE = "progress.json"
+SCALES_FILE, SCALES_REPORT = "sequences.parquet", "report.json"
 GALLERY_FOLDER, GALLERY_PAGE, GALLERY_MARKER = "gallery", "index.html", "gallery.json"
 
 # What the writer calls its shards. Cleaning up deletes nothing else, whoever put it into a run's folders.
@@ -35,7 +36,9 @@ REPORT_FILES = ("report.html", "report.md", "report.json")
 PICTURE_NAME = re.compile(r"(distributions|depth_by_range)\.png|[0-9]+_(worst|median|best)_.+\.jpg", re.DOTALL)
 
 # What a start may leave at the top of an output before its run file stands, and what others may make in a run.
-_BEGUN = frozenset({"state", "predictions", "rejects", "previews", "metrics", "gallery", "exports", "scores", *MAPS})
+_BEGUN = frozenset(
+    {"state", "predictions", "rejects", "previews", "metrics", "gallery", "exports", "scores", "scales", *MAPS}
+)
 
 
 _NAMES_AT_ONCE = 65_536
@@ -63,6 +66,7 @@ class RunLayout:
         self.ledger = Ledger(output / "state" / "ledger", self.copy if self.HAS_COPY else None)
         self.lease = output / "state" / "lease"
         self.progress = output / "state"
+        self.scales = output / "scales"
 
     def npz(self, name: str) -> Folder:
         """Folder of one array's npz files, as in the released layout."""
@@ -116,6 +120,7 @@ class RunLayout:
         self.copy.clear()
         self.manifest.delete_where(lambda name: is_manifest(name) or name == INDEX_NAME or is_temporary(name))
         self.progress.delete([PROGRESS_FILE])
+        self.scales.delete([SCALES_FILE, SCALES_REPORT])
         gallery = self.root / GALLERY_FOLDER
         if gallery.exists(GALLERY_MARKER):
             # It would go on showing what is deleted.

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from pager_ray.config import JobConfig, RunConfig
 from pager_ray.config.schema import ComputeConfig
+from pager_ray.errors import ConfigError
 from pager_ray.infer.routing import needs_clip
 from pager_ray.infer.settings import InferenceSettings
 from pager_ray.listing import Listing
 from pager_ray.listing.kept import kept_fields
-from pager_ray.modalities import is_metric, maps_of
+from pager_ray.modalities import SCALE_HEADS, is_metric, maps_of
 from pager_ray.model import ResolvedCheckpoint, file_sha256
 from pager_ray.model.architecture import MAX_BATCH
 from pager_ray.ranges import DepthRange, SkySettings
@@ -195,6 +196,21 @@ def _stored_schema(config: RunConfig, checkpoint: ResolvedCheckpoint, inputs: Li
         fov=architecture.cube_fov,
         kept=kept_fields((part.column("kept") for part in inputs.parts(["kept"])), names) if names else [],
     )
+
+
+def check_scales(config: RunConfig, checkpoint: ResolvedCheckpoint) -> None:
+    """Refuse to make scales consistent where there will be none.
+
+    Raises:
+        ConfigError: the checkpoint has no scale heads.
+    """
+    if config.scale.sequence == "off":
+        return
+    if not any(name in SCALE_HEADS for name in checkpoint.architecture.modalities):
+        raise ConfigError(
+            f"scale.sequence: {checkpoint.title} has no scale heads, so there is none to make consistent; take off, "
+            "or a checkpoint with scale heads"
+        )
 
 
 def half_normals(precision: str, *, on_gpu: bool) -> bool:

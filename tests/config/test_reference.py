@@ -31,7 +31,7 @@ def test_every_key_stands_once(title: str, model: type) -> None:
     rows = table(title)
     assert all(len(cells) == 3 and all(cells) for cells in rows.values())
     shared = (
-        {key for key in table("run") if not key.startswith(("input.", "output.", "compute.project_on"))}
+        {key for key in table("run") if not key.startswith(("input.", "output.", "scale.", "compute.project_on"))}
         if title == "evaluate"
         else set()
     )

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_NAMES = [field.name for field in (*IDENTITY, *STATUS, POSE)]
+_NAMES = [*(field.name for field in (*IDENTITY, *STATUS, POSE)), "mask"]
 
 
 class Converter:

@@ -21,6 +21,7 @@ from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
+from pager_ray.stages import read as read_stage
 from pager_ray.stages.settings import inference_settings
 from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
@@ -233,3 +234,66 @@ def test_tilted_panoramas_end_as_others(inputs: Path, tmp_path: Path) -> None:
         ConfigError, match=r"^input\.upright: columns takes sources with columns pitch_degrees and roll_"
     ):
         run_here(config_of(inputs, tmp_path / "none", **more, **{"input.upright": "columns"}), None, None)  # type: ignore[arg-type]
+
+
+def test_masks_lie_beside_their_pictures(inputs: Path, tmp_path: Path) -> None:
+    """A mask counts to the pixel; where it is of another size, damaged or all black, its panorama is a reject."""
+    names = ("fine", "plain", "size", "damaged", "black")
+    mask = np.full((64, 128), 255, np.uint8)
+    mask[10:30, 40:90] = 0
+    masks = {
+        "fine": encode(mask),
+        "size": encode(mask[::2, ::2]),
+        "damaged": encode(mask)[:60],
+        "black": encode(mask * 0),
+    }
+    pack("zip", tmp_path / "in", {name: encode(picture(128, 64)) for name in names}, shards=1)
+    for name, content in masks.items():
+        (tmp_path / f"{name}.png").write_bytes(content)
+    config = config_of(
+        inputs, tmp_path / "run", **{"input.uris": f"{tmp_path}/in", "input.mask.uris": f"{tmp_path}/*.png"}
+    )
+    predictor = Predictor(load_model(inputs / "checkpoint"), inference_settings(config))
+    run_here(config, resolve_checkpoint(config.checkpoint), predictor)
+    run = pager_ray.open_run(tmp_path / "run")
+    by_name = {id.rpartition("/")[2]: id for id in run.ids()}
+    assert by_name.keys() == {"fine", "plain"}
+    np.testing.assert_array_equal(run[by_name["fine"]].valid, mask > 0)
+    assert run[by_name["plain"]].valid.all()
+    rejects = {row["id"].rpartition("/")[2]: row for row in run.rejects().to_pylist()}
+    assert {name: row["error_class"] for name, row in rejects.items()} == {
+        "size": "bad_mask",
+        "damaged": "bad_mask",
+        "black": "nothing_valid",
+    }
+    assert f"its mask {tmp_path}/size.png has 64×32 pixels, its picture 128×64" in rejects["size"]["message"]
+    assert f"its mask {tmp_path}/damaged.png" in rejects["damaged"]["message"]
+    assert not verify_output(tmp_path / "run").problems
+    # A mask that is gone when it is wanted is told as any file that is.
+    (tmp_path / "fine.png").unlink()
+    again = config_of(
+        inputs, tmp_path / "again", **{"input.uris": f"{tmp_path}/in", "input.mask.uris": f"{tmp_path}/fine.png"}
+    )
+    done = run_here(again, resolve_checkpoint(again.checkpoint), predictor)
+    assert done.rejects_by_class == {"missing": 5}
+    assert "fine.png: does not exist" in pager_ray.open_run(tmp_path / "again").rejects()["message"][0].as_py()
+
+
+def test_one_mask_for_all_is_fetched_once(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rig's mask is read once per process, and every panorama has it."""
+    mask = np.full((64, 128), 255, np.uint8)
+    mask[50:] = 0
+    (tmp_path / "rig.png").write_bytes(encode(mask))
+    fetched = []
+    real = read_stage.fetch_content
+    monkeypatch.setattr(
+        read_stage, "fetch_content", lambda uri, *rest, **named: (fetched.append(uri), real(uri, *rest, **named))[1]
+    )
+    config = config_of(inputs, tmp_path / "run", **{"input.mask.uris": f"{tmp_path}/rig.png"})
+    predictor = Predictor(load_model(inputs / "checkpoint"), inference_settings(config))
+    run_here(config, resolve_checkpoint(config.checkpoint), predictor)
+    run = pager_ray.open_run(tmp_path / "run")
+    assert len(run) == COUNT
+    for prediction in run:
+        np.testing.assert_array_equal(prediction.valid, mask > 0)
+    assert fetched.count(f"{tmp_path}/rig.png") == 1

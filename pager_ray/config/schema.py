@@ -60,6 +60,22 @@ class Section(BaseModel):
 class MaskConfig(Section):
     """Which pixels of a picture mean nothing, beside those that it does not have."""
 
+    uris: Annotated[list[str], BeforeValidator(one_or_many)] = Field(
+        default_factory=list,
+        description="mask pictures, white for what is valid: folders, globs, listings and containers as in input.uris, "
+        "in which a mask has its panorama's name and size (room/a.png or room/a.jpg.png for room/a.jpg); a single "
+        "picture is the mask of all",
+    )
+    column: str | None = Field(
+        None,
+        description="component of WebDataset samples (mask.png), or column of Parquet files, that holds masks; with it "
+        "input.mask.uris may be those of input.uris",
+    )
+    missing: Literal["ignore", "reject"] = Field(
+        "ignore",
+        description="what becomes of a panorama without a mask picture. ignore: it has none, and all that it shows is "
+        "valid; reject: it is rejected",
+    )
     nadir_degrees: float = Field(
         0.0,
         ge=0,
@@ -524,6 +540,9 @@ class RunConfig(JobConfig):
                 "input.video.stereo",
                 "input.max_row_group_bytes",
                 "input.keep_columns",
+                "input.mask.uris",
+                "input.mask.column",
+                "input.mask.missing",
                 "input.mask.nadir_degrees",
                 "input.mask.zenith_degrees",
                 "input.upright",

@@ -22,6 +22,9 @@ from pager_ray.read.ranges import STATE_KEYS
 _PLACES: Final = ("offset", "size", "row_group", "row")
 """Where a member of a container lies: other bytes lie elsewhere, all but always."""
 
+_DECIDED: Final = ("pose", "mask")
+"""What a listing decides of an input beside its bytes."""
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -68,9 +71,10 @@ def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
     for name in _PLACES:
         mine, theirs = (pc.fill_null(table.column(name), -1).to_numpy() for table in (stood, known))
         changed |= mine != theirs
-    # A panorama that is levelled otherwise is another one.
-    poses = [pc.fill_null(table.column("pose"), "") for table in (stood, known)]
-    changed |= pc.not_equal(*poses).to_numpy()
+    # A panorama that is levelled otherwise, or has another mask, is another one.
+    for name in _DECIDED:
+        texts = [pc.fill_null(table.column(name), "") for table in (stood, known)]
+        changed |= pc.not_equal(*texts).to_numpy()
     ids = Texts(stood.column("id").filter(pa.array(changed)))
     table = _as_now(before, known, at)
     new = _with_free_ids(now.filter(is_new), before.column("id"))
@@ -97,10 +101,11 @@ def _as_now(before: pa.Table, known: pa.Table, at: np.ndarray) -> pa.Table:
     order = np.full(before.num_rows, -1, dtype=np.int64)
     order[at] = np.arange(len(at))
     take = pa.array(order, mask=order < 0)
-    for name in ("stamp", "face_places", "pose", *_PLACES, SIGNED.name):
+    for name in ("stamp", "face_places", *_DECIDED, *_PLACES, SIGNED.name):
         field = LISTED_SCHEMA.field(name)
         new = known.column(name).take(take)
-        new = new if name == "pose" else pc.coalesce(new, before.column(name))
+        # What is decided anew may be gone; the others are only not known.
+        new = new if name in _DECIDED else pc.coalesce(new, before.column(name))
         kept = pc.if_else(pa.array(order >= 0), new, before.column(name))
         before = before.set_column(before.schema.get_field_index(name), field, kept)
     return before

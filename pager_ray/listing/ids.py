@@ -30,7 +30,10 @@ MAX_TAKEN = 100_000
 MAY_BE_SECRET = "[@?]"
 """Only URIs with one of these can have anything to mask."""
 
-_SAME = ("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places", "pose")
+_SAME = (
+    *("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places"),
+    *("pose", "mask"),
+)
 """Columns that come into the manifest as they are."""
 
 # Possible ids of an input, shortest first.
@@ -202,7 +205,7 @@ def _candidate(part: pa.Table, number: int) -> pa.ChunkedArray:
         return part.column("key")
     relative = part.column("relative")
     if number == _STEM:
-        return _stems(relative)
+        return stems(relative)
     if number == _RELATIVE:
         return relative
     uri = part.column("uri")
@@ -212,7 +215,7 @@ def _candidate(part: pa.Table, number: int) -> pa.ChunkedArray:
     return pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
 
 
-def _stems(paths: pa.ChunkedArray) -> pa.ChunkedArray:
+def stems(paths: pa.ChunkedArray) -> pa.ChunkedArray:
     """Paths without their extensions, as posixpath.splitext: dots that a name begins with are no extension's."""
     extension = posixpath.splitext(paths[0].as_py() or "")[1] if len(paths) else ""
     if extension.isascii() and extension:

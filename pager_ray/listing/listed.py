@@ -39,6 +39,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("face_places", pa.string()),
         # How its camera was held, where panoramas are levelled by that; see pager_ray.read.pose.pose_text.
         pa.field("pose", pa.string()),
+        # Where its mask lies, as a JSON object; see pager_ray.listing.masks.
+        pa.field("mask", pa.string()),
     ]
 )
 
@@ -50,7 +52,7 @@ LISTED_SCHEMA = pa.schema([*MANIFEST_SCHEMA, SIGNED])
 
 LATER_COLUMNS = (
     *("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places"),
-    "pose",
+    *("pose", "mask"),
 )
 """Those that manifests of earlier versions lack."""
 
@@ -71,7 +73,8 @@ class Listed:
     ``offset``, ``size``, ``row_group`` and ``row`` say where a member of a container lies; ``kept`` holds, as JSON, the
     columns that come out again; ``sequence`` and ``time`` (seconds) say where in a sequence it stands; ``stamp`` tells
     whether the file is still the one that was listed; ``face_places`` holds, as JSON, where the six members of a
-    cubemap in a container lie; ``pose`` how its camera was held; ``signed`` is the URI to ask for, where it is signed.
+    cubemap in a container lie; ``pose`` how its camera was held, ``mask``, as JSON, where its mask lies; ``signed`` is
+    the URI to ask for, where it is signed.
     """
 
     uri: str
@@ -91,6 +94,7 @@ class Listed:
     time: float | None = None
     face_places: str | None = None
     pose: str | None = None
+    mask: str | None = None
     signed: str | None = field(default=None, repr=False)
 
 

@@ -61,7 +61,7 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
     the texts themselves. Whatever characters a text has, it stays in its field. Of members of containers the four
     numbers of their places follow, as little-endian int64 (−1 for none): a container that was packed anew is another.
     Where there are cubemaps in containers the places of their faces are one more column of texts, and so are poses that
-    decide how panoramas are levelled.
+    decide how panoramas are levelled, and masks.
     """
     listing = Listing.of(listed)
     if listing.digest is None:
@@ -72,7 +72,7 @@ def listing_digest(listed: Sequence[Listed] | pa.Table) -> str:
 def _digest(listing: Listing) -> str:
     has_members = any(listing.has(name) for name in _PLACES)
     digest = hashlib.sha256()
-    told = [*_TOLD, *(name for name in ("face_places", "pose") if listing.has(name))]
+    told = [*_TOLD, *(name for name in ("face_places", "pose", "mask") if listing.has(name))]
     for table in regrouped(listing.parts([*told, *_PLACES]), _DIGESTED_ROWS):
         for column in table.select(_PLACES).columns if has_members else []:
             digest.update(pc.fill_null(column, -1).to_numpy().astype("<i8").tobytes())

@@ -30,6 +30,7 @@ from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hid
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
+from pager_ray.listing.masks import MaskSources, with_masks
 from pager_ray.listing.parts import Parts, kept_memory
 from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing, signatures_apart
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
@@ -62,6 +63,7 @@ def list_inputs(
     retry: Retry | None = None,
     schemes: Sequence[str] = (),
     options: SourceOptions | None = None,
+    masks: MaskSources | None = None,
 ) -> Listing:
     """List every input that the sources name, each with a unique id.
 
@@ -74,16 +76,32 @@ def list_inputs(
         retry: how long requests that fail in passing are repeated.
         schemes: those that are taken beside the usual ones; see :mod:`pager_ray.schemes`.
         options: how sources and what is in containers are understood; ``retry`` and ``schemes`` count for it, too.
+        masks: where the inputs' masks lie; see :mod:`pager_ray.listing.masks`.
 
     Raises:
-        ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood.
+        ConfigError: a source does not exist, matches nothing, or is a listing that cannot be understood; masks cannot
+            be found out.
     """
-    found: list[Parts] = []
     retry = retry or Retry()
     options = options or SourceOptions()
     options = replace(options, settings=replace(options.settings, retry=retry, schemes=tuple(schemes)))
+    inputs = _found(uris, "input.uris", options)
+    if masks is not None and masks.uris:
+        settings = replace(options.settings, image_column=masks.column, id_column=None, scene_column=None, keep=())
+        # What is remembered of containers is what inputs are in them.
+        format = options.format if options.format in ("files", "cubemap") else "auto"
+        found = _found(masks.uris, "input.mask.uris", SourceOptions(format, settings))
+        shared = found.num_rows == 1 and is_picture(masks.uris[0], schemes)
+        inputs = with_masks(inputs, found, masks.missing, shared=shared)
+    return settle_ids(inputs)
+
+
+def _found(uris: Sequence[str], name: str, options: SourceOptions) -> Parts:
+    """What sources name, each once, ``FOUND_SCHEMA``."""
+    found: list[Parts] = []
+    retry = options.settings.retry
     for number, source in enumerate(uris):
-        key = f"input.uris[{number}]"
+        key = f"{name}[{number}]"
         if carries_secret(source) and not is_signed(source):
             raise ConfigError(
                 f"{key}: {mask_uri(source)} carries credentials in its URL; give them through the environment or a "
@@ -98,7 +116,13 @@ def list_inputs(
     inputs = once(named)
     if repeated := named.num_rows - inputs.num_rows:
         log.info("%s rows repeat an earlier one; each input is processed once", f"{repeated:,}")
-    return settle_ids(inputs)
+    return inputs
+
+
+def is_picture(source: str, schemes: Sequence[str]) -> bool:
+    """Whether a source that names one picture is that picture, and no folder or pattern that happens to hold one."""
+    filesystem, path = open_place(source, "input", schemes)
+    return is_image_name(path) and "::" not in source and not _is_glob(filesystem, path) and not filesystem.isdir(path)
 
 
 def _without(table: pa.Table, earlier: Sequence[Parts]) -> pa.Table:

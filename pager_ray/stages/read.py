@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal
 
 import cv2
@@ -17,10 +18,13 @@ import pyarrow as pa
 from pager_ray.errors import InputError
 from pager_ray.geometry import levelling
 from pager_ray.listing.listed import NETWORK, SIGNED
+from pager_ray.listing.masks import place_of
+from pager_ray.masking import mask_uri
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.containers import Place
 from pager_ray.read.content import digest_of
 from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch_content
+from pager_ray.read.maskpicture import BAD_MASK, decode_mask_picture
 from pager_ray.read.pose import Pose, Upright, pose_of_columns
 from pager_ray.retrying import Retry
 from pager_ray.stages.names import StageName
@@ -40,6 +44,12 @@ from pager_ray.stages.rows import (
     to_table,
 )
 from pager_ray.validity import Validity
+
+_MASK_CONTENT = "mask_content"
+
+# The mask of all panoramas, which is fetched once.
+_SHARED: dict[str, Any] = {}
+_SHARED_LOCK = Lock()
 
 FETCH_THREADS = 8
 """Objects of one block fetched at a time: hides the latency of object storage behind decoding."""
@@ -100,14 +110,44 @@ def _fetch(row: Row, settings: ReadSettings) -> Content | InputError | None:
     """The input's bytes, why there are none, or nothing for a row that was rejected, or read with others."""
     if row["error_class"] or _is_read(row):
         return None
-    content: bytes | None = row.pop("content", None)
-    if content is not None:
-        # Read with its row group.
-        return content
+    # Those of Parquet files were read with their row group.
+    content: Content | None = row.pop("content", None)
+    if content is None:
+        try:
+            content = fetch_row(row, settings)
+        except InputError as error:
+            return error
+    row |= _fetched_mask(row, settings)
+    return content
+
+
+def _fetched_mask(row: Row, settings: ReadSettings) -> dict[str, Content | InputError]:
+    """What :func:`project_row` finds instead of fetching it."""
+    if row.get("mask") is None:
+        return {}
     try:
-        return fetch_row(row, settings)
+        return {_MASK_CONTENT: fetch_mask(row, settings)}
     except InputError as error:
-        return error
+        return {_MASK_CONTENT: error}
+
+
+def fetch_mask(row: Row, settings: ReadSettings) -> Content:
+    """The bytes of the mask of a manifest's row that has one.
+
+    Raises:
+        InputError, StorageError: as :func:`pager_ray.read.fetch.fetch_content`.
+    """
+    try:
+        place = place_of(row["mask"])
+    except ValueError as error:
+        raise InputError(BAD_MASK, f"{mask_uri(row['uri'])}: its mask's place cannot be read ({error})") from error
+    if not place.is_shared:
+        return fetch_row({**place.others, "uri": place.uri}, settings)
+    with _SHARED_LOCK:
+        if _SHARED.get("mask") != row["mask"]:
+            _SHARED.update(mask=row["mask"], content=fetch_row({**place.others, "uri": place.uri}, settings))
+        shared: Content = _SHARED["content"]
+        return shared
 
 
 def fetch_row(row: Row, settings: ReadSettings) -> Content:
@@ -148,7 +188,7 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         return reject(row, StageName.READ, content)
     try:
         panorama = decode_content(content, max_pixels=settings.max_pixels, **settings.decode)
-        validity = _validity(panorama, settings)
+        validity = _validity(panorama, row, settings)
         pose = panorama.pose
         tilt = tilt_of(settings.upright, pose, pose_of_columns(row.get(POSE.name)))
     except InputError as error:
@@ -183,18 +223,27 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
     }
 
 
-def _validity(panorama: DecodedPanorama | DecodedCubemap, settings: ReadSettings) -> Validity:
+def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: ReadSettings) -> Validity:
     """Which pixels of a panorama are valid.
 
     Raises:
-        InputError: ``nothing_valid``: not one is.
+        InputError: ``nothing_valid``: not one is; ``bad_mask``, or as of :func:`fetch_mask`: its mask cannot be used.
     """
     found = panorama.validity.capped(settings.nadir_degrees, settings.zenith_degrees)
+    if row.get("mask") is not None:
+        content = row.pop(_MASK_CONTENT, None) or fetch_mask(row, settings)
+        if isinstance(content, InputError):
+            raise InputError(content.error_class, f"its mask {content}", content.attempts) from content
+        try:
+            found = found.masked(decode_mask_picture(content, panorama, settings.max_pixels))
+        except InputError as error:
+            shown = mask_uri(place_of(row["mask"]).uri)
+            raise InputError(error.error_class, f"its mask {shown} {error}") from error
     if not found.fraction:
         raise InputError(
             "nothing_valid",
-            "no pixel is valid: what the file covers is transparent, or within input.mask.nadir_degrees or "
-            "zenith_degrees",
+            "no pixel is valid: what the file covers is transparent, black in its mask, or within "
+            "input.mask.nadir_degrees or zenith_degrees",
         )
     return found
 

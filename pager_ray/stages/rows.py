@@ -47,6 +47,7 @@ PLACE = [
     pa.field("row_group", pa.int32()),
     pa.field("row", pa.int32()),
     pa.field("face_places", pa.string()),
+    pa.field("mask", pa.string()),
 ]
 """Where a row's bytes are, as the manifest has it; :data:`pager_ray.listing.MANIFEST_SCHEMA` says what each means."""
 

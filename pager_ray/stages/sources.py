@@ -8,6 +8,7 @@ from pager_ray.config.schema import RunConfig
 from pager_ray.errors import ConfigError
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.listing.containers import Indexer, SourceOptions, index_here
+from pager_ray.listing.masks import MaskSources
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.pose import COLUMNS as POSE_COLUMNS
 from pager_ray.retrying import Retry
@@ -62,7 +63,8 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
             f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
         )
     options = SourceOptions(asked.format, index_settings(config), index)
-    listing = list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options)
+    masks = MaskSources(asked.mask.uris, asked.mask.column, asked.mask.missing)
+    listing = list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options, masks)
     if asked.upright == "columns" and not listing.has(POSE.name):
         raise ConfigError(
             f"input.upright: columns takes sources with columns {' and '.join(POSE_COLUMNS)} (listings, containers, "

@@ -53,7 +53,7 @@ def by_the_rule(rows):
 def test_extensions_are_cut_off_as_python_does(pieces):
     """Whatever the first path's extension is, each loses its own."""
     paths = ["".join(piece) for piece in pieces]
-    found = ids_module._stems(pa.chunked_array([pa.array(paths, pa.string())]))
+    found = ids_module.stems(pa.chunked_array([pa.array(paths, pa.string())]))
     assert found.to_pylist() == [posixpath.splitext(path)[0] for path in paths]
 
 

@@ -1,6 +1,6 @@
 """Jitter of metric scale on rendered walks, over exact depth: as predicted, filtered by scales alone, and by depths.
 
-A camera walks three metres through furnished rooms in six seconds and turns by a radian; each frame's error of scale is
+A camera walks a metre and a half through a furnished room in six seconds and turns by a radian; a frame's error is
 the median of ln(predicted depth / exact depth) over all directions. Jitter is the root of the mean squared change from
 one frame to the next, as a share; spread is the errors' deviation. ``scales`` smooths the column log_scale alone,
 ``depths`` is what ``scale.sequence=robust`` does.

@@ -46,7 +46,7 @@ class Walk:
 
 @cache
 def walk(seed: int = 0, count: int = FRAMES, height: int = HEIGHT) -> Walk:
-    """A slow curve through the middle of a furnished room, three metres in six seconds."""
+    """A slow curve through the middle of a furnished room, a metre and a half in six seconds."""
     scene = make_scene(seed, "indoor")
     along = np.linspace(-1, 1, count)
     x, z = scene.eye[0] + 0.6 * along, scene.eye[2] + 0.3 * np.sin(2 * along)

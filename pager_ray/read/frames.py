@@ -231,7 +231,8 @@ class Decoder:
                 return
             except av.error.EOFError:
                 return
-            except av.error.InvalidDataError:
+            except av.error.FFmpegError:
+                # A packet that is none, or a frame beyond the limits; what a store answered is no error of these.
                 is_damaged = True
                 continue
             for frame in frames:

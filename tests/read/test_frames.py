@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import fsspec
 import numpy as np
 import pytest
 
 from pager_ray.errors import InputError
 from pager_ray.listing import Listing, list_inputs
 from pager_ray.listing.containers import SourceOptions
-from pager_ray.read import frames
+from pager_ray.read import frames, ranges
 from pager_ray.read.containers import IndexSettings, Place
 from pager_ray.read.content import decode_content, digest_of
 from pager_ray.read.fetch import fetch, fetch_content
@@ -232,3 +233,75 @@ def test_damage_inside_ends_with_the_next_key_frame(tmp_path: Path) -> None:
     for number, (row, one) in enumerate(zip(listed(path), found, strict=True)):
         if not one:
             assert digest_of(fetch_content(row.uri, Retry(0))) == whole[row.id], number
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some megabytes: noise cannot be compressed."""
+    noise = np.random.default_rng(0).integers(0, 255, (48, 256, 512, 3), np.uint8)
+    return movies.write_video(tmp_path_factory.mktemp("large") / "x.mp4", list(noise), gop=4, crf="4")
+
+
+def test_a_frame_costs_its_part_of_the_file(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a store nothing is fetched but the index and what lies around the frame."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/bucket/x.mp4", large.read_bytes())
+    rows = listed_uri("memory://bucket/x.mp4")
+    fetched = []
+    original = ranges.read_range
+
+    def counting(*asked: Any) -> bytes:
+        content = original(*asked)
+        fetched.append(len(content))
+        return content
+
+    monkeypatch.setattr(ranges, "read_range", counting)
+    monkeypatch.setattr(frames, "_WINDOW", 1 << 16)
+    decoded(rows[24].uri, rows[24].offset)
+    assert sum(fetched) < large.stat().st_size / 4
+    fetched.clear()
+    for row in rows[25:40]:
+        decoded(row.uri, row.offset)
+    assert sum(fetched) < large.stat().st_size / 2
+    memory.rm("/bucket", recursive=True)
+
+
+def listed_uri(uri: str) -> Listing:
+    return list_inputs([uri], Retry(0), options=SourceOptions(settings=IndexSettings(every=1)))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error_class"),
+    [(PermissionError("no"), "permission_denied"), (TimeoutError("slow"), "transient"), (ValueError("?"), "")],
+)
+def test_a_store_in_trouble_is_no_damage(
+    large: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception, error_class: str
+) -> None:
+    """What a store answers while a frame is decoded is told as of any read, and the next call begins anew."""
+    rows = [*listed(large)]
+    monkeypatch.setattr(frames, "_WINDOW", 1 << 14)
+    decoded(rows[0].uri)
+    original, fails = ranges.read_range, [True]
+
+    def failing(*asked: Any) -> bytes:
+        if fails[0]:
+            raise trouble
+        return original(*asked)
+
+    monkeypatch.setattr(ranges, "read_range", failing)
+    with pytest.raises(InputError) as caught:
+        fetch_content(rows[30].uri, Retry(0), place=Place(rows[30].offset))
+    assert caught.value.error_class != "corrupt_container"
+    if error_class:
+        assert caught.value.error_class == error_class
+    fails[0] = False
+    assert decoded(rows[30].uri, rows[30].offset).erp.shape == (256, 512, 3)
+
+
+def test_larger_frames_than_are_taken_are_not_decoded(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an index said: the decoder itself has a limit."""
+    row = listed(video)[0]
+    monkeypatch.setattr(frames, "MAX_FRAME_PIXELS", 4096)
+    with pytest.raises(InputError) as caught:
+        fetch_content(row.uri, Retry(0))
+    assert caught.value.error_class == "corrupt_container"

@@ -6,6 +6,7 @@ NumPy takes forty passes for what the processor does in one, ten times as long.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -55,13 +56,16 @@ def _positions_on_faces(
             map_y[row, column] = y + edge + face * step
 
 
+_SIGNATURE: Final = "void(f4[:,::1], f4[:,::1], f8, f8, f8, f4[:,::1], f4[:,::1])"
+
+
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     try:
-        kept: Callable[..., None] = njit(function, cache=True, nogil=True, error_model="numpy")
+        kept: Callable[..., None] = njit(_SIGNATURE, cache=True, nogil=True, error_model="numpy")(function)
         return kept
-    except RuntimeError:
+    except (RuntimeError, OSError):
         # No folder to keep the code in, as where a package is not its user's and there is no home: half a second.
-        fresh: Callable[..., None] = njit(function, nogil=True, error_model="numpy")
+        fresh: Callable[..., None] = njit(_SIGNATURE, nogil=True, error_model="numpy")(function)
         return fresh
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from pager_ray.errors import InputError
 from pager_ray.export.points import RANGE_LIMIT, Cleaning, pixels_kept, point_cloud
 from pager_ray.preview import colorize_normals
 from pager_ray.ranges import DEFAULT_RANGE
-from pager_ray.samples import Kind, Scene
+from pager_ray.samples import Kind, Scene, render
 from pager_ray.samples.index import index_around
 from pager_ray.samples.kernels import first_hits
 from tests.export.scenes import predicted, rendered
@@ -55,6 +57,33 @@ def test_points_through_faces_are_off_by_the_resampling(kind: Kind) -> None:
     off = misses(scene, point_cloud(predicted(truth, depth=stitched), truth.rgb).xyz)
     assert np.median(off) < 0.006
     assert np.quantile(off, 0.95) < 0.025
+
+
+@pytest.mark.parametrize("stored", ["erp", "cubemap"])
+def test_points_of_levelled_panoramas_lie_on_the_scene(stored: str) -> None:
+    """In the picture's own frame, whether maps were turned back before they were stored or are while they are read."""
+    pitch, roll = 28.0, -35.0
+    scene = replace(rendered("indoor")[0], tilt=(np.radians(pitch), np.radians(-roll)))
+    truth = render(scene, 128, 256)
+    rotation = geometry.level_rotation(pitch, roll)
+    # What a network says that knows the levelled world: its faces, and normals in its frame.
+    depth = geometry.erp_to_cubemap(truth.depth[..., None], 64, 90.0, rotation)[..., 0]
+    normals = geometry.erp_to_cubemap(truth.normals @ rotation.T.astype(np.float32), 64, 90.0, rotation)
+    maps = {"depth": depth, "normals": normals, "sky": np.zeros_like(depth)}
+    if stored == "erp":
+        maps = dict(zip(maps, geometry.stitch_maps(*maps.values(), 128, 256, 90.0, rotation), strict=True))
+    prediction = predicted(truth, **maps)
+    prediction.level = (pitch, roll)
+    cloud = point_cloud(prediction, truth.rgb)
+    straight = geometry.cubemap_to_erp(geometry.erp_to_cubemap(truth.depth[..., None], 64), 128, 256)[..., 0]
+    off, usual = (misses(scene, one.xyz) for one in (cloud, point_cloud(predicted(truth, depth=straight), truth.rgb)))
+    assert np.median(off) < 1.2 * np.median(usual) < 0.01
+    assert np.quantile(off, 0.95) < 1.2 * np.quantile(usual, 0.95) < 0.04
+    assert prediction.normals is not None
+    assert np.median((prediction.normals * truth.normals).sum(axis=-1)) > 0.999
+    if stored == "cubemap":
+        # As they would be for a reader that knows of no level.
+        assert np.median(misses(scene, point_cloud(predicted(truth, **maps), truth.rgb).xyz)) > 0.05
 
 
 def test_points_are_the_released_ones() -> None:

@@ -201,13 +201,14 @@ def test_matrices_that_are_no_rotations_are_refused(rotation: np.ndarray) -> Non
         erp_to_cubemap(np.zeros((16, 32, 3), np.uint8), 8, 90.0, rotation)
 
 
-def test_code_that_nobody_can_keep_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where neither the package nor its user has a folder for compiled code, panoramas are levelled all the same."""
+@pytest.mark.parametrize("trouble", [RuntimeError("no locator available"), OSError(28, "No space left on device")])
+def test_code_that_nobody_can_keep_is_compiled_anew(trouble: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no folder for compiled code, or no room in it, panoramas are levelled all the same."""
 
-    def nowhere(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    def nowhere(signature: str, **options: Any) -> Callable[..., Any]:
         if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
+            raise trouble
+        return lambda function: function
 
     monkeypatch.setattr(level_kernel, "njit", nowhere)
     fresh = level_kernel._compiled(level_kernel._positions_on_faces)

@@ -35,6 +35,7 @@ NAMES = (
     "embedded",
     "export_formats",
     "gpu",
+    "level",
     "low_precision",
     "metrics",
     "model",

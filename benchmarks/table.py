@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frame import NAMES, RESULTS, ROOT, Figure
+from benchmarks.frame import NAMES, RESULTS, ROOT, Figure, number
 
 UNMEASURED = "not measured"
 
@@ -128,6 +128,24 @@ def gpu_line(results: Sequence[Result]) -> Iterator[str]:
         yield f"On {machine}: {'; '.join(shown)} (`{result.content['command']}`, {result.content['commit']})."
 
 
+def tilt_table(results: Sequence[Result]) -> Iterator[str]:
+    """What a tilt costs, without and with levelling, as the newest run of its benchmark found."""
+    found = [result for result in results if result.content["benchmark"] == "level"]
+    tables = [
+        table for result in found[-1:] for table in result.content["tables"] if table["title"].startswith("errors")
+    ]
+    if not tables:
+        yield f"What a tilt costs: {UNMEASURED} (`python -m benchmarks level`)."
+    for table in tables:
+        title, content = table["title"], found[-1].content
+        yield f"{title[0].upper()}{title[1:]}; `{content['command']}`, {content['commit']}:"
+        yield ""
+        yield "| " + " | ".join(table["columns"]) + " |"
+        yield "| --- " * len(table["columns"]) + "|"
+        for name, *values in table["rows"]:
+            yield "| " + " | ".join([name, *map(number, values)]) + " |"
+
+
 def full_tables(results: Sequence[Result]) -> Iterator[str]:
     """Every figure of every result, with its bound."""
     measured = {result.content["benchmark"] for result in results}
@@ -163,8 +181,8 @@ def result_table(result: Result) -> Iterator[str]:
     yield ""
 
 
-PARTS = {"figures": short_table, "gpu": gpu_line, "results": full_tables}
-DOCUMENTS = {"docs/performance.md": ("figures", "gpu", "results")}
+PARTS = {"figures": short_table, "gpu": gpu_line, "results": full_tables, "tilts": tilt_table}
+DOCUMENTS = {"docs/performance.md": ("figures", "gpu", "results"), "docs/inputs.md": ("tilts",)}
 
 
 def rewritten(text: str, parts: Sequence[str], results: Sequence[Result], name: str) -> str:

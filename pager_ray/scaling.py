@@ -100,17 +100,27 @@ class _Compared:
                 yield waiting.popleft().result()
 
     def _sample(self, id: str, log_scale: float) -> np.ndarray:
-        """float32 log depth along directions of equal solid angles; NaN where depth is the end of its range."""
+        """float32 log depth along directions of equal solid angles; NaN where depth is its range's end, or not valid.
+
+        A tripod or a car is the same in every frame, whatever the frames see.
+        """
         prediction = self._run.read(id, ["depth"])
         faces = prediction.faces("depth")
-        if faces is not None:
-            step = max(1, faces.shape[1] // _SIDE)
-            depth = faces[:, step // 2 :: step, step // 2 :: step].reshape(-1)
-        else:
-            depth = _thinned(prediction.depth)
-        depth = np.asarray(depth, np.float32)
+        thin = _thinned if faces is None else _thinned_faces
+        depth = np.asarray(thin(prediction.depth if faces is None else faces), np.float32)
         counts = (depth > 0) & (depth < self._far * np.exp(log_scale))
+        if prediction.validity is not None:
+            valid = prediction.valid if faces is None else prediction.faces("valid")
+            counts &= np.asarray(thin(valid), bool)
         return np.log(depth, out=np.full(depth.shape, np.nan, np.float32), where=counts)
+
+
+def _thinned_faces(faces: np.ndarray | None) -> np.ndarray:
+    """Some pixels of each face."""
+    if faces is None:
+        return np.zeros(0, np.float32)
+    step = max(1, faces.shape[1] // _SIDE)
+    return faces[:, step // 2 :: step, step // 2 :: step].reshape(-1)
 
 
 def _thinned(depth: np.ndarray | None) -> np.ndarray:

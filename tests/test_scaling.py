@@ -24,7 +24,9 @@ from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.reader import Run
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs.scales import SEQUENCE_SCALE
-from pager_ray.scaling import remove_scales, settle_scales
+from pager_ray.scaling import _Compared, remove_scales, settle_scales
+from pager_ray.validity import Validity
+from tests.reader.runs import HEIGHT, WIDTH, SmallRun
 from tests.test_videos import config_of
 from tests.walk import FRAMES, Walk, walk
 
@@ -194,3 +196,20 @@ def test_without_scale_heads_there_is_nothing_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"scale\.sequence"):
         run_here(config, resolve_checkpoint(config.checkpoint), lambda *_: [])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("projection", ["erp", "cubemap"])
+def test_what_is_not_valid_is_not_compared(tmp_path: Path, projection: str) -> None:
+    """A tripod that is the same in two frames, and anything else that is not valid, counts for nothing."""
+    small = SmallRun(tmp_path / "run", projection=projection)
+    plain = small.prediction("a", log_scale=0.0)
+    found = Validity(HEIGHT, WIDTH, 0, 0, WIDTH, HEIGHT, 60.0)
+    small.write("s1", plain, plain | {"id": "b", "valid": found.to_row()})
+    compared = _Compared(pager_ray.open_run(small.folder))
+    whole, masked = (compared._sample(id, 0.0) for id in "ab")
+    counts = np.isfinite(masked)
+    assert 0 < counts.sum() < np.isfinite(whole).sum()
+    np.testing.assert_array_equal(masked[counts], whole[counts])
+    if projection == "cubemap":
+        faces = pager_ray.open_run(small.folder)["b"].faces("valid")
+        np.testing.assert_array_equal(counts.reshape(6, -1).any(1), faces.any((1, 2)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 
 from pager_ray.cubemaps import FACES
@@ -19,7 +20,7 @@ from pager_ray.read.panorama import DecodedPanorama
 from pager_ray.read.pixels import decode_pixels, open_image
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool
+    from jaxtyping import Bool, UInt8
 
     from pager_ray.read.content import Content
 
@@ -64,11 +65,12 @@ def _panorama_mask(content: bytes, width: int, height: int, max_pixels: int) -> 
     return mask
 
 
-def _bright(light: np.ndarray) -> Bool[np.ndarray, "*n"]:
-    return (light >= (int(light.max()) + 1) // 2) & (light > 0)
+def _bright(light: UInt8[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
+    # Of an all black one nothing is.
+    return light >= np.uint8(max(1, (int(light.max()) + 1) // 2))
 
 
-def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> np.ndarray:
+def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
     """The largest channel of each pixel."""
     try:
         header = open_image(content, max_pixels)
@@ -77,6 +79,7 @@ def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> np.nda
                 BAD_MASK,
                 f"has {header.width}×{header.height} pixels, its picture {width}×{height}; make one of the same size",
             )
-        return decode_pixels(header, width, height).max(axis=-1)
+        red, green, blue = cv2.split(decode_pixels(header, width, height))
+        return cv2.max(cv2.max(red, green), blue)
     except InputError as error:
         raise InputError(BAD_MASK, str(error)) from error

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import PIL.Image
@@ -24,10 +25,17 @@ from pager_ray.model import PagerModel
 from pager_ray.prediction import Prediction
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.fetch import fetch_content
+from pager_ray.read.maskpicture import decode_mask_picture
 from pager_ray.read.panorama import resized
 from pager_ray.schemes import short_name
 from pager_ray.shapes import UInt8
 from pager_ray.tracing import recorder, span, traced
+from pager_ray.validity import Validity
+
+Mask = str | os.PathLike[str] | PIL.Image.Image | np.ndarray
+
+MAX_CAP: Final = 90.0
+MAX_PIXELS: Final = 2**28
 
 # Left to the decoder: 16 bits lose half; floats, 32 bits and Lab are refused.
 _KEPT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F", "LAB"}
@@ -43,6 +51,9 @@ def predict(
     upright: Literal["off", "gpano"] = "off",
     pitch_degrees: float | None = None,
     roll_degrees: float | None = None,
+    mask: Mask | None = None,
+    nadir_degrees: float = 0.0,
+    zenith_degrees: float = 0.0,
     trace: str | os.PathLike[str] | None = None,
 ) -> Prediction:
     """Depth, normals and sky of one panorama, at its own size.
@@ -60,18 +71,26 @@ def predict(
             the picture's own pixels all the same.
         pitch_degrees, roll_degrees: levels it by these, with GPano's signs
             (:func:`pager_ray.geometry.level_rotation`).
+        mask: a picture of the size of ``image``, white for what means something: a path or URL, a PIL image, or
+            an array (H, W), bool or uint8. What is black is in no number, and false in ``valid``.
+        nadir_degrees, zenith_degrees: what is less than this from straight down and up is not valid either.
         trace: a file for what happened when, as a Chrome trace: decoding, sampling the faces, the network under torch's
             profiler, which slows it down. ui.perfetto.dev opens it.
 
     Raises:
         ConfigError: the trace cannot be written where it is to be; ``upright`` or an angle is none, or both are given.
-        InputError: the image cannot be read or is no panorama; ``error_class`` is the one that a job rejects it with.
-        ShapeError: an array that is not uint8 (H, W, 3).
+        InputError: the image cannot be read or is no panorama, or its mask is none; ``error_class`` is the one that a
+            job rejects it with.
+        ShapeError: an array that is not uint8 (H, W, 3), or a mask that is not (H, W).
         CheckpointError: the scene router is needed and its weights cannot be found.
     """
     given = _given_tilt(upright, pitch_degrees, roll_degrees)
+    for name, degrees in {"nadir_degrees": nadir_degrees, "zenith_degrees": zenith_degrees}.items():
+        if not 0 <= degrees < MAX_CAP:
+            raise ConfigError(f"{name}: got {degrees!r}, takes a number from 0 to less than {MAX_CAP:g}")
+    valid = partial(_valid, mask, nadir_degrees, zenith_degrees)
     with traced(trace, "trace"):
-        return _predict(image, model, scene, settings or InferenceSettings(), router, upright, given)
+        return _predict(image, model, scene, settings or InferenceSettings(), router, upright, given, valid)
 
 
 def _predict(
@@ -82,15 +101,16 @@ def _predict(
     router: Router | None,
     upright: str,
     given: tuple[float, float] | None,
+    valid_of: Callable[[DecodedPanorama | DecodedCubemap], Validity],
 ) -> Prediction:
     with span("read and decode"):
         uri, panorama = _load(image)
+        found = valid_of(panorama)
         level = given if upright == "off" else _own_tilt(panorama, uri)
     architecture = model.architecture
     with span("sample the faces"):
         rotation = None if level is None else levelling(*level)
         faces = panorama.faces(architecture.face_size, architecture.cube_fov, rotation)
-        found = panorama.validity
         valid = None if found.is_whole else [found.faces(architecture.face_size, architecture.cube_fov, rotation)]
     if router is None and scene is None and settings.scene_mode == "auto" and needs_clip(architecture):
         with span("load the scene router"):
@@ -116,8 +136,36 @@ def _predict(
         log_scale=result.log_scale,
         level=level,
         picture=partial(_picture, panorama),
-        validity=lambda: panorama.validity,
+        validity=lambda: found,
     )
+
+
+def _valid(
+    mask: Mask | None, nadir_degrees: float, zenith_degrees: float, panorama: DecodedPanorama | DecodedCubemap
+) -> Validity:
+    """Which pixels of a panorama are valid; see :func:`predict`."""
+    found = panorama.validity.capped(nadir_degrees, zenith_degrees)
+    if mask is not None:
+        content: Content
+        if isinstance(mask, str | os.PathLike):
+            content = fetch_content(os.fspath(mask))
+        elif isinstance(mask, PIL.Image.Image):
+            content = _as_file(_plain(mask))
+        else:
+            content = _mask_file(np.asarray(mask))
+        try:
+            found = found.masked(decode_mask_picture(content, panorama, MAX_PIXELS))
+        except InputError as error:
+            raise InputError(error.error_class, f"mask: {error}") from error
+    if not found.fraction:
+        raise InputError("nothing_valid", "no pixel is valid; look at the mask, the caps and the picture itself")
+    return found
+
+
+def _mask_file(array: np.ndarray) -> bytes:
+    if array.dtype not in (np.bool_, np.uint8) or array.ndim != 2 or not array.size:
+        raise ShapeError(f"mask: got {array.dtype} {array.shape}, takes bool or uint8 (H, W)")
+    return _as_file(PIL.Image.fromarray(np.ascontiguousarray(array)))
 
 
 def _given_tilt(upright: str, pitch: float | None, roll: float | None) -> tuple[float, float] | None:

@@ -364,3 +364,52 @@ def test_tilts_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"odd\.png: GPano PosePitchDegrees is 'steep'") as caught:
         predict(path, model(UNIFIED), scene="indoor", upright="gpano")
     assert caught.value.error_class == "bad_pose"
+
+
+def test_masks_are_taken_however_they_come(tmp_path: Path) -> None:
+    """A file, a picture and arrays are one mask: in ``valid`` to the pixel, and in the scale; caps count too."""
+    mask = np.ones((HEIGHT, WIDTH), bool)
+    mask[30:90, 40:130] = False
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    given = (
+        mask,
+        mask.astype(np.uint8) * 255,
+        Image.fromarray(mask),
+        tmp_path / "mask.png",
+        str(tmp_path / "mask.png"),
+    )
+    found = [predict(panorama(), model(UNIFIED), scene="indoor", mask=one) for one in given]
+    for one in found:
+        np.testing.assert_array_equal(one.valid, mask)
+    plain = predict(panorama(), model(UNIFIED), scene="indoor")
+    assert plain.valid.all()
+    assert len({one.log_scale for one in found}) == 1
+    assert found[0].log_scale != plain.log_scale
+    capped = predict(panorama(), model(UNIFIED), scene="indoor", mask=mask, nadir_degrees=45, zenith_degrees=18)
+    expected = mask.copy()
+    expected[HEIGHT * 3 // 4 :] = expected[: round(HEIGHT / 10)] = False
+    np.testing.assert_array_equal(capped.valid, expected)
+    assert len(capped.points()) <= expected.sum()
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones((HEIGHT, WIDTH, 3), np.uint8), ShapeError, "mask: got uint8"),
+        (np.ones((HEIGHT, WIDTH), np.float32), ShapeError, "mask: got float32"),
+        (np.ones((HEIGHT, WIDTH // 2), bool), InputError, "mask: has 128×128 pixels, its picture 256×128"),
+        (np.zeros((HEIGHT, WIDTH), bool), InputError, "no pixel is valid"),
+        ("/nowhere/mask.png", InputError, "mask.png: does not exist"),
+    ],
+)
+def test_masks_of_other_panoramas_are_refused(mask: object, error: type[Exception], message: str) -> None:
+    """What is no mask of this picture is an error that says what is taken."""
+    with pytest.raises(error, match=message):
+        predict(panorama(), model(UNIFIED), scene="indoor", mask=mask)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("degrees", [-1.0, 90.0, float("nan")])
+def test_caps_of_other_angles_are_refused(degrees: float) -> None:
+    """Named, before anything is read."""
+    with pytest.raises(ConfigError, match="nadir_degrees: got"):
+        predict("/nowhere.jpg", model(UNIFIED), nadir_degrees=degrees)

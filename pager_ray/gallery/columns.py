@@ -30,6 +30,7 @@ _LABELS = {
     "p_outdoor": ("probability outdoor", ""),
     "log_scale": ("log scale", ""),
     "coverage": ("coverage", "share"),
+    "valid_fraction": ("valid", "share"),
     "blank_fraction": ("without picture", "share"),
     "stretch": ("stretched", ""),
     "width": ("source width", "px"),

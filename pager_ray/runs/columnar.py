@@ -10,7 +10,7 @@ again since. What the copy lacks is read from the shards.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -182,28 +182,34 @@ class ColumnarCopy:
         """Delete the copy."""
         self.folder.delete_where(lambda name: _is_part(name) or is_temporary(name))
 
-    def parts(self, columns: list[str] | None) -> Iterator[tuple[str, pa.Table]]:
+    def parts(
+        self, columns: list[str] | None, may_lack: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
         """Each file's name, and its rows with some of the scalar columns (None: all) behind shard and digest.
 
-        Files that cannot be read are told of and left out.
+        Columns that may be lacking come as nulls where they are. Files that cannot be read are told of and left out.
         """
         names = [name for name in self.folder.names(_SUFFIX) if _is_part(name)]
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(names), _READERS):
                 some = names[start : start + _READERS]
-                for name, table in zip(some, pool.map(lambda name: self._read(name, columns), some), strict=True):
+                for name, table in zip(
+                    some, pool.map(lambda name: self._read(name, columns, may_lack), some), strict=True
+                ):
                     if table is not None:
                         yield name, table
 
-    def _read(self, name: str, columns: list[str] | None) -> pa.Table | None:
+    def _read(
+        self, name: str, columns: list[str] | None, may_lack: Mapping[str, pa.DataType] | None
+    ) -> pa.Table | None:
         wanted = None if columns is None else [SHARD, SHA256, *columns]
         try:
             if wanted is not None and len(wanted) <= _FEW:
                 with self.folder.open(name) as file:
-                    table = read_parquet(file, size_of(file), wanted)
+                    table = read_parquet(file, size_of(file), wanted, may_lack)
             else:
                 content = self.folder.read(name)
-                table = read_parquet(pa.BufferReader(content), len(content), wanted)
+                table = read_parquet(pa.BufferReader(content), len(content), wanted, may_lack)
             table.validate(full=True)
             if table.column_names[:2] != [SHARD, SHA256]:
                 raise ValueError(f"its first columns are not {SHARD} and {SHA256}")
@@ -214,12 +220,15 @@ class ColumnarCopy:
             log.warning("%s: is no part of a columnar copy (%s); shards are read instead", where, error_reason(error))
             return None
 
-    def read(self, results: pa.Table, columns: list[str]) -> tuple[pa.Table | None, set[str]]:
+    def read(
+        self, results: pa.Table, columns: list[str], may_lack: Mapping[str, pa.DataType] | None = None
+    ) -> tuple[pa.Table | None, set[str]]:
         """What the copy has of the results that stand.
 
         Args:
             results: the ledger's rows of results.
             columns: scalar columns.
+            may_lack: those of them that earlier versions did not write, which come as nulls of these types.
 
         Returns:
             The rows, shard by shard in order of their names, behind the columns of shard and digest; None for none. And
@@ -230,7 +239,7 @@ class ColumnarCopy:
         keys, sizes = _keys(told.column("shard"), told.column("sha256")), told.column("count_all").to_numpy()
         seen = np.zeros(len(keys), dtype=bool)
         taken: list[pa.Table] = []
-        for _, table in self.parts(columns) if len(keys) else ():
+        for _, table in self.parts(columns, may_lack) if len(keys) else ():
             places = pc.index_in(_keys(table.column(SHARD), table.column(SHA256)), value_set=keys)
             at = pc.fill_null(places, -1).to_numpy().astype(np.int64)
             counts = np.bincount(at[at >= 0], minlength=len(keys))

@@ -117,7 +117,7 @@ def read_scalars(layout: RunLayout, results: pa.Table, columns: list[str]) -> pa
     Raises:
         StorageError: a shard that the copy lacks cannot be read; names it.
     """
-    copied, lacking = layout.copy.read(results, columns)
+    copied, lacking = layout.copy.read(results, columns, LATER_COLUMNS)
     if copied is None:
         # They come in order: nothing stands beside a table that may be as large as memory allows.
         return gather(iterate_shards(layout.results, lacking, columns))

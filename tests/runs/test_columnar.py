@@ -15,7 +15,7 @@ from pager_ray.errors import StorageError
 from pager_ray.runs import columnar
 from pager_ray.runs.columnar import SCALARS, Gathering
 from pager_ray.runs.ledger import LEDGER_SCHEMA, Ledger, record_of
-from pager_ray.runs.shards import PREDICTION_COLUMNS
+from pager_ray.runs.shards import LATER_COLUMNS, PREDICTION_COLUMNS
 from tests.reader.runs import SmallRun
 
 Count = Callable[[], int]
@@ -72,6 +72,22 @@ def test_a_finished_run_is_read_from_its_copy(small: SmallRun, shards_read: list
     assert table(small).schema.equals(from_shards.schema, check_metadata=True)
     assert table(small).column("id").to_pylist() == ["c", "b", "d", "a"]
     assert shards_read == []
+
+
+def test_a_copy_of_an_earlier_version_is_still_one(
+    small: SmallRun, shards_read: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Columns that it did not write yet are nulls, as in its shards: they are no reason to open a million of these."""
+    finish(small)
+    folder = small.layout.copy.folder
+    copied = pq.read_table(folder.join(parts(small)[0]))
+    pq.write_table(copied.drop_columns(list(LATER_COLUMNS)), folder.join(parts(small)[0]))
+    for columns in (["id", *LATER_COLUMNS], None):
+        read = table(small, columns)
+        assert read.column("id").to_pylist() == ["c", "b", "d", "a"]
+        assert all(read.column(name).null_count == 4 for name in LATER_COLUMNS)
+    assert shards_read == []
+    assert not caplog.records
 
 
 def test_a_grown_run_reads_what_is_new_from_its_shards(small: SmallRun, shards_read: list[str]) -> None:

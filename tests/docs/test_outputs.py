@@ -12,7 +12,7 @@ import pytest
 
 import pager_ray
 from pager_ray.encode import codec_names, get_codec
-from pager_ray.geometry import erp_rays
+from pager_ray.geometry import erp_rays, level_rotation, turned_back
 from pager_ray.geometry.faces import FACE_NAMES
 from pager_ray.runs.shards import PREDICTION_COLUMNS
 from pager_ray.validity import Validity
@@ -78,6 +78,14 @@ def test_printed_rays_are_the_packages(printed: dict) -> None:
     """Points of a depth of one are the rays of the ERP."""
     rays = printed["erp_points"](np.ones((31, 62), np.float32))
     np.testing.assert_allclose(rays, erp_rays(31, 62), atol=1e-6)
+
+
+def test_levelled_faces_are_turned_as_the_package_does(printed: dict) -> None:
+    """The recipe's rotation is that of the reader, signs and order included."""
+    normals = maps_of("x")["normals"]
+    for tilt in ((20.0, -35.0), (-90.0, 180.0)):
+        expected = turned_back(normals, level_rotation(*tilt))
+        np.testing.assert_allclose(printed["turned_back"](normals, *tilt), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "rows"), [(16, 7), (40, 7), (10, 3)])

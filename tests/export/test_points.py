@@ -119,9 +119,9 @@ def test_sky_and_the_end_of_the_range_are_no_points() -> None:
     assert (kept & truth.sky).sum() == truth.sky.sum()
     saturated = np.where(truth.sky, np.float32(RANGE_LIMIT * np.exp(0.5)), np.float32(RANGE_LIMIT))
     prediction = predicted(truth, depth=saturated, sky=None)
-    prediction.log_scale = 0.5
+    prediction.log_scale = prediction.log_scale_raw = 0.5
     np.testing.assert_array_equal(pixels_kept(prediction, loose), ~truth.sky)
-    prediction.log_scale = None
+    prediction.log_scale = prediction.log_scale_raw = None
     assert not pixels_kept(prediction, loose).any()
     assert DEFAULT_RANGE.max == RANGE_LIMIT
 

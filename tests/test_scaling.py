@@ -15,16 +15,18 @@ import pager_ray
 from pager_ray.cli.entry import cli
 from pager_ray.config import RunConfig
 from pager_ray.consistency import jitter
-from pager_ray.errors import ConfigError, StorageError
+from pager_ray.errors import ConfigError, RunMismatchError, StorageError
 from pager_ray.geometry import erp_to_cubemap
 from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.publish import hub
 from pager_ray.reader import Run
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs.scales import SEQUENCE_SCALE
 from pager_ray.scaling import _Compared, remove_scales, settle_scales
+from pager_ray.storage import Folder
 from pager_ray.validity import Validity
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun
 from tests.test_videos import config_of
@@ -213,3 +215,31 @@ def test_what_is_not_valid_is_not_compared(tmp_path: Path, projection: str) -> N
     if projection == "cubemap":
         faces = pager_ray.open_run(small.folder)["b"].faces("valid")
         np.testing.assert_array_equal(counts.reshape(6, -1).any(1), faces.any((1, 2)))
+
+
+def test_an_export_knows_the_scales_that_it_was_made_with(two: Path, tmp_path: Path) -> None:
+    """Its points are further by them; other scales later are another export."""
+    remove_scales(two)
+    id = max(pager_ray.open_run(two).ids())
+    asked = ["export", "--to", "npz", "--ids", id, "--local", str(two), "--output"]
+    assert CliRunner().invoke(cli, [*asked, str(tmp_path / "a")]).exit_code == 0
+    settle_scales(two)
+    assert CliRunner().invoke(cli, [*asked, str(tmp_path / "b")]).exit_code == 0
+    raw, scaled = (np.load(next((tmp_path / name / "depth").rglob("*.npz")))["arr_0"] for name in "ab")
+    prediction = pager_ray.open_run(two)[id]
+    factor = np.exp(prediction.log_scale - prediction.log_scale_raw)
+    assert abs(factor - 1) > 1e-3
+    assert scaled == pytest.approx(raw * factor, rel=1e-4)
+    refused = CliRunner().invoke(cli, [*asked, str(tmp_path / "a")])
+    assert isinstance(refused.exception, RunMismatchError)
+    assert "scales: was None" in str(refused.exception)
+
+
+def test_scales_are_published_with_their_run(two: Path) -> None:
+    """Whoever reads it from the Hub sees the same depth."""
+    remove_scales(two)
+    run = pager_ray.open_run(two)
+    files = {name for name, _ in hub._files_of(run, Folder(str(two)), previews=False)}
+    settle_scales(two)
+    more = {name for name, _ in hub._files_of(run, Folder(str(two)), previews=False)}
+    assert more - files == {"scales/sequences.parquet", "scales/report.json"}

@@ -48,7 +48,8 @@ class RunPredictions:
     def __init__(self, uri: str) -> None:
         from pager_ray.reader import open_run
 
-        self._run = open_run(uri)
+        # What is scored is the network, not what was made of its scales later.
+        self._run = open_run(uri, scale="raw")
         self.uri = self._run.uri
         checkpoint = self._run.manifest["checkpoint"]
         self.maps = tuple(name for name in MAPS if name in checkpoint["modalities"])

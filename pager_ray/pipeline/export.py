@@ -70,6 +70,8 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
     identity = {"run": mask_uri(run.uri), **settings_identity(settings)}
+    # Exports that began before there were such scales, and those of runs without any, know nothing of them.
+    identity |= {"scales": run.scales_digest} if run.scales_digest is not None else {}
     records.claim(identity, overwrite=request.overwrite)
     todo = left_of(records, selected)
     if is_project:

@@ -13,7 +13,7 @@ from pager_ray.modalities import MAPS
 from pager_ray.plain import get_logger, plain_text
 from pager_ray.publish.card import MARK, dataset_card
 from pager_ray.reader.run import Run, open_run
-from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
+from pager_ray.runs.layout import RUN_FILE, SCALES_FILE, SCALES_REPORT, SHARD_SUFFIX, RunLayout
 from pager_ray.storage import Folder, client_errors, error_reason, is_temporary
 from pager_ray.tracing import span, watcher
 
@@ -27,7 +27,7 @@ _TARGET: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?/?
 _TAKES: Final = "takes hf://datasets/OWNER/NAME, or with @BRANCH"
 
 # What a run owns in a repository: files that an earlier one left there go.
-_OWNED: Final = ("predictions/", "rejects/", "state/", "previews/", *(f"{name}/preds/" for name in MAPS))
+_OWNED: Final = ("predictions/", "rejects/", "state/", "previews/", "scales/", *(f"{name}/preds/" for name in MAPS))
 # Bytes and files that are sent before the client may forget them.
 _SENT_TOGETHER, _FILES_TOGETHER = 256 << 20, 64
 
@@ -138,6 +138,9 @@ def _files_of(run: Run, root: Folder, previews: bool) -> Iterator[tuple[str, str
         folders += [(f"{name}/preds", layout.npz(name), ".npz") for name in run.maps]
     if previews:
         folders.append(("previews", layout.previews, ".jpg"))
+    for name in (SCALES_FILE, SCALES_REPORT):
+        if layout.scales.exists(name):
+            yield f"scales/{name}", f"scales/{name}"
     # Records of a generation that nobody folded lie in a folder of its own.
     for place in _below(layout.ledger.folder):
         yield f"state/ledger/{place}", f"state/ledger/{place}"

@@ -27,7 +27,7 @@ from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_scalars, read_standing, standing_rejects
 from pager_ray.runs.runfile import read_run_file
-from pager_ray.runs.scales import SEQUENCE_SCALE, Corrections, read_scales
+from pager_ray.runs.scales import SEQUENCE_SCALE, Corrections
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
 from pager_ray.validity import Validity, validity_of
@@ -107,6 +107,7 @@ class Run:
         face_shape: (6, S, S) where faces are stored, None where ERP maps are.
         fov: field of view of its faces, in degrees.
         kept: columns of its listing that came out again.
+        scales_digest: of the scales of its sequences, which depth is given with; None where it is as predicted.
         levelled: whether panoramas may have been levelled (``input.upright``).
     """
 
@@ -160,8 +161,8 @@ class Run:
         self._standing = read_standing(self._layout, manifest)
         is_result = pc.is_null(self._standing.column("error_class"))
         self._results = self._standing.filter(is_result)
-        self._scales = read_scales(self._layout) if self._scale == "auto" else None
-        self._corrections = Corrections(self._scales)
+        self._corrections = Corrections(self._layout, wanted=self._scale == "auto")
+        self.scales_digest = self._corrections.digest
         # At once: threads that read single predictions would each build one.
         self._index = _Index(self._results)
 
@@ -191,7 +192,7 @@ class Run:
         Raises:
             ConfigError: a column does not exist.
         """
-        scales = [SEQUENCE_SCALE] if self._scales is not None else []
+        scales = [] if self.scales_digest is None else [SEQUENCE_SCALE]
         there = list(dict.fromkeys([*PREDICTION_COLUMNS, *self.kept, *scales]))
         wanted = list(columns) if columns is not None else there
         if unknown := [name for name in wanted if name not in there]:
@@ -202,15 +203,7 @@ class Run:
         table = read_scalars(self._layout, self._results, stored)
         if table is None:
             return _empty(wanted)
-        return (self._with_scales(table) if SEQUENCE_SCALE in wanted else table).select(wanted)
-
-    def _with_scales(self, table: pa.Table) -> pa.Table:
-        """The table with the scales of sequences, for rows whose own scale is the one that they were made of."""
-        assert self._scales is not None
-        places = pc.index_in(table.column("id"), value_set=self._scales.column("id").combine_chunks())
-        raw, scale = (self._scales.column(name).take(places) for name in ("log_scale", SEQUENCE_SCALE))
-        is_same = pc.fill_null(pc.equal(raw, table.column("log_scale")), False)
-        return table.append_column(SEQUENCE_SCALE, pc.if_else(is_same, scale, pa.scalar(None, pa.float32())))
+        return (self._corrections.added_to(table) if SEQUENCE_SCALE in wanted else table).select(wanted)
 
     def files(self) -> list[str]:
         """URIs of the Parquet shards that count, for other readers; the folder may hold more while a job runs."""

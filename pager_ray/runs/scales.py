@@ -7,10 +7,12 @@ bit. A row of it counts where its raw scale is that of the prediction that stand
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import io
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -47,6 +49,7 @@ COLUMNS: Final = ["id", "sequence", "time", "log_scale"]
 
 _WORST: Final = 10
 _MOST: Final = 100.0
+_DIGEST: Final = b"pager_ray.digest"
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ def read_scales(layout: RunLayout) -> pa.Table | None:
         scales = table.column(SEQUENCE_SCALE).cast(pa.float64())
         if scales.null_count or (table.num_rows and not pc.max(pc.abs(scales)).as_py() <= _MOST):
             raise ValueError("it has scales that no network gives")
-        return table.cast(pa.schema([_SCHEMA.field(name) for name in names]))
+        schema = pa.schema([_SCHEMA.field(name) for name in names])
+        return table.cast(schema).replace_schema_metadata({_DIGEST: f"sha256:{hashlib.sha256(content).hexdigest()}"})
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         where = layout.scales.uri(SCALES_FILE)
         raise StorageError(
@@ -176,20 +180,42 @@ def drop_scales(layout: RunLayout) -> None:
 
 
 class Corrections:
-    """By id, what a prediction's log scale becomes.
+    """What the log scales of a run's predictions become in their sequences: twelve bytes a frame beside the ids.
 
     Args:
-        scales: of :func:`read_scales`; None for a run without any.
+        layout: of the run.
+        wanted: whether anything is corrected.
+
+    Attributes:
+        digest: SHA-256 of the run's scales, by which others know that they are the same; None where there are none.
+
+    Raises:
+        StorageError: there are scales that cannot be read.
     """
 
-    def __init__(self, scales: pa.Table | None) -> None:
-        self.exists = scales is not None
-        self._by_id: Mapping[str, tuple[float, float]] = {}
-        if scales is not None:
-            pairs = zip(*(scales.column(name).to_pylist() for name in ("log_scale", SEQUENCE_SCALE)), strict=True)
-            self._by_id = dict(zip(scales.column("id").to_pylist(), pairs, strict=True))
+    def __init__(self, layout: RunLayout, *, wanted: bool = True) -> None:
+        self.digest: str | None = None
+        table = read_scales(layout) if wanted else None
+        if table is not None:
+            table = table.sort_by("id")
+            self.digest = (table.schema.metadata or {}).get(_DIGEST, b"").decode()
+        self._table = table
 
     def of(self, id: str, log_scale: float | None) -> float | None:
         """The log scale of a prediction's sequence; None where there is none for what it has now."""
-        known = self._by_id.get(id)
-        return known[1] if known is not None and log_scale is not None and known[0] == log_scale else None
+        if self._table is None or log_scale is None:
+            return None
+        ids = self._table.column("id")
+        place = bisect.bisect_left(range(len(ids)), id, key=lambda row: ids[row].as_py())
+        if place == len(ids) or ids[place].as_py() != id:
+            return None
+        raw, scale = (self._table.column(name)[place].as_py() for name in ("log_scale", SEQUENCE_SCALE))
+        return scale if raw == log_scale else None
+
+    def added_to(self, table: pa.Table) -> pa.Table:
+        """A table of ``id`` and ``log_scale`` with the scales of sequences behind its columns."""
+        assert self._table is not None
+        places = pc.index_in(table.column("id"), value_set=self._table.column("id").combine_chunks())
+        raw, scale = (self._table.column(name).take(places) for name in ("log_scale", SEQUENCE_SCALE))
+        is_same = pc.fill_null(pc.equal(raw, table.column("log_scale")), False)
+        return table.append_column(SEQUENCE_SCALE, pc.if_else(is_same, scale, pa.scalar(None, pa.float32())))

@@ -202,7 +202,7 @@ def validity_of(value: Any) -> Validity | None:
 def _check(found: Validity) -> None:
     fits = (
         found.panorama_height >= 1
-        and found.panorama_width >= 1
+        and found.panorama_width == 2 * found.panorama_height
         and found.panorama_height * found.panorama_width <= MAX_PIXELS
         and found.left >= 0
         and found.top >= 0

@@ -126,6 +126,8 @@ def test_it_comes_back_from_a_row(found: Validity) -> None:
         {"top": -1},
         {"panorama_height": None},
         {"panorama_width": 2**31 - 1},
+        {"panorama_height": 2**28, "panorama_width": 1},
+        {"panorama_height": 2**14, "panorama_width": 2**15},
         {"nadir_degrees": float("nan")},
         {"zenith_degrees": 1e9},
         {"mask": b"no picture"},

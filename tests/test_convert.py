@@ -182,3 +182,26 @@ def test_it_loads_no_ray() -> None:
     code = "import sys, pager_ray.convert, pager_ray.cli.convert\nassert 'ray' not in sys.modules"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_tilted_panoramas_are_levelled_as_in_a_run(inputs: Path, tmp_path: Path) -> None:
+    """By their rows: the same points as by a run that stores levelled faces, other ones than without."""
+    pictures = sorted(path for path in (inputs / "in").glob("*.jpg") if path.name != "letter.jpg")
+    lines = [f"{path},tilted-{number},{20 + number},-10" for number, path in enumerate(pictures)]
+    (tmp_path / "list.csv").write_text("\n".join(["uri,id,pitch_degrees,roll_degrees", *lines]))
+    listing = {"input.uris": str(tmp_path / "list.csv")}
+    converted(inputs, tmp_path / "out", ("npz",), **listing, **{"input.upright": "columns"})
+    converted(inputs, tmp_path / "off", ("npz",), **listing)
+    more = {"input.upright": "columns", "output.projection": "cubemap", "output.codec": "exact"}
+    config = config_of(inputs, tmp_path / "run", **listing, **more)
+    predictor = Predictor(load_model(config.checkpoint), inference_settings(config))
+    run_here(config, resolve_checkpoint(config.checkpoint), predictor)
+    run_export(ExportRequest(str(tmp_path / "run"), ExportSettings("npz"), local=True))
+    paths = sorted((tmp_path / "out" / "npz").rglob("*.npz"))
+    assert len(paths) >= 2 * len(pictures)
+    for path in paths:
+        inside = path.relative_to(tmp_path / "out" / "npz")
+        with np.load(path) as one, np.load(tmp_path / "run" / "exports" / "npz" / inside) as other:
+            np.testing.assert_allclose(one["arr_0"], other["arr_0"], rtol=1e-4, atol=1e-4)
+        with np.load(path) as one, np.load(tmp_path / "off" / "npz" / inside) as other:
+            assert not np.allclose(one["arr_0"], other["arr_0"], rtol=1e-2, atol=1e-2)

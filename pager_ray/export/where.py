@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pager_ray.errors import ConfigError
 from pager_ray.runs.shards import PREDICTION_COLUMNS
 
-TEXT_COLUMNS = frozenset({"id", "uri", "digest", "scene", "suspect", "remarks"})
+TEXT_COLUMNS = frozenset({"id", "uri", "digest", "sequence", "scene", "suspect", "remarks"})
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<text>'[^']*'|\"[^\"]*\")|(?P<word>[A-Za-z_]\w*)"

@@ -25,8 +25,11 @@ _SHOWN_SUFFIXES = 5
 Facts = Mapping[str, Mapping[str, Any]]
 """What a file system says of files, by path."""
 
-_CONVERTIBLE = frozenset({".jp2", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp", ".mp4"})
-"""Suffixes of pictures and videos that people have panoramas in, and that are not read."""
+_CONVERTIBLE = frozenset({".jp2", ".psd", ".gif", ".dng", ".cr2", ".nef", ".arw", ".insp"})
+"""Suffixes of pictures that people have panoramas in, and that are not read."""
+
+_VIDEOS = frozenset({".mkv", ".webm", ".avi", ".insv", ".360"})
+"""The same of videos: those in other containers, and those that are not stitched yet."""
 
 
 def find_files(filesystem: Any, folder: str) -> tuple[list[str], Facts]:
@@ -109,6 +112,11 @@ def what_helps(paths: Sequence[str]) -> str | None:
     found = {posixpath.splitext(path)[1].lower() for path in paths}
     if missing := sorted(suffix for suffix in found if extra_for(suffix)):
         return f"{', '.join(missing)} files are read by an extra: {extra_for(missing[0])} here and on every node"
+    if videos := found & _VIDEOS:
+        return (
+            f"{', '.join(sorted(videos))} files are not read: bring equirectangular video into MP4 (ffmpeg -i IN -c "
+            "copy OUT.mp4), and what a camera has not stitched yet through its maker's program"
+        )
     suffixes = found & _CONVERTIBLE
     if not suffixes:
         return None

@@ -138,6 +138,12 @@ def detect_format(data: bytes) -> tuple[str, type[ImageFile] | None]:
             f"{name} files are read by an extra: pip install 'pager_ray[{EXTRA}]' on every node, then --retry-rejects "
             f"unsupported_format; or convert to one of {accepted}",
         )
+    if name == "ISO media":
+        raise InputError(
+            "unsupported_format",
+            "ISO media are no pictures: it is a video, or a sequence of another kind; a frame of a 360° video is "
+            "video://NUMBER::FILE, and a job takes the whole as an input",
+        )
     if name not in supported_formats():
         raise InputError("unsupported_format", f"{name} files are not read; convert to one of {accepted}")
     if name == "HEIC":

@@ -13,6 +13,8 @@ TABLE = pa.table(
         "id": ["a", "b", "c", "d"],
         "scene": ["indoor", "outdoor", None, "outdoor"],
         "sky_fraction": pa.array([0.0, 0.1, 0.5, None], pa.float32()),
+        "sequence": ["walk", "walk", None, "ride"],
+        "time": [0.0, 0.5, None, 1627894626.25],
         "width": pa.array([512, 1024, 2048, 4096], pa.int32()),
     }
 )
@@ -32,6 +34,8 @@ TABLE = pa.table(
         ("sky_fraction IS NOT NULL AND NOT (width = 512 OR id = 'c')", "b"),
         ("width = 512 or scene = 'outdoor' and width = 4096", "ad"),
         ("width > -1", "abcd"),
+        ("sequence = 'walk' and time < 0.2", "a"),
+        ("time >= 1627894626.25", "d"),
     ],
 )
 def test_conditions_select_what_they_say(condition: str, expected: str) -> None:

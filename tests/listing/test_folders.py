@@ -69,6 +69,14 @@ def test_what_is_left_out_is_named_by_suffix(tmp_path: Path, caplog: pytest.LogC
     assert "left out: 12 .txt, 2 .psd, 1 without a suffix" in caplog.text
 
 
+def test_videos_that_are_not_read_say_what_helps(tmp_path: Path) -> None:
+    """Those in other containers, and those that no panorama was made of yet."""
+    for name in ("a.insv", "b.mkv"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"\.insv, \.mkv files are not read: bring equirectangular video into MP4"):
+        list_inputs([str(tmp_path)])
+
+
 def test_a_folder_of_pictures_that_are_not_read_says_what_helps(tmp_path: Path) -> None:
     """Only .psd and .dng: an error with the suffixes, their numbers and the conversion."""
     touch(tmp_path, "a.psd", "b.dng", "c.dng")

@@ -40,6 +40,21 @@ EXIT_BUDGET = 4
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
+_TALKATIVE = (
+    "ray",
+    "fsspec",
+    "s3fs",
+    "botocore",
+    "aiobotocore",
+    "httpx",
+    "PIL",
+    "asyncio",
+    "urllib3",
+    "numexpr",
+    "matplotlib",
+)
+"""What `--verbose` is not meant for: lines of these for every request or block."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -48,28 +63,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens in detail.")
 def cli(verbose: bool) -> None:
     """360° panoramas to depth, metric scale, normals and sky, as a distributed job."""
+    # Other libraries tell of blocks and requests, some of each; ours of panoramas. Which libraries there are depends on
+    # the stores and formats in use.
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=logging.DEBUG if verbose else logging.WARNING,
         format="%(asctime)s %(levelname).1s %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(MaskingFilter())
-    # The libraries' own progress is about blocks and requests; ours is about panoramas.
-    for name in (
-        "ray",
-        "fsspec",
-        "s3fs",
-        "botocore",
-        "aiobotocore",
-        "httpx",
-        "PIL",
-        "asyncio",
-        "urllib3",
-        "numexpr",
-        "matplotlib",
-    ):
+    logging.getLogger("pager_ray").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 

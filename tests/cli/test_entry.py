@@ -357,3 +357,24 @@ def test_a_full_device_is_one_line() -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == "pager-ray: standard output cannot be written (No space left on device); make room there\n"
+
+
+LOGGING = """
+import logging, sys
+from pager_ray.cli.entry import cli
+cli.callback(verbose=len(sys.argv) > 1)
+for name in ("azure.core.pipeline.policies.http_logging_policy", "a.library.of.tomorrow", "botocore", "pager_ray.runs"):
+    logging.getLogger(name).info("%s tells", name)
+    logging.getLogger(name).warning("%s warns", name)
+"""
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_what_other_libraries_tell_is_not_ours(verbose: bool) -> None:
+    """At the default level only warnings of theirs are shown; in detail all but those of every request."""
+    command = [sys.executable, "-c", LOGGING, *(["--verbose"] if verbose else [])]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    told = {line.split()[2].partition(".")[0] for line in said.splitlines() if line.endswith(" tells")}
+    warned = [line for line in said.splitlines() if line.endswith(" warns")]
+    assert told == ({"azure", "a", "botocore", "pager_ray"} if verbose else {"pager_ray"})
+    assert len(warned) == 4

@@ -104,6 +104,9 @@ ENDING_POINTS: Final = [
 POISON: Final = b"kills its decoder"
 """Bytes that no worker survives: a file that holds them is a poison input."""
 
+CARRIED: Final = ("AWS_", "FSSPEC_", "GCSFS_", "PAGER_RAY_")
+"""Variables of a driver that its workers have too begin like this."""
+
 _LOG: Final = "predicted"
 _VALVE: Final = "valve"
 
@@ -329,7 +332,7 @@ def main() -> None:
     def init(*arguments: Any, **options: Any) -> Any:
         # Workers of a Ray that others started have its environment: they would reach neither this one's store nor its
         # orders.
-        variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "PAGER_RAY_"))}
+        variables = {name: value for name, value in os.environ.items() if name.startswith(CARRIED)}
         options["runtime_env"] = {"worker_process_setup_hook": hook, "env_vars": variables}
         return start(*arguments, **options)
 

@@ -154,8 +154,12 @@ def gcs(port: int | None = None) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def azure(folder: Path) -> Iterator[tuple[str, str]]:
-    """Azure's object store, emulated: the URL of a container, and the address of the server."""
+def azure(folder: Path, protocol: str = "az") -> Iterator[tuple[str, str]]:
+    """Azure's object store, emulated: the URL of a container, and the address of the server.
+
+    Args:
+        protocol: ``az``, or ``abfs``, whose URLs name the account.
+    """
     port = free_port()
     command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
     process = subprocess.Popen([*command, "--skipApiVersionCheck"], stdout=subprocess.DEVNULL)
@@ -168,9 +172,10 @@ def azure(folder: Path) -> Iterator[tuple[str, str]]:
             assert time.monotonic() < deadline, "Azurite does not answer"
             time.sleep(0.05)
         address = f"http://127.0.0.1:{port}"
-        with configured("az", connection_string=connection_string(address)):
-            fsspec.filesystem("az").mkdir("container")
-            yield "az://container/place", address
+        with configured(protocol, connection_string=connection_string(address)):
+            fsspec.filesystem(protocol).mkdir("container")
+            host = f"@{ACCOUNT}.dfs.core.windows.net" if protocol == "abfs" else ""
+            yield f"{protocol}://container{host}/place", address
     finally:
         # It waits for its clients' connections before it ends by itself.
         process.kill()
@@ -180,7 +185,7 @@ def azure(folder: Path) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def served(kind: str, folder: Path) -> Iterator[str]:
     """The URL of a place on a server of a kind; the test that asks for one that is not installed skips."""
-    if kind == "az" and not has_azurite():
+    if kind in ("az", "abfs") and not has_azurite():
         pytest.skip(WHY_NO_AZURITE)
     with contextlib.ExitStack() as stack:
         if kind == "ftp":
@@ -188,7 +193,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
         elif kind == "sftp":
             yield stack.enter_context(sftp(folder))[0]
         else:
-            yield stack.enter_context(gcs() if kind == "gs" else azure(folder))[0]
+            yield stack.enter_context(gcs() if kind == "gs" else azure(folder, kind))[0]
 
 
 def connection_string(address: str) -> str:

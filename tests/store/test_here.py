@@ -26,7 +26,7 @@ from tests.test_here import COUNT, Dying, config_of, inputs
 __all__ = ["inputs"]
 
 
-@pytest.fixture(params=["sftp", "ftp", "gs", "az"])
+@pytest.fixture(params=["sftp", "ftp", "gs", "abfs"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a place on a server of its kind."""
     with stores.served(request.param, tmp_path / "served") as url:

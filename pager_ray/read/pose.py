@@ -80,9 +80,17 @@ def pose_text(values: Mapping[str, Any]) -> str | None:
 
 
 def pose_of_columns(text: str | None) -> Pose:
-    """The pose that :func:`pose_text` wrote."""
-    values = json.loads(text) if text else {}
-    return _pose({name: values.get(name) for name in COLUMNS}, "")
+    """The pose that :func:`pose_text` wrote; what it did not write is a problem."""
+    if not text:
+        return UNKNOWN
+    try:
+        values = json.loads(text)
+        texts = {name: values.get(name) for name in COLUMNS}
+    except (ValueError, AttributeError, RecursionError):
+        texts = {COLUMNS[0]: 0}
+    if not all(isinstance(value, str | None) for value in texts.values()):
+        return Pose(problem=f"what its listing says of its pose is {text[:MAX_TEXT]!r}, which no job wrote")
+    return _pose(texts, "")
 
 
 def _pose(texts: Mapping[str, str | None], prefix: str) -> Pose:

@@ -190,7 +190,7 @@ def project_row(row: Row, content: Content | InputError | None, settings: ReadSe
         panorama = decode_content(content, max_pixels=settings.max_pixels, **settings.decode)
         validity = _validity(panorama, row, settings)
         pose = panorama.pose
-        tilt = tilt_of(settings.upright, pose, pose_of_columns(row.get(POSE.name)))
+        tilt = tilt_of(settings.upright, pose, row.get(POSE.name))
     except InputError as error:
         return reject(row, StageName.READ, naming_row(row, error))
     pixels: Row
@@ -248,7 +248,7 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
     return found
 
 
-def tilt_of(upright: Upright, of_file: Pose, of_listing: Pose) -> tuple[float, float] | tuple[None, None]:
+def tilt_of(upright: Upright, of_file: Pose, of_listing: str | None) -> tuple[float, float] | tuple[None, None]:
     """Pitch and roll that a panorama is levelled by, in degrees; none where they are not asked for, or not known.
 
     Raises:
@@ -256,4 +256,5 @@ def tilt_of(upright: Upright, of_file: Pose, of_listing: Pose) -> tuple[float, f
     """
     if upright == "off":
         return None, None
-    return (of_file if upright == "gpano" else of_listing).tilt() or (None, None)
+    pose = of_file if upright == "gpano" else pose_of_columns(of_listing)
+    return pose.tilt() or (None, None)

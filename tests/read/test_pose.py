@@ -77,6 +77,15 @@ def test_columns_travel_as_one_short_text(values: dict[str, Any], expected: dict
     assert pose_text({"roll_degrees": None}) is None
 
 
+@pytest.mark.parametrize("text", ["[", "[]", "3", '{"pitch_degrees":3}', '{"roll_degrees":["1"]}', "[" * 100_000])
+def test_texts_that_no_job_wrote_are_named(text: str) -> None:
+    """A manifest lies on somebody's storage; what it holds is a reject of the row and no end of the job."""
+    with pytest.raises(InputError, match="which no job wrote") as caught:
+        pose_of_columns(text).tilt()
+    assert caught.value.error_class == "bad_pose"
+    assert len(str(caught.value)) < 150
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WebP"])
 def test_a_panorama_has_the_pose_of_its_metadata(format: str) -> None:
     """From whatever file it is."""

@@ -141,8 +141,8 @@ def detect_format(data: bytes) -> tuple[str, type[ImageFile] | None]:
     if name == "ISO media":
         raise InputError(
             "unsupported_format",
-            "ISO media are no pictures: it is a video, or a sequence of another kind; a frame of a 360° video is "
-            "video://NUMBER::FILE, and a job takes the whole as an input",
+            "ISO media files are no pictures: a job takes a 360° video as a whole, and a frame of one is called "
+            f"video://NUMBER::FILE; convert others to one of {accepted}",
         )
     if name not in supported_formats():
         raise InputError("unsupported_format", f"{name} files are not read; convert to one of {accepted}")

@@ -143,6 +143,6 @@ def test_other_media_are_named() -> None:
     assert media_format(start + box(b"meta", bytes(4) + properties)) == "HEIF with VVC"
     assert media_format(start) == "HEIF"
     assert media_format(box(b"ftyp", b"mp42\0\0\0\0isom")) == "ISO media"
-    with pytest.raises(InputError, match="it is a video"):
+    with pytest.raises(InputError, match="takes a 360° video as a whole"):
         detect_format(box(b"ftyp", b"mp42\0\0\0\0isom"))
     assert media_format(b"\0\0\0\0ftyp") == "ISO media"

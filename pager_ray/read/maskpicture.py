@@ -29,7 +29,7 @@ BAD_MASK: Final = "bad_mask"
 
 
 def decode_mask_picture(
-    content: Content, panorama: DecodedPanorama | DecodedCubemap, max_pixels: int
+    content: Content, panorama: DecodedPanorama | DecodedCubemap, max_pixels: int, *, keep: bool = False
 ) -> Bool[np.ndarray, "h w"]:
     """The valid pixels of a picture, at the size that its file has; of a cubemap those of its panorama.
 
@@ -37,6 +37,7 @@ def decode_mask_picture(
         content: the mask's file; of a cubemap a file for each face, in their order.
         panorama: that the mask is of.
         max_pixels: larger masks are refused.
+        keep: the next panorama has the same one; it is not decoded again.
 
     Raises:
         InputError: ``bad_mask``: of another size, of another kind, damaged, or no picture.
@@ -54,15 +55,17 @@ def decode_mask_picture(
         return cubemap_mask(_bright(np.stack(faces)), 2 * size, 4 * size)
     if not isinstance(content, bytes):
         raise InputError(BAD_MASK, "is a cubemap's, and the panorama is one picture; give one mask")
-    return _panorama_mask(content, panorama.file_width, panorama.file_height, max_pixels)
+    make = _kept_mask if keep else _panorama_mask
+    return make(content, panorama.file_width, panorama.file_height, max_pixels)
 
 
-@lru_cache(maxsize=1)
 def _panorama_mask(content: bytes, width: int, height: int, max_pixels: int) -> Bool[np.ndarray, "h w"]:
-    """Kept for whoever has the same one, which may be all panoramas of a job."""
     mask = _bright(_decoded(content, width, height, max_pixels))
     mask.flags.writeable = False
     return mask
+
+
+_kept_mask = lru_cache(maxsize=1)(_panorama_mask)
 
 
 def _bright(light: UInt8[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:

@@ -234,11 +234,12 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
         content = row.pop(_MASK_CONTENT, None) or fetch_mask(row, settings)
         if isinstance(content, InputError):
             raise InputError(content.error_class, f"its mask {content}", content.attempts) from content
+        place = place_of(row["mask"])
         try:
-            found = found.masked(decode_mask_picture(content, panorama, settings.max_pixels))
+            mask = decode_mask_picture(content, panorama, settings.max_pixels, keep=place.is_shared)
         except InputError as error:
-            shown = mask_uri(place_of(row["mask"]).uri)
-            raise InputError(error.error_class, f"its mask {shown} {error}") from error
+            raise InputError(error.error_class, f"its mask {mask_uri(place.uri)} {error}") from error
+        found = found.masked(mask)
     if not found.fraction:
         raise InputError(
             "nothing_valid",

@@ -16,6 +16,7 @@ from pager_ray.export.axes import rotation, turn
 from pager_ray.export.formats import ExportSettings, export_files
 from pager_ray.export.points import Cleaning, point_cloud
 from pager_ray.prediction import Prediction
+from pager_ray.validity import Validity
 from tests.export.scenes import predicted, rendered
 from tests.export.test_points import misses
 
@@ -87,3 +88,27 @@ def test_a_checkpoint_of_depth_alone(tmp_path: Path) -> None:
     truth = rendered()[1]
     found = read(predicted(truth, normals=None, sky=None), truth.rgb, tmp_path)
     assert {path for path, _ in found if path.startswith("/panorama")} == {"/panorama/picture", "/panorama/depth"}
+
+
+def test_what_is_not_valid_is_in_no_recording(tmp_path: Path) -> None:
+    """No point, no depth, no normal and no sky of it, whatever the maps hold there."""
+    truth = rendered()[1]
+    height, width = truth.depth.shape
+    found = Validity(height, width, 30, 20, 150, 80, 35.0)
+    valid = found.erp(height, width)
+    maps = {
+        "depth": np.where(valid, truth.depth, np.float32(7)),
+        "normals": np.where(valid[..., None], truth.normals, np.float32(0.577)),
+        "sky": np.where(valid, truth.sky, np.float32(0.4)).astype(np.float32),
+    }
+    loaders = {name: (lambda array=array: array) for name, array in maps.items()}
+    masked = Prediction(id="a", uri="", height=height, width=width, fov=90.0, loaders=loaders, validity=lambda: found)
+    told = read(masked, truth.rgb, tmp_path)
+    (depth,) = told["/panorama/depth", "DepthImage:buffer"]
+    np.testing.assert_array_equal(np.frombuffer(bytes(depth), np.float32).reshape(height, width) > 0, valid)
+    xyz = np.asarray(told["/world/points", "Points3D:positions"], np.float64)
+    column = ((np.arctan2(xyz[:, 2], xyz[:, 0]) / (2 * np.pi) + 0.5) * width).astype(int)
+    row = ((0.5 - np.arctan2(xyz[:, 1], np.hypot(xyz[:, 0], xyz[:, 2])) / np.pi) * height).astype(int)
+    assert valid[row, column].all()
+    (sky,) = told["/panorama/sky", "Image:buffer"]
+    assert not np.frombuffer(bytes(sky), np.uint8).reshape(height, width)[~valid].any()

@@ -12,6 +12,7 @@ from pager_ray.errors import InputError
 from pager_ray.geometry.cubes import cubemap_mask
 from pager_ray.read import decode_cubemap, decode_panorama
 from pager_ray.read.maskpicture import decode_mask_picture
+from tests.harness import mutations
 from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
@@ -101,3 +102,21 @@ def test_what_is_no_mask_of_the_picture_is_named(content: Any, message: str) -> 
     with pytest.raises(InputError, match=message) as caught:
         read(content)
     assert caught.value.error_class == "bad_mask"
+
+
+def test_hostile_masks_are_refused_as_hostile_pictures_are() -> None:
+    """Whatever a file is made of, it is a mask of the picture's size or a reject of one class, in plain text."""
+    refused = [error for case in mutations.cases(5, 120, 2**22) if (error := trouble_of(case)) is not None]
+    assert 5 < len(refused) < 115
+    assert {error.error_class for error in refused} == {"bad_mask"}
+    assert all(str(error).isprintable() for error in refused)
+
+
+def trouble_of(case: mutations.Case) -> InputError | None:
+    """Why a file is no mask; None where it is one, of the right size."""
+    try:
+        shape = read(case.data).shape
+    except InputError as error:
+        return error
+    assert shape == (HEIGHT, WIDTH), case.name
+    return None

@@ -35,8 +35,9 @@ VALID: Final = pa.field(
             ("top", pa.int32()),
             ("width", pa.int32()),
             ("height", pa.int32()),
-            ("nadir_degrees", pa.float32()),
-            ("zenith_degrees", pa.float32()),
+            # As the job had them: where they end between two rows, rounding would decide otherwise.
+            ("nadir_degrees", pa.float64()),
+            ("zenith_degrees", pa.float64()),
             ("mask", pa.large_binary()),
         ]
     ),

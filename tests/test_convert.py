@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pager_ray import convert
 from pager_ray.cli import exit_code
@@ -26,6 +27,7 @@ from pager_ray.report.outcomes import ConvertOutcome
 from pager_ray.samples import write_samples
 from pager_ray.stages.settings import inference_settings
 from pager_ray.storage import Folder
+from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
 from tests.read.packed import write_tar
 from tests.test_here import config_of
 
@@ -205,3 +207,28 @@ def test_tilted_panoramas_are_levelled_as_in_a_run(inputs: Path, tmp_path: Path)
             np.testing.assert_allclose(one["arr_0"], other["arr_0"], rtol=1e-4, atol=1e-4)
         with np.load(path) as one, np.load(tmp_path / "off" / "npz" / inside) as other:
             assert not np.allclose(one["arr_0"], other["arr_0"], rtol=1e-2, atol=1e-2)
+
+
+def test_masks_and_caps_count(inputs: Path, tmp_path: Path) -> None:
+    """What a picture does not show, and what a mask and a cap take away, is in no file, as in those of a run."""
+    (tmp_path / "in").mkdir()
+    xmp = gpano_xmp(**cropped(20, 10, 100, 50, 128, 64))
+    (tmp_path / "in" / "a.png").write_bytes(with_xmp(picture(100, 50), "PNG", xmp))
+    mask = np.full((50, 100), 255, np.uint8)
+    mask[20:30, 40:60] = 0
+    (tmp_path / "mask.png").write_bytes(encode(mask))
+    more = {"input.uris": f"{tmp_path}/in", "input.mask.uris": f"{tmp_path}/mask.png", "input.mask.nadir_degrees": "45"}
+    names = ("depth-png", "mesh")
+    assert converted(inputs, tmp_path / "out", names, **more).exit_code == 0
+    config = config_of(inputs, tmp_path / "run", **more, **{"output.codec": "exact"})
+    predictor = Predictor(load_model(config.checkpoint), inference_settings(config))
+    run_here(config, resolve_checkpoint(config.checkpoint), predictor)
+    for name in names:
+        settings = ExportSettings(name, images_from=str(tmp_path / "in"), max_triangles=500)
+        run_export(ExportRequest(str(tmp_path / "run"), settings, local=True))
+        assert files_of(tmp_path / "out" / name) == files_of(tmp_path / "run" / "exports" / name)
+    with Image.open(tmp_path / "out" / "depth-png" / "a.png") as shown:
+        depth = np.asarray(shown)
+    assert depth.shape == (50, 100)
+    # A quarter of 180 degrees: rows from 48 on, less the ten above the crop.
+    np.testing.assert_array_equal(depth > 0, (mask > 0) & (np.arange(50) < 38)[:, None])

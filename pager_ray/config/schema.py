@@ -80,10 +80,10 @@ class MaskConfig(Section):
         0.0,
         ge=0,
         lt=90,
-        description="pixels less than this from straight down (tripod, car, logo) mean nothing: they are in no number, "
-        "cloud, mesh or preview, and false in `valid`",
+        description="pixels less than this from the picture's lowest point (tripod, car) mean nothing: they are in no "
+        "number, cloud, mesh or preview, and false in `valid`",
     )
-    zenith_degrees: float = Field(0.0, ge=0, lt=90, description="the same for straight up")
+    zenith_degrees: float = Field(0.0, ge=0, lt=90, description="the same for its highest point")
 
 
 class VideoConfig(Section):

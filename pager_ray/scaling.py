@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from pager_ray.errors import ConfigError
 from pager_ray.plain import get_logger
 from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import RunLayout
-from pager_ray.runs.scales import COLUMNS, ScaleReport, consistent_rows, drop_scales, write_scales
+from pager_ray.runs.scales import COLUMNS, ScaleReport, Steps, consistent_rows, drop_scales, write_scales
 from pager_ray.storage import Folder
 
 log = get_logger(__name__)
@@ -28,14 +29,36 @@ _ROWS, _COLUMNS, _SIDE = 32, 64, 16
 # Beyond this share of the range depth is what the range's end made of it, as of skies.
 _SATURATED: Final = 0.9
 _THREADS: Final = 4
-_TOLD: Final = 10_000
+
+PART: Final = 256
+"""Frames that are compared in one task."""
+
+_TOLD: Final = 16
 
 
-def settle_scales(output: str | os.PathLike[str]) -> ScaleReport:
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Frames in order, their log scales (n,), and which of them are compared with the next, bool (n − 1,)."""
+
+    ids: Sequence[str]
+    log_scales: np.ndarray
+    joined: np.ndarray
+
+
+Comparer = Callable[[str, Sequence[Part]], Iterable[np.ndarray]]
+"""Compares frames of the run at a URI, by threads of this process or tasks of a cluster; gives each part's steps, in
+order."""
+
+
+def settle_scales(output: str | os.PathLike[str], compare: Comparer | None = None) -> ScaleReport:
     """Make the scales of a run's sequences consistent, of all that is committed by now.
 
     Predictions stay as they are; ``scales/`` of the output is written, whole or not at all, the same for the same
     predictions whoever dies on the way.
+
+    Args:
+        output: the run's.
+        compare: who compares frames; threads of this process by default.
 
     Raises:
         RunNotFoundError: there is no run.
@@ -46,8 +69,8 @@ def settle_scales(output: str | os.PathLike[str]) -> ScaleReport:
     table = run.table(COLUMNS)
     if table.num_rows and table.column("log_scale").null_count == table.num_rows:
         raise ConfigError(f"{run.uri}: its checkpoint has no scale heads, so there is none to make consistent")
-    compared = _Compared(run)
-    scaled, report = consistent_rows(table, compared if "depth" in run.maps else None)
+    steps_of = _steps_by(str(output), compare or compare_here) if "depth" in run.maps else None
+    scaled, report = consistent_rows(table, steps_of)
     write_scales(_layout(output), scaled, report)
     return report
 
@@ -67,25 +90,57 @@ def _layout(output: str | os.PathLike[str]) -> RunLayout:
     return RunLayout(Folder(os.fspath(output)))
 
 
-class _Compared:
-    """Compares neighbours of a run's sequences by their depths."""
+def compare_here(uri: str, parts: Sequence[Part]) -> Iterator[np.ndarray]:
+    """Compare the frames of each part in this process; gives the steps of each."""
+    compared = Compared(open_run(uri, scale="raw"))
+    for number, part in enumerate(parts):
+        yield compared(part)
+        if (number + 1) % _TOLD == 0:
+            log.info("scale: %s of %s frames compared", f"{(number + 1) * PART:,}", f"{len(parts) * PART:,}")
+
+
+def _steps_by(uri: str, compare: Comparer) -> Steps:
+    """All frames compared part by part; each part ends with the frame that the next one begins with."""
+
+    def steps_of(ids: Sequence[str], log_scales: np.ndarray, joined: np.ndarray) -> np.ndarray:
+        places = [slice(first, min(first + PART, len(joined))) for first in range(0, len(joined), PART)]
+        parts = [
+            Part(ids[one.start : one.stop + 1], log_scales[one.start : one.stop + 1], joined[one]) for one in places
+        ]
+        return np.concatenate([*compare(uri, parts)])
+
+    return steps_of
+
+
+class Compared:
+    """Compares neighbours of a run's sequences by their depths.
+
+    Args:
+        run: opened with its raw scales.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         depth = run.manifest.get("config", {}).get("depth", {})
         self._far = float(depth.get("max", DepthConfig().max)) * _SATURATED
-        self._seen = 0
 
-    def __call__(self, ids: Sequence[str], log_scales: np.ndarray) -> np.ndarray:
-        steps = np.full(max(len(ids) - 1, 0), np.nan)
-        earlier = None
-        for number, later in enumerate(self._samples(ids, log_scales)):
-            if earlier is not None:
-                steps[number - 1] = agreement(earlier, later)
-            earlier = later
-            self._seen += 1
-            if self._seen % _TOLD == 0:
-                log.info("scale: %s frames compared", f"{self._seen:,}")
+    def __call__(self, part: Part) -> np.ndarray:
+        """float64 (n − 1): by how much depth grows from each frame to the next; NaN where they are not compared.
+
+        Raises:
+            StorageError: a prediction cannot be read.
+        """
+        steps = np.full(len(part.joined), np.nan)
+        wanted = np.zeros(len(part.ids), bool)
+        wanted[:-1] |= part.joined
+        wanted[1:] |= part.joined
+        places: list[int] = np.flatnonzero(wanted).tolist()
+        earlier, before = np.zeros(0, np.float32), -2
+        samples = self._samples([part.ids[place] for place in places], part.log_scales[places])
+        for place, later in zip(places, samples, strict=True):
+            if place == before + 1 and part.joined[before]:
+                steps[before] = agreement(earlier, later)
+            earlier, before = later, place
         return steps
 
     def _samples(self, ids: Sequence[str], log_scales: np.ndarray) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import pager_ray
+from pager_ray import scaling
 from pager_ray.cli.entry import cli
 from pager_ray.config import RunConfig
 from pager_ray.consistency import jitter
@@ -25,7 +26,7 @@ from pager_ray.publish import hub
 from pager_ray.reader import Run
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs.scales import SEQUENCE_SCALE
-from pager_ray.scaling import _Compared, remove_scales, settle_scales
+from pager_ray.scaling import PART, Compared, remove_scales, settle_scales
 from pager_ray.storage import Folder
 from pager_ray.validity import Validity
 from tests.reader.runs import HEIGHT, WIDTH, SmallRun
@@ -207,7 +208,7 @@ def test_what_is_not_valid_is_not_compared(tmp_path: Path, projection: str) -> N
     plain = small.prediction("a", log_scale=0.0)
     found = Validity(HEIGHT, WIDTH, 0, 0, WIDTH, HEIGHT, 60.0)
     small.write("s1", plain, plain | {"id": "b", "valid": found.to_row()})
-    compared = _Compared(pager_ray.open_run(small.folder))
+    compared = Compared(pager_ray.open_run(small.folder))
     whole, masked = (compared._sample(id, 0.0) for id in "ab")
     counts = np.isfinite(masked)
     assert 0 < counts.sum() < np.isfinite(whole).sum()
@@ -243,3 +244,20 @@ def test_scales_are_published_with_their_run(two: Path) -> None:
     settle_scales(two)
     more = {name for name, _ in hub._files_of(run, Folder(str(two)), previews=False)}
     assert more - files == {"scales/sequences.parquet", "scales/report.json"}
+
+
+def test_parts_are_as_the_whole(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever frames are parted for tasks, each is compared with its neighbour once."""
+    settle_scales(two)
+    whole = (two / "scales" / "sequences.parquet").read_bytes()
+    assert PART > FRAMES
+    monkeypatch.setattr(scaling, "PART", 7)
+    sizes = []
+
+    def compare(uri: str, parts: Sequence[scaling.Part]) -> Iterator[np.ndarray]:
+        sizes.extend(len(part.ids) for part in parts)
+        yield from scaling.compare_here(uri, parts)
+
+    settle_scales(two, compare)
+    assert sizes == [8] * 8 + [3]
+    assert (two / "scales" / "sequences.parquet").read_bytes() == whole

@@ -11,6 +11,7 @@ from pager_ray.listing.remembered import Remembering, write_index
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.pipeline.chain import ActorOptions, Chain, Stage, run_chain
 from pager_ray.pipeline.cluster import READ_TASK_MEMORY, Connection, Reservation, actor_pool
+from pager_ray.pipeline.comparing import compare_on_cluster
 from pager_ray.pipeline.indexing import index_on_cluster
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.plain import get_logger
@@ -103,7 +104,10 @@ def _run_job(
     done = run_chain(claim, config.compute, partial(_inference, config, checkpoint, claim, model_stage), connection)
 
     # 5. Sequences: their scales, over what stands by now; where it dies here, the same command does this again.
-    scales = settle_scales(config.output.uri) if config.scale.sequence != "off" else None
+    scales = None
+    if config.scale.sequence != "off":
+        with span("scales of sequences"):
+            scales = settle_scales(config.output.uri, compare_on_cluster(config.compute.address, kept))
     seconds = time.monotonic() - claim.began
     previews, planned = config.output.previews, claim.planned
     return RunSummary(str(claim.layout.root), done, fresh, seconds, previews, planned, checkpoint.note, scales)

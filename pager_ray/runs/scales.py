@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.bounded import read_parquet
-from pager_ray.consistency import consistent_scale
+from pager_ray.consistency import LEAST, consistent_scale
 from pager_ray.errors import StorageError
 from pager_ray.runs.layout import SCALES_FILE, SCALES_REPORT, RunLayout
 from pager_ray.storage import error_reason
@@ -86,8 +86,9 @@ class ScaleReport:
         return asdict(self)
 
 
-Steps = Callable[[Sequence[str], np.ndarray], "np.ndarray | None"]
-"""Ids of a sequence's frames in order, and their log scales → by how much depth grows from each to the next."""
+Steps = Callable[[Sequence[str], np.ndarray, np.ndarray], np.ndarray]
+"""Ids of all frames in order, their log scales, and which of them (n − 1) are compared with the next → by how much
+depth grows from each to the next (n − 1), NaN where that is not known."""
 
 
 def write_scales(layout: RunLayout, table: pa.Table, report: ScaleReport) -> None:
@@ -120,9 +121,13 @@ def consistent_rows(rows: pa.Table, steps_of: Steps | None = None) -> tuple[pa.T
     time, raw = frames.column("time").to_numpy(), frames.column("log_scale").to_numpy().astype(np.float64)
     scaled, stretches = raw.copy(), np.zeros(len(raw), np.int32)
     told: list[SequenceScale] = []
+    steps = np.full(max(len(raw) - 1, 0), np.nan)
+    if steps_of is not None and len(steps):
+        # Of shorter sequences nothing is corrected.
+        is_long = np.repeat(np.diff(edges) >= LEAST, np.diff(edges))
+        steps = steps_of(ids.to_pylist(), raw, (np.diff(codes) == 0) & is_long[1:])
     for first, end in itertools.pairwise(edges):
-        steps = None if steps_of is None else steps_of(ids[first:end].to_pylist(), raw[first:end])
-        found = consistent_scale(raw[first:end], time[first:end], steps)
+        found = consistent_scale(raw[first:end], time[first:end], steps[first : end - 1])
         scaled[first:end], stretches[first:end] = found.log_scale, found.stretches
         cuts = int(found.stretches[-1])
         told.append(SequenceScale(names[first].as_py(), end - first, cuts, found.jitter_before, found.jitter_after))

@@ -44,6 +44,7 @@ from pager_ray.read import Content
 from pager_ray.read.cubemap import unpack_faces
 from pager_ray.read.pose import COLUMNS as POSE_COLUMNS
 from pager_ray.read.pose import pose_text
+from pager_ray.runs.valid_column import VALID
 from pager_ray.schemes import short_name
 from pager_ray.single import file_of
 from pager_ray.stages.infer import Valid, infer_rows, load_predictor, some_valid
@@ -63,7 +64,7 @@ from pager_ray.stages.rows import (
 )
 from pager_ray.stages.settings import half_normals, infer_settings, read_settings, stitch_settings
 from pager_ray.stages.stitch import stitched_maps
-from pager_ray.validity import VALID, validity_of
+from pager_ray.validity import validity_of
 
 CONTENT_COLUMNS: Final = ("bytes", "image", "content", "jpg", "png")
 """Columns that hold pictures, the first that is there."""

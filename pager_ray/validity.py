@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
-from pager_ray.encode.bilevel import MAX_PIXELS, decode_mask, encode_mask
+from pager_ray.encode.limits import MAX_MASK_PIXELS
 from pager_ray.errors import StorageError
 from pager_ray.geometry.face_positions import face_positions
 from pager_ray.geometry.level import check_rotation, levelled_face_positions
@@ -24,25 +23,6 @@ from pager_ray.geometry.locking import built_once
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64
-
-VALID: Final = pa.field(
-    "valid",
-    pa.struct(
-        [
-            ("panorama_height", pa.int32()),
-            ("panorama_width", pa.int32()),
-            ("left", pa.int32()),
-            ("top", pa.int32()),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            # As the job had them: where they end between two rows, rounding would decide otherwise.
-            ("nadir_degrees", pa.float64()),
-            ("zenith_degrees", pa.float64()),
-            ("mask", pa.large_binary()),
-        ]
-    ),
-)
-"""How a row holds it; null where every pixel is valid."""
 
 _MAX_SAMPLED: Final = 2048
 """Rows of the panorama that faces are sampled from at most; the tables for it are there already."""
@@ -174,11 +154,16 @@ class Validity:
         )
 
     def to_row(self) -> dict[str, Any] | None:
-        """The value of :data:`VALID`."""
+        """The value of :data:`pager_ray.runs.valid_column.VALID`."""
         if self.is_whole:
             return None
-        values: dict[str, Any] = {name: getattr(self, name) for name in VALID.type.names if name != "mask"}
-        return values | {"mask": None if self.mask is None else encode_mask(self.mask)}
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.mask is None:
+            return values
+        # The network's own machine has neither of the libraries that pictures take.
+        from pager_ray.encode.bilevel import encode_mask
+
+        return values | {"mask": encode_mask(self.mask)}
 
 
 def validity_of(value: Any) -> Validity | None:
@@ -197,14 +182,18 @@ def validity_of(value: Any) -> Validity | None:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StorageError(f"valid cannot be understood ({type(error).__name__})") from error
     _check(found)
-    return found if value.get("mask") is None else replace(found, mask=decode_mask(bytes(value["mask"])))
+    if value.get("mask") is None:
+        return found
+    from pager_ray.encode.bilevel import decode_mask
+
+    return replace(found, mask=decode_mask(bytes(value["mask"])))
 
 
 def _check(found: Validity) -> None:
     fits = (
         found.panorama_height >= 1
         and found.panorama_width == 2 * found.panorama_height
-        and found.panorama_height * found.panorama_width <= MAX_PIXELS
+        and found.panorama_height * found.panorama_width <= MAX_MASK_PIXELS
         and found.left >= 0
         and found.top >= 0
         and found.width >= 1

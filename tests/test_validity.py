@@ -11,7 +11,8 @@ import pytest
 from pager_ray.errors import StorageError
 from pager_ray.geometry import FACE_AXES
 from pager_ray.geometry.faces import half_extent
-from pager_ray.validity import VALID, Validity, validity_of
+from pager_ray.runs.valid_column import VALID
+from pager_ray.validity import Validity, validity_of
 
 HEIGHT = 64
 MASK = np.random.default_rng(5).random((30, 70)) < 0.5

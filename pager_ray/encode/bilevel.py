@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pager_ray.encode.limits import is_bomb
+from pager_ray.encode.limits import MAX_MASK_PIXELS, is_bomb
 from pager_ray.errors import StorageError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
-
-MAX_PIXELS: Final = 2**28
-"""Those of the largest panorama that a job reads by default."""
 
 _HEAD: Final = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 # Bit depth 1, grey, and the only methods there are, not interlaced.
@@ -42,7 +39,7 @@ def decode_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
     if data[: len(_HEAD)] != _HEAD or data[end : end + len(_BILEVEL)] != _BILEVEL:
         raise StorageError("mask is no PNG of one bit per pixel")
     width, height = struct.unpack(">II", data[len(_HEAD) : end])
-    if width * height > MAX_PIXELS or is_bomb(width * height // 8, len(data)):
+    if width * height > MAX_MASK_PIXELS or is_bomb(width * height // 8, len(data)):
         raise StorageError(f"mask of {width}×{height} pixels in {len(data)} bytes, more than any panorama's")
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:

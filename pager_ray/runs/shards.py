@@ -18,8 +18,8 @@ from pager_ray.modalities import MAPS
 from pager_ray.runs.columnar import with_scalars
 from pager_ray.runs.layout import SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import record_of
+from pager_ray.runs.valid_column import VALID
 from pager_ray.storage import safe_name
-from pager_ray.validity import VALID
 
 SCHEMA_VERSION = "2"
 

@@ -20,7 +20,7 @@ from pager_ray.modalities import MAPS
 from pager_ray.plain import plain_text
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.preview import panel_size
-from pager_ray.validity import VALID
+from pager_ray.runs.valid_column import VALID
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

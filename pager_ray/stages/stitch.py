@@ -18,6 +18,7 @@ from pager_ray.encode import get_codec
 from pager_ray.encode.npz import encode_npz
 from pager_ray.geometry import levelling, stitch_maps
 from pager_ray.preview import panel_size, render_preview
+from pager_ray.runs.valid_column import VALID
 from pager_ray.shapes import Float64
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import (
@@ -32,7 +33,7 @@ from pager_ray.stages.rows import (
     to_table,
     view,
 )
-from pager_ray.validity import VALID, validity_of
+from pager_ray.validity import validity_of
 
 if TYPE_CHECKING:
     from pager_ray.ranges import DepthRange, SkySettings

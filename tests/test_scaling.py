@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -261,3 +262,42 @@ def test_parts_are_as_the_whole(two: Path, monkeypatch: pytest.MonkeyPatch) -> N
     settle_scales(two, compare)
     assert sizes == [8] * 8 + [3]
     assert (two / "scales" / "sequences.parquet").read_bytes() == whole
+
+
+class Dies(BaseException):
+    """The process, at some place."""
+
+
+@pytest.mark.parametrize("where", ["before anything", "before putting", "after putting"])
+def test_a_job_that_dies_here_has_lost_nothing(
+    where: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is complete, its frames have their own scale or their sequence's, and the same command makes the file."""
+    one = walk(count=8)
+    more = {"output.size": "64x128", "scale.sequence": "robust"}
+    config = config_of(one.write_folder(tmp_path / "in"), tmp_path / "out", checkpoint, **more)
+    oracle = Oracle(checkpoint, one, np.random.default_rng(0).normal(0, NOISE, 8))
+    write = scaling.write_scales
+
+    def dying(*given: Any, **_: Any) -> None:
+        if where == "after putting":
+            write(*given)
+        raise Dies
+
+    at = "open_run" if where == "before anything" else "write_scales"
+    with monkeypatch.context() as patched:
+        patched.setattr(scaling, at, dying)
+        with pytest.raises(Dies):
+            run_here(config, resolve_checkpoint(config.checkpoint), oracle)
+    left = pager_ray.open_run(tmp_path / "out")
+    assert left.manifest["state"] == "complete"
+    assert len(left) == 8
+    assert (left.scales_digest is not None) == (where == "after putting")
+    run_here(config, resolve_checkpoint(config.checkpoint), _nobody)
+    whole = pager_ray.open_run(tmp_path / "out")
+    assert whole.scales_digest is not None
+    assert left.scales_digest in (None, whole.scales_digest)
+
+
+def _nobody(*_: Any) -> list[FacePrediction]:
+    raise AssertionError("there is nothing to predict")

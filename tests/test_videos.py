@@ -17,6 +17,7 @@ from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.reader import Run
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs.growing import Growing
 from pager_ray.stages.settings import inference_settings
 from tests.walk import FRAMES, RATE, walk
 
@@ -124,3 +125,35 @@ def test_a_video_that_is_damaged_has_its_beginning(checkpoint: Path, tmp_path: P
     rejects = pager_ray.open_run(config.output.uri).rejects().to_pylist()
     assert {row["error_class"] for row in rejects} == {"corrupt_container"}
     assert all("walk.mp4" in row["message"] for row in rejects)
+
+
+def test_a_collection_of_videos_grows(checkpoint: Path, tmp_path: Path) -> None:
+    """What is new is done, another video or more frames of one; what stands is not done again."""
+    one = walk(count=12)
+    one.write_video(tmp_path / "in" / "a.mp4", "v2")
+    first = config_of(tmp_path / "in", tmp_path / "out", checkpoint, **{"input.video.every": 6})
+    assert sorted(run(first).ids()) == ["a/000000", "a/000006"]
+    one.write_video(tmp_path / "in" / "b.mp4", "v1")
+    for every, expected in ((6, 2), (3, 4)):
+        config = config_of(tmp_path / "in", tmp_path / "out", checkpoint, **{"input.video.every": every})
+        predict = Dying(config)
+        run_here(config, resolve_checkpoint(config.checkpoint), predict, growing=Growing(False))
+        assert predict.calls == expected
+    found = pager_ray.open_run(tmp_path / "out")
+    assert sorted(found.ids()) == [f"{name}/{number:06}" for name in "ab" for number in (0, 3, 6, 9)]
+    assert {*found.table(["sequence"]).column(0).to_pylist()} == {"a", "b"}
+
+
+def test_frames_may_be_listed_one_by_one(checkpoint: Path, tmp_path: Path) -> None:
+    """By somebody who knows more of them, such as where the camera stood."""
+    one = walk(count=4)
+    video = one.write_video(tmp_path / "walk.mp4", "v1")
+    lines = ["uri,id,sequence,time,x", *(f"video://{k:06}::{video},f{k},mine,{k},{k / 2}" for k in (3, 1))]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    more = {"input.keep_columns": "[x, sequence]"}
+    found = run(config_of(tmp_path / "list.csv", tmp_path / "out", checkpoint, **more))
+    rows = found.table(["id", "sequence", "time", "x"]).sort_by("id").to_pylist()
+    assert rows == [
+        {"id": "f1", "sequence": "mine", "time": 1.0, "x": 0.5},
+        {"id": "f3", "sequence": "mine", "time": 3.0, "x": 1.5},
+    ]

@@ -109,7 +109,9 @@ def settle_ids(found: Parts) -> Listing:
 
 def _videos_as_sequences(part: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
     """The inputs with the frames of a video as a sequence: what their ids share, or the video's URI in them."""
-    is_frame = pc.starts_with(part.column("uri"), "video://")
+    # Rows of somebody's listing say themselves what they are of.
+    is_listed = pc.is_valid(part.column("row_group"))
+    is_frame = pc.and_(pc.starts_with(part.column("uri"), "video://"), is_listed)
     if not pc.any(is_frame).as_py():
         return part
     videos = pc.replace_substring_regex(ids, r"(^\d+::)|(/\d+$)", "")

@@ -305,3 +305,11 @@ def test_larger_frames_than_are_taken_are_not_decoded(video: Path, monkeypatch: 
     with pytest.raises(InputError) as caught:
         fetch_content(row.uri, Retry(0))
     assert caught.value.error_class == "corrupt_container"
+
+
+def test_strangers_name_no_videos_of_ours(video: Path) -> None:
+    """A listing that came over a network reads no local file, by a frame of it either."""
+    for uri in (f"video://000001::{video}", f"video://000001::file://{video}"):
+        with pytest.raises(InputError) as caught:
+            fetch_content(uri, Retry(0), strangers=True)
+        assert caught.value.error_class == "forbidden_uri"

@@ -7,22 +7,30 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
 
 import pager_ray
 from pager_ray.config import RunConfig, load_config
 from pager_ray.errors import ConfigError, InputError
+from pager_ray.geometry import erp_to_cubemap, ray_length_factor
 from pager_ray.here import run_here
 from pager_ray.infer import FacePrediction, Predictor
-from pager_ray.model import load_model, resolve_checkpoint
+from pager_ray.model import PagerModel, load_model, resolve_checkpoint
 from pager_ray.model.random_checkpoint import write_random_checkpoint
+from pager_ray.preview import panel_size
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.verify import verify_output
-from pager_ray.samples import write_samples
+from pager_ray.samples import make_scene, render, write_samples
 from pager_ray.stages import read as read_stage
 from pager_ray.stages.settings import inference_settings
+from pager_ray.validity import Validity
+from tests.export.test_shown import pixels_of
 from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
 from tests.read.packed import pack, write_tar
@@ -297,3 +305,90 @@ def test_one_mask_for_all_is_fetched_once(inputs: Path, tmp_path: Path, monkeypa
     for prediction in run:
         np.testing.assert_array_equal(prediction.valid, mask > 0)
     assert fetched.count(f"{tmp_path}/rig.png") == 1
+
+
+class Truth:
+    """Stands in for a network that sees a rendered scene as it is where pixels are valid, and nonsense elsewhere."""
+
+    def __init__(self, real: PagerModel, depth: np.ndarray, found: Validity, seed: int) -> None:
+        self._real = real
+        size, fov = real.architecture.face_size, real.architecture.cube_fov
+        random = torch.Generator().manual_seed(seed)
+        valid = torch.from_numpy(found.faces(size, fov))[None, :, None]
+        faces = erp_to_cubemap(depth[..., None], size, fov)[..., 0] / ray_length_factor(size, fov)
+
+        def spoilt(values: torch.Tensor, where: torch.Tensor = valid) -> torch.Tensor:
+            return torch.where(where, values, 3 * torch.randn(values.shape, generator=random))
+
+        log_z = spoilt(torch.from_numpy(faces).log()[None, :, None])
+        coarse = real.architecture.scale_size
+        pooled = adaptive_avg_pool2d(log_z[0], coarse)[None]
+        whole = adaptive_avg_pool2d(valid[0].float(), coarse)[None] > 0.999
+        self.raw = {
+            "depth": log_z,
+            "depth_conf": spoilt(torch.full_like(log_z, 2.0)),
+            "normals": spoilt(torch.tensor([0.0, 1.0, 0.0]).view(1, 1, 3, 1, 1).expand(1, 6, 3, size, size)),
+            "sky": spoilt(torch.full_like(log_z, -5.0)),
+            "log_scale": torch.randn(1, 1, generator=random),
+            "scale_log_metric_field": spoilt(pooled + np.log(1.5), whole),
+        }
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def __call__(self, *_: object, **__: object) -> dict[str, torch.Tensor]:
+        return dict(self.raw)
+
+
+@pytest.mark.parametrize("kind", ["crop", "mask"])
+@pytest.mark.parametrize("projection", ["erp", "cubemap"])
+def test_nothing_of_a_run_is_of_what_is_not_valid(inputs: Path, tmp_path: Path, kind: str, projection: str) -> None:
+    """Of a rendered scene: numbers are the truth's, over valid pixels, and the same whatever a network said elsewhere.
+
+    So are maps and points, but for what is stitched from both sides of a border.
+    """
+    scene = make_scene(3, "indoor")
+    truth = render(scene, 128, 256)
+    found = Validity(128, 256, 30, 40, 150, 70) if kind == "crop" else Validity.whole(128, 256).capped(25.0, 0.0)
+    given = {"input.uris": f"{tmp_path}/in", "output.previews": "true", "output.projection": projection}
+    (tmp_path / "in").mkdir()
+    if kind == "crop":
+        xmp = gpano_xmp(**cropped(30, 40, 150, 70, 256, 128))
+        content = with_xmp(truth.rgb[40:110, 30:180], "PNG", xmp)
+    else:
+        mask = np.full((128, 256), 255, np.uint8)
+        mask[50:90, 100:170] = 0
+        found, content = found.masked(mask > 0), encode(truth.rgb)
+        (tmp_path / "mask.png").write_bytes(encode(mask))
+        given |= {"input.mask.uris": f"{tmp_path}/mask.png", "input.mask.nadir_degrees": "25"}
+    (tmp_path / "in" / "a.png").write_bytes(content)
+    model = load_model(inputs / "checkpoint")
+    runs = []
+    for seed in range(2):
+        config = config_of(inputs, tmp_path / f"run-{seed}", **given)
+        predictor = Predictor(model, inference_settings(config))
+        predictor.model = Truth(model, truth.depth, found, seed)  # type: ignore[assignment]
+        assert run_here(config, resolve_checkpoint(config.checkpoint), predictor).predictions == 1
+        runs.append(pager_ray.open_run(config.output.uri))
+    one, other = (run["a"] for run in runs)
+    assert not np.allclose(one.depth, other.depth, rtol=0.1)
+    np.testing.assert_array_equal(one.valid, found.erp(128, 256))
+    assert runs[0].table().to_pylist() == runs[1].table().to_pylist()
+    (numbers,) = runs[0].table().to_pylist()
+    size, fov = model.architecture.face_size, model.architecture.cube_fov
+    faces = 1.5 * erp_to_cubemap(truth.depth[..., None], size, fov)[..., 0]
+    seen = faces[:, ::4, ::4][found.faces(size, fov)[:, ::4, ::4]]
+    for share in (1, 5, 50, 95, 99):
+        assert numbers[f"depth_p{share:02}"] == pytest.approx(np.quantile(seen, share / 100), rel=1e-3)
+    assert numbers["log_scale"] == pytest.approx(np.log(1.5), abs=1e-4)
+    assert (numbers["sky_fraction"], numbers["median_confidence"]) == (0, 2)
+    inner = cv2.erode(np.uint8(one.valid), np.ones((9, 9))) > 0
+    np.testing.assert_array_equal(one.depth[inner], other.depth[inner])
+    assert np.median(np.abs(one.depth[inner] / (1.5 * truth.depth[inner]) - 1)) < 0.02
+    for cloud in (one.points(max_points=None), one.mesh()):
+        row, column = pixels_of(cloud.xyz[np.abs(cloud.xyz[:, [0, 2]]).max(1) > 1e-6])
+        assert one.valid[row, column].all()
+    height, width = panel_size(1024)
+    drawn = np.asarray(Image.open(tmp_path / "run-0" / "previews" / "a.jpg"))[-height - 30 :, :width]
+    assert runs[0].manifest["config"]["output"]["previews"]
+    assert (np.abs(drawn.astype(int) - (250, 250, 248)).max(-1) <= 4).mean() > 0.5 * (1 - found.fraction)

@@ -50,6 +50,7 @@ NAMES = (
     "spherical_padding",
     "startup",
     "tracer",
+    "validity",
 )
 LIBRARIES = ("numpy", "torch", "opencv-python-headless", "pyarrow", "ray", "pillow", "pytorch360convert")
 

@@ -9,6 +9,8 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ from pager_ray.runs.layout import GALLERY_FOLDER
 TITLE: Final = "pager_ray: a panorama's geometry"
 VIEWS: Final = "views"
 WAITING: Final = 20
+HANDED_OUT_SECONDS: Final = 3600.0
 """Panoramas that may wait for the model; more are told to come back."""
 
 _ABOUT = """# A panorama's geometry
@@ -62,7 +65,8 @@ _FRAME = (
 def build_page(studio: Studio) -> gr.Blocks:
     """The page's parts and what they do."""
     # Gradio gives out what lies in the system's folder for temporary files, under names that nobody can guess.
-    examples_shown = [_handed_out(path) for path in studio.examples()]
+    handed_out = HandedOut()
+    examples_shown = [handed_out.copy(path, for_good=True) for path in studio.examples()]
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
         gr.Markdown(_ABOUT.format(name=markdown_text(_shown(studio.name))))
         key = gr.State("")
@@ -126,7 +130,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 key: result.key,
                 status: _status(result),
                 view: _FRAME.format(source=f"{VIEWS}/{result.key}/gallery/index.html#/panorama/0"),
-                maps: gr.Image(str(_handed_out(result.preview)), visible=True),
+                maps: gr.Image(str(handed_out.copy(result.preview)), visible=True),
                 files: gr.Row(visible=True),
                 format: gr.Dropdown(result.formats(), value=result.formats()[0]),
                 color: gr.Radio(visible="normals" in result.maps),
@@ -139,7 +143,7 @@ def build_page(studio: Studio) -> gr.Blocks:
         def export(of: str, name: str, colors: str) -> Any:
             with _told():
                 path = studio.export(studio.find(of), name, colors)
-            return gr.File(str(_handed_out(path)), visible=True)
+            return gr.File(str(handed_out.copy(path)), visible=True)
 
         outputs = [key, status, view, maps, files, format, color, file]
         start.click(predict, [picture, mode], outputs, concurrency_id="model", concurrency_limit=1).success(
@@ -185,9 +189,32 @@ def _status(result: Result) -> str:
     return "\n\n".join(lines)
 
 
-def _handed_out(path: Path) -> Path:
-    """A copy for Gradio to give out: no file of the cache can be asked for by its path."""
-    return Path(shutil.copy2(path, Path(tempfile.mkdtemp(prefix="pager-ray-demo-")) / path.name))
+class HandedOut:
+    """Copies for Gradio to give out: no file of the cache can be asked for by its path.
+
+    Gradio takes a copy of its own before it answers. Ours of an hour ago are deleted with the next one, all of them
+    when this object goes, at the latest with the process.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pager-ray-demo-")
+        self._lock = threading.Lock()
+        self._gone_by: deque[tuple[float, Path]] = deque()
+
+    def copy(self, path: Path, for_good: bool = False) -> Path:
+        """A copy under a name that nobody can guess.
+
+        Args:
+            for_good: it stays as long as this object.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        with self._lock:
+            long_ago = time.monotonic() - HANDED_OUT_SECONDS
+            while self._gone_by and self._gone_by[0][0] < long_ago:
+                shutil.rmtree(self._gone_by.popleft()[1])
+            if not for_good:
+                self._gone_by.append((time.monotonic(), folder))
+        return Path(shutil.copy(path, folder / path.name))
 
 
 class _Views(StaticFiles):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pager_ray.geometry import erp_to_cubemap
 from pager_ray.samples import RenderedPanorama, make_scene, render
 from tests.read import movies
 
@@ -18,10 +17,11 @@ FRAMES, RATE, HEIGHT = 60, 10, 64
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Panoramas along a path, and where the camera stood, in metres."""
+    """Panoramas along a path, and where the camera stood, in metres, and how it was turned, (3, 3) from it to the world."""
 
     panoramas: tuple[RenderedPanorama, ...]
     places: np.ndarray
+    turned: tuple[np.ndarray, ...]
 
     @property
     def pictures(self) -> list[np.ndarray]:
@@ -52,13 +52,9 @@ def walk(seed: int = 0, count: int = FRAMES, height: int = HEIGHT) -> Walk:
     x, z = scene.eye[0] + 0.6 * along, scene.eye[2] + 0.3 * np.sin(2 * along)
     places = np.stack([x, np.full(count, scene.eye[1]), z], axis=1)
     heading = scene.heading + 0.5 * along
-    panoramas = tuple(
-        render(replace(scene, eye=tuple(place.tolist()), heading=float(turn)), height, 2 * height)
+    scenes = [
+        replace(scene, eye=tuple(place.tolist()), heading=float(turn))
         for place, turn in zip(places, heading, strict=True)
-    )
-    return Walk(panoramas, places)
-
-
-def depth_faces(panorama: RenderedPanorama, size: int, fov: float) -> np.ndarray:
-    """Exact depth on the six faces, float32 (6, S, S), metres along the ray."""
-    return np.asarray(erp_to_cubemap(panorama.depth[..., None], size, fov), np.float32)[..., 0]
+    ]
+    panoramas = tuple(render(one, height, 2 * height) for one in scenes)
+    return Walk(panoramas, places, tuple(one.camera for one in scenes))

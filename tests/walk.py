@@ -17,7 +17,7 @@ FRAMES, RATE, HEIGHT = 60, 10, 64
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """Panoramas along a path, and where the camera stood, in metres, and how it was turned, (3, 3) from it to the world."""
+    """Panoramas along a path, where the camera stood, in metres, and how it was turned, (3, 3) from it to the world."""
 
     panoramas: tuple[RenderedPanorama, ...]
     places: np.ndarray

@@ -111,7 +111,8 @@ def test_errors_are_shown_as_text(page: Any) -> None:
 def test_files_are_given_out_as_copies(page: Any, tmp_path: Path) -> None:
     """Under a path of their own: the cache's is neither told nor asked for."""
     (tmp_path / "a.glb").write_bytes(b"x")
-    copy = page._handed_out(tmp_path / "a.glb")
+    handed_out = page.HandedOut()
+    copy = handed_out.copy(tmp_path / "a.glb")
     assert copy.read_bytes() == b"x"
     assert copy.name == "a.glb"
     assert tmp_path not in copy.parents

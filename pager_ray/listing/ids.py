@@ -110,6 +110,8 @@ def settle_ids(found: Parts) -> Listing:
 def _videos_as_sequences(part: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
     """The inputs with the frames of a video as a sequence: what their ids share, or the video's URI in them."""
     # Rows of somebody's listing say themselves what they are of.
+    if part.column("row_group").null_count == part.num_rows:
+        return part
     is_listed = pc.is_valid(part.column("row_group"))
     is_frame = pc.and_(pc.starts_with(part.column("uri"), "video://"), is_listed)
     if not pc.any(is_frame).as_py():

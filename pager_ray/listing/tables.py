@@ -128,6 +128,8 @@ def _in_sequences(
     Raises:
         ConfigError: names the first such row, behind so many others.
     """
+    if sequence.null_count == len(sequence) and time.null_count == len(time):
+        return {"sequence": sequence, "time": pa.nulls(len(time), pa.float64())}
     trimmed = pc.utf8_trim_whitespace(sequence)
     is_name = pc.and_(pc.utf8_is_printable(trimmed), pc.less_equal(pc.utf8_length(trimmed), MAX_SEQUENCE_LENGTH))
     is_name = pc.and_(is_name, pc.greater(pc.binary_length(trimmed), 0))

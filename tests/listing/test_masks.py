@@ -210,3 +210,12 @@ def test_frames_have_their_videos_mask() -> None:
     masks = found(["/m/walk.png", "/m/walk/2.png"], ["walk.png", "walk/2.png"])
     told = with_masks(frames, masks, "ignore", shared=False).table().column("mask").to_pylist()
     assert [text and place_of(text).uri for text in told] == ["/m/walk.png", "/m/walk/2.png", None, None]
+
+
+def test_signed_masks_are_refused() -> None:
+    """Their signatures would have to be stored, and would be over when they are wanted."""
+    names = {"uri": pa.array(["https://x/a.png"]), "relative": pa.array(["a.png"]), "is_utf8": pa.array([True])}
+    signed = found_table(1, **names, signed=pa.array(["https://x/a.png?X-Amz-Signature=1"]))
+    inputs = found_table(1, **names | {"uri": pa.array(["/in/a.jpg"])})
+    with pytest.raises(ConfigError, match=r"input\.mask\.uris: signed addresses are not kept"):
+        with_masks(Parts.of([inputs], FOUND_SCHEMA), Parts.of([signed], FOUND_SCHEMA), "ignore", shared=False)

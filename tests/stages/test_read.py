@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import pickle
 import re
 import threading
@@ -466,3 +467,17 @@ def test_a_tilted_cubemap_is_levelled(tmp_path: Path) -> None:
     faces = np.frombuffer(found["faces"], np.uint8).reshape(6, SIZE, SIZE, 3)
     assert np.abs(faces.astype(int) - expected).max() <= 6
     assert (found["level_pitch"], found["level_roll"]) == (25, 0)
+
+
+def test_masks_that_strangers_name_are_no_files_of_ours(tmp_path: Path) -> None:
+    """A listing that came over a network names the masks of its pictures, and nothing on this machine."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    mask = put(tmp_path, "mask.png", encode(np.zeros((64, 128), np.uint8)))
+    told = {"uri": f"file://{mask}", "origin": "network"}
+    table = manifest({"id": "a", "uri": str(path), "mask": json.dumps(told)})
+    (row,) = make_read_fn(SETTINGS)(table).to_pylist()
+    assert row["error_class"] == "forbidden_uri"
+    (row,) = make_read_fn(replace(SETTINGS, private="allow"))(table).to_pylist()
+    assert row["error_class"] == "nothing_valid"
+    (row,) = make_read_fn(SETTINGS)(manifest({"id": "a", "uri": str(path), "mask": "{}"})).to_pylist()
+    assert row["error_class"] == "bad_mask"

@@ -244,7 +244,7 @@ def test_rows_that_cannot_be_exported_are_rejects(tmp_path: Path, monkeypatch: p
     assert outcome.rejects_by_class == {"unreadable_prediction": 1, "no_map": 1}
     assert export(tmp_path, "npz").rejects_by_class == {"unreadable_prediction": 1, "no_map": 1}
     make = formats.images.encode_depth_png
-    monkeypatch.setattr(formats.images, "encode_depth_png", lambda depth, unit: make(depth * np.float32(1e12), unit))
+    monkeypatch.setattr(formats.images, "encode_depth_png", lambda depth, *rest: make(depth * np.float32(1e12), *rest))
     outcome = export(tmp_path, "depth-png", overwrite=True, ids=("a",))
     assert outcome.rejects_by_class == {"not_exportable": 1}
 

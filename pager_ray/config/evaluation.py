@@ -9,12 +9,11 @@ from pydantic import BeforeValidator, Field, field_validator
 from pager_ray.config.schema import (
     ErrorsConfig,
     JobConfig,
-    Section,
     TaskConfig,
     check_rows_per_shard,
     flat_keys,
-    one_or_many,
 )
+from pager_ray.config.section import Section, one_or_many
 
 Alignment = Literal["metric", "scale", "scale_and_shift"]
 Family = Literal["depth", "normals", "seams"]

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pager_ray.config.schema import Section, one_or_many
+from pager_ray.config.section import Section, one_or_many
 
 
 class ScenesConfig(Section):

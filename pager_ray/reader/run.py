@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.bounded import check_footer, size_of
-from pager_ray.config.schema import InputConfig
+from pager_ray.config.inputs import InputConfig
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError

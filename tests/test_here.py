@@ -274,7 +274,7 @@ def test_masks_lie_beside_their_pictures(inputs: Path, tmp_path: Path) -> None:
         "damaged": "bad_mask",
         "black": "nothing_valid",
     }
-    assert f"its mask {tmp_path}/size.png has 64×32 pixels, its picture 128×64" in rejects["size"]["message"]
+    assert f"its mask {tmp_path}/size.png: has 64×32 pixels, its picture 128×64" in rejects["size"]["message"]
     assert f"its mask {tmp_path}/damaged.png" in rejects["damaged"]["message"]
     assert not verify_output(tmp_path / "run").problems
     # A mask that is gone when it is wanted is told as any file that is.

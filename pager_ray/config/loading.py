@@ -198,5 +198,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         )
     )
     got = first.get("input")
+    place = key or ".".join(parts) or "configuration"
+    if first["type"] == "value_error" and isinstance(got, dict):
+        # Of keys that do not go together, each by itself is right.
+        return f"{place}: {takes}"
     shown = repr(got) if isinstance(got, (str, int, float, bool, list, type(None))) else type(got).__name__
-    return f"{key or '.'.join(parts) or 'configuration'}: got {shown}; {takes}"
+    return f"{place}: got {shown}; {takes}"

@@ -40,6 +40,7 @@ _UNSPECIFIED, _BT709, _BT601 = 2, 1, 5
 _PQ, _HLG = 16, 18
 _WHITE_NITS: Final = 203.0
 _HDR_STOPS: Final = 1.0
+_FULL_TURN: Final = 360
 _CODECS: Final = "h264,hevc,libdav1d,av1,vp9,libvpx-vp9,mpeg4,prores,mjpeg"
 
 
@@ -251,7 +252,8 @@ class Decoder:
             array = frame.reformat(format=wanted, src_colorspace=space, threads=1).to_ndarray()
         except self._errors as error:
             raise InputError("unsupported_format", f"its frames cannot be converted to RGB ({_text(error)})") from error
-        turns = round(frame.rotation / 90) % 4
+        # A matrix of zeros, which some cameras write for none, has no angle, and comes as one that there is not.
+        turns = round(frame.rotation / 90) % 4 if abs(frame.rotation) <= _FULL_TURN else 0
         return Frame(np.rot90(array, turns) if turns else array, curve, self.track.sphere)
 
 

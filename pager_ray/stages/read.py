@@ -238,7 +238,7 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
         try:
             mask = decode_mask_picture(content, panorama, settings.max_pixels, keep=place.is_shared)
         except InputError as error:
-            raise InputError(error.error_class, f"its mask {mask_uri(place.uri)} {error}") from error
+            raise InputError(error.error_class, f"its mask {mask_uri(place.uri)}: {error}") from error
         found = found.masked(mask)
     if not found.fraction:
         raise InputError(

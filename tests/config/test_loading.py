@@ -265,3 +265,10 @@ def test_levelling_is_asked_for_where_it_can_be_done(tmp_path):
         load_config(None, [*ENOUGH, "input.upright=columns", "compute.project_on=gpu"])
     with pytest.raises(ConfigError, match=r"input\.upright"):
         load_config(None, [*ENOUGH, "input.upright=true"])
+
+
+def test_keys_that_do_not_go_together_are_told():
+    """In words, without what Python makes of their section: each by itself is right."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [*ENOUGH, "input.video.fps=5", "input.video.every=2"])
+    assert str(caught.value) == "input.video: takes fps or every, not both"

@@ -176,6 +176,16 @@ def test_a_turned_picture_is_turned(tmp_path: Path) -> None:
     assert erp[34:].mean() > 210
 
 
+def test_a_matrix_of_zeros_turns_nothing(tmp_path: Path) -> None:
+    """Some files have that for none; it has no angle, and the picture stays as it lies."""
+    path = movies.write_video(tmp_path / "x.mp4", [np.full(SHAPE, 30, np.uint8)] * 2)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = bytes(36)
+    path.write_bytes(content)
+    assert decoded(listed(path)[0].uri).erp.shape == SHAPE
+
+
 def test_what_was_replaced_is_told(video: Path, tmp_path: Path) -> None:
     """A frame that is shown at another time, or is not there, is of another video."""
     row = listed(video)[5]

@@ -87,6 +87,8 @@ def _largest(data: bytes) -> Track:
 
 def _index(file: Ranged) -> bytes:
     """The content of the box ``moov``."""
+    if not file.size:
+        raise Unreadable("is empty; fetch it again")
     at = 0
     for _ in range(_MOST_TOP):
         head = file.at(at, 16)
@@ -97,6 +99,8 @@ def _index(file: Ranged) -> bytes:
             size, length = int.from_bytes(head[8:16], "big"), 16
         size = file.size - at if size == 0 else size
         if size < length or not kind.strip(b" ").isalnum():
+            if not at:
+                raise Unreadable(f"is no MP4 or QuickTime file (it starts with {head!r}); fetch it again")
             raise Unreadable(f"has no box at byte {at}; fetch it again")
         if kind == b"moov":
             if size > MAX_INDEX:

@@ -202,6 +202,20 @@ def test_damage_is_one_line(video: Path, tmp_path: Path) -> None:
         assert found.problem is None or " ".join(found.problem.split()) == found.problem
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty; fetch it again"),
+        (b"<html>not found</html>", "is no MP4 or QuickTime file (it starts with b'<html>not found<'); fetch it again"),
+        (b"\xff\xd8\xff\xe0" + bytes(99), "is no MP4 or QuickTime file (it starts with"),
+    ],
+)
+def test_what_is_no_video_is_called_that(tmp_path: Path, content: bytes, told: str) -> None:
+    """By what it is, not by what it lacks."""
+    (tmp_path / "x.mp4").write_bytes(content)
+    assert told in str(index(tmp_path / "x.mp4").problem)
+
+
 def test_fragments_are_told(tmp_path: Path) -> None:
     """Their index is all over the file."""
     import av

@@ -83,11 +83,13 @@ class SourceOptions:
         format: ``auto`` tells it from names and content; see the documentation of ``input.format``.
         settings: how containers are.
         index: who lists them.
+        results: folders that results go to; what lies there is in no folder or pattern around them.
     """
 
     format: Format = "auto"
     settings: IndexSettings = field(default_factory=IndexSettings)
     index: Indexer = index_here
+    results: Sequence[str] = ()
 
 
 def find_containers(paths: Sequence[str], name: Callable[[str], str], format: Format) -> list[tuple[str, Container]]:

@@ -13,8 +13,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError
 from pager_ray.listing.growth import stamp_of
+from pager_ray.masking import mask_uri
+from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
 from pager_ray.read.formats import extra_for
+from pager_ray.schemes import SchemeError, open_place
+from pager_ray.storage import client_errors
+
+log = get_logger(__name__)
 
 LEFT_BEHIND = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
 """Folders of file servers, archivers and systems, compared without case; so is every folder whose name begins with a
@@ -86,6 +92,33 @@ def lies_hidden(path: str, root: str) -> bool:
     below = path[len(inside) :] if path.startswith(inside) else posixpath.basename(path)
     *folders, name = below.split("/")
     return name.startswith(".") or any(map(_is_left_behind, folders))
+
+
+def without_results(filesystem: Any, paths: Sequence[str], root: str, results: Sequence[str]) -> Sequence[str]:
+    """The files below a folder without those that a job puts there: a later start would take them for inputs.
+
+    Args:
+        filesystem: that they lie in.
+        paths: of the files.
+        root: the folder.
+        results: folders that results go to. One that is the folder itself, or holds it, is no reason to leave anything
+            out: what lies there was named.
+    """
+    inside = f"{root.rstrip('/')}/"
+    unusable: tuple[type[Exception], ...] = (SchemeError, ValueError, ImportError, *client_errors())
+    for folder in results:
+        try:
+            other, path = open_place(folder, "output")
+        except unusable:
+            # Whoever opens it to write there says so.
+            continue
+        below = f"{path.rstrip('/')}/"
+        if type(other) is type(filesystem) and below.startswith(inside) and below != inside:
+            kept = [path for path in paths if not path.startswith(below)]
+            if left := len(paths) - len(kept):
+                log.info("%s: left out: %s files in %s, where results go", root, f"{left:,}", mask_uri(folder))
+            paths = kept
+    return paths
 
 
 def choose_images(paths: Sequence[str], root: str) -> tuple[list[str], str]:

@@ -109,6 +109,11 @@ def with_masks(inputs: Parts, masks: Parts, missing: Missing, *, shared: bool) -
         without += pc.sum(lacks).as_py() or 0
         part = _set(part, "mask", found)
         done.add(_rejected(part, lacks) if missing == "reject" else part)
+    if inputs.num_rows and not done.num_rows:
+        raise ConfigError(
+            f"{_KEY}: names every picture of input.uris (first: {mask_uri(table.column('uri')[0].as_py())}), and masks "
+            "are no inputs; put them in another folder"
+        )
     if done.num_rows and without == done.num_rows:
         (first,) = next(inputs.read(["uri"])).slice(0, 1).column("uri").to_pylist()
         raise ConfigError(

@@ -26,7 +26,15 @@ from pager_ray.listing.containers import (
     list_members,
 )
 from pager_ray.listing.cubemaps import gather, in_order
-from pager_ray.listing.folders import Facts, choose_images, find_files, lies_hidden, stamps_of, what_helps
+from pager_ray.listing.folders import (
+    Facts,
+    choose_images,
+    find_files,
+    lies_hidden,
+    stamps_of,
+    what_helps,
+    without_results,
+)
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table, once, settle_ids
 from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
@@ -90,7 +98,7 @@ def list_inputs(
         settings = replace(options.settings, image_column=masks.column, id_column=None, scene_column=None, keep=())
         # What is remembered of containers is what inputs are in them.
         format = options.format if options.format in ("files", "cubemap") else "auto"
-        found = _found(masks.uris, "input.mask.uris", SourceOptions(format, settings))
+        found = _found(masks.uris, "input.mask.uris", SourceOptions(format, settings, results=options.results))
         shared = found.num_rows == 1 and is_picture(masks.uris[0], schemes)
         inputs = with_masks(inputs, found, masks.missing, shared=shared)
     return settle_ids(inputs)
@@ -340,6 +348,7 @@ def _discover(
     options: SourceOptions,
 ) -> pa.Table:
     """The images among files; where there are none, what lies in the containers among them."""
+    paths = without_results(filesystem, paths, root, options.results)
     images, left_out = choose_images(paths, root)
     if options.format in FORM_OF or (not images and options.format in ("auto", "cubemap")):
         seen = [path for path in paths if not lies_hidden(path, root)]

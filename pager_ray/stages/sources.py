@@ -45,12 +45,13 @@ def without_own(keep: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in keep if name not in OWN)
 
 
-def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
+def list_sources(config: RunConfig, index: Indexer = index_here, results: Sequence[str] | None = None) -> Listing:
     """List every input that ``input.uris`` names; see :func:`pager_ray.listing.list_inputs`.
 
     Args:
         config: of the job.
         index: who lists containers.
+        results: folders that results go to, which hold no inputs; by default ``output.uri``.
 
     Raises:
         ConfigError: a source does not exist, holds nothing, or cannot be understood; or it says of no panorama how it
@@ -62,7 +63,15 @@ def list_sources(config: RunConfig, index: Indexer = index_here) -> Listing:
         raise ConfigError(
             f"input.keep_columns: got {', '.join(taken)}, which results have themselves; takes columns of other names"
         )
-    options = SourceOptions(asked.format, index_settings(config), index)
+    options = SourceOptions(
+        asked.format,
+        index_settings(config),
+        index,
+        tuple(filter(None, [config.output.uri] if results is None else results)),
+    )
+    if not asked.mask.uris and (asked.mask.column is not None or asked.mask.missing == "reject"):
+        said = "missing: got reject" if asked.mask.column is None else f"column: got {asked.mask.column}"
+        raise ConfigError(f"input.mask.{said}, and there are no masks; name where they lie in input.mask.uris")
     masks = MaskSources(asked.mask.uris, asked.mask.column, asked.mask.missing)
     listing = list_inputs(asked.uris, Retry(config.errors.retry_seconds), asked.schemes, options, masks)
     if asked.upright == "columns" and not listing.has(POSE.name):

@@ -219,3 +219,10 @@ def test_signed_masks_are_refused() -> None:
     inputs = found_table(1, **names | {"uri": pa.array(["/in/a.jpg"])})
     with pytest.raises(ConfigError, match=r"input\.mask\.uris: signed addresses are not kept"):
         with_masks(Parts.of([inputs], FOUND_SCHEMA), Parts.of([signed], FOUND_SCHEMA), "ignore", shared=False)
+
+
+def test_masks_that_are_all_the_inputs_are_a_mistake(tmp_path: Path) -> None:
+    """The pictures' own folder given for their masks leaves no input: a job that is done with nothing is none."""
+    folder = files(tmp_path / "in", "a.jpg", "b.jpg")
+    with pytest.raises(ConfigError, match=r"input\.mask\.uris: names every picture of input\.uris .*another folder"):
+        masks_of(folder, folder)

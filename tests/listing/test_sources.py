@@ -548,3 +548,26 @@ def test_damage_behind_the_first_part_of_a_table_is_named(tmp_path, monkeypatch)
     (tmp_path / "list.csv").write_text("uri,id\n" + "".join(f"{n}.jpg,{n}\n" for n in range(200)) + "a,b,c\n")
     with pytest.raises(ConfigError, match="cannot be read as a listing"):
         ids(tmp_path / "list.csv")
+
+
+def test_what_a_job_puts_into_its_inputs_folder_is_no_input(panoramas, caplog):
+    """Previews of one start are no inputs of the next; a folder of results that is named itself is one of inputs."""
+    results = panoramas / "out"
+    (results / "previews").mkdir(parents=True)
+    (results / "previews" / "a.jpg").touch()
+    options = SourceOptions(results=[str(results)])
+    with caplog.at_level(logging.INFO):
+        found = [row.id for row in list_inputs([str(panoramas)], options=options)]
+    assert found == ["a", "b", "deep/a", "deep/c.jpg", "deep/c.webp"]
+    assert f"left out: 1 files in {results}, where results go" in caplog.text
+    assert [row.id for row in list_inputs([f"{panoramas}/*/*"], options=options)] == [
+        "deep/a",
+        "deep/c.jpg",
+        "deep/c.webp",
+    ]
+    for named in (results, results / "previews", f"{results}/*/*.jpg"):
+        assert len(list_inputs([str(named)], options=options)) == 1
+    # A folder whose name begins like it is another one.
+    assert len(list_inputs([str(panoramas)], options=SourceOptions(results=[str(panoramas / "dee")]))) == 6
+    # Nobody can put anything there, which is not said here.
+    assert len(list_inputs([str(panoramas)], options=SourceOptions(results=["nosuch://place"]))) == 6

@@ -6,8 +6,10 @@ the next one is read. What is recorded is what an export records, a folder per f
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pager_ray.config import RunConfig
-from pager_ray.errors import ConfigError, InputError
+from pager_ray.errors import ConfigError, InputError, RunMismatchError
 from pager_ray.export.course import finish, left_of, settings_identity
 from pager_ray.export.exporter import EXPORT_SCHEMA, put_files
-from pager_ray.export.formats import ExportSettings, check_possible, export_files, find_format
-from pager_ray.export.records import Records
+from pager_ray.export.formats import FORMATS, ExportSettings, check_possible, export_files, find_format
+from pager_ray.export.records import EXPORT_FILE, Records
 from pager_ray.listing import Listing
+from pager_ray.masking import mask_uri
 from pager_ray.modalities import is_metric
 from pager_ray.model import ResolvedCheckpoint, resolve_checkpoint
 from pager_ray.plain import get_logger
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _NAMES = [*(field.name for field in (*IDENTITY, *STATUS, POSE)), "mask"]
+_SAID = ("uri", "scene", POSE.name, "mask")
 
 
 class Converter:
@@ -119,15 +123,25 @@ def run_convert(
     """
     began = time.monotonic()
     on_gpu = _on_gpu(device)
+    if config.scale.sequence != "off":
+        raise ConfigError(
+            f"scale.sequence: got {config.scale.sequence}, which takes the panoramas of a run; predict them with "
+            "pager-ray run, then export that"
+        )
+    output = Folder(config.output.uri)
+    if output.filesystem.isfile(output.path):
+        raise ConfigError(f"convert: {output} is a file; the last place is the folder that files are put in")
     with span(StageName.LIST):
-        listed = list_sources(config)
+        # The folder may be that of the pictures: what an earlier start put there is none.
+        listed = list_sources(config, results=[(output / name).uri() for name in FORMATS])
     checkpoint = resolve_checkpoint(config.checkpoint, revision=config.revision)
     settings = run_settings(config, checkpoint, listed, on_gpu=on_gpu)
     exports = {one.format: _with_unit(one, checkpoint) for one in formats}
     ids = [id for part in listed.parts(["id"]) for id in part.column("id").to_pylist()]
-    output = Folder(config.output.uri)
     records = {name: Records(output / name) for name in exports}
     identities = {name: _identity(config, checkpoint, one) for name, one in exports.items()}
+    if not overwrite:
+        _check_same(listed, records.values())
     for name, one in records.items():
         one.claim(identities[name], overwrite=overwrite)
     todo = {name: left_of(one, ids) for name, one in records.items()}
@@ -175,7 +189,7 @@ def _make(
     converter: Converter, row: Row, exports: Mapping[str, ExportSettings], records: Mapping[str, Records]
 ) -> dict[str, Row]:
     """The rows of ``EXPORT_SCHEMA`` of one panorama, by format."""
-    known = {"uri": row["uri"]}
+    known = {"uri": row["uri"], "listed": _said(row)}
     try:
         prediction, content = converter.predict(row)
         picture = picture_of(content, prediction) if any(one.shows_picture for one in exports.values()) else None
@@ -192,6 +206,41 @@ def _make(
     return {
         name: put_files(row["id"], records[name].output, partial(files, one)) | known for name, one in exports.items()
     }
+
+
+def _check_same(listed: Listing, exports: Iterable[Records]) -> None:
+    """What stands was made of what is listed now.
+
+    Raises:
+        RunMismatchError: under some id is another picture, or another mask, pose or scene is said of it.
+    """
+    made: list[tuple[Records, dict[str, Row]]] = []
+    for one in exports:
+        if one.output.exists(EXPORT_FILE):
+            rows = one.standing().to_pylist()
+            made.append((one, {row["id"]: row for row in rows if row["error_class"] is None}))
+    if not any(rows for _, rows in made):
+        return
+    for part in listed.parts(["id", *_SAID]):
+        for row in part.to_pylist():
+            for one, rows in made:
+                was = rows.get(row["id"], row)
+                if was["uri"] != row["uri"]:
+                    difference = f"of {mask_uri(was['uri'])}, and it is {mask_uri(row['uri'])} now"
+                elif was.get("listed") not in (None, _said(row)):
+                    difference = "with another mask, pitch, roll or scene than are named for it now"
+                else:
+                    continue
+                raise RunMismatchError(
+                    f"{one.output}: {row['id']} was made {difference}; choose another folder, or give --overwrite to "
+                    "make its files anew"
+                )
+
+
+def _said(row: Row) -> str:
+    """A digest of what a listing says of a panorama that decides its files."""
+    said = json.dumps({name: row[name] for name in _SAID if row[name] is not None}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 def _shown(picture: UInt8[ndarray, "h w 3"] | None, settings: ExportSettings) -> UInt8[ndarray, "h w 3"] | None:

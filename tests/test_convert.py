@@ -232,3 +232,70 @@ def test_masks_and_caps_count(inputs: Path, tmp_path: Path) -> None:
     assert depth.shape == (50, 100)
     # A quarter of 180 degrees: rows from 48 on, less the ten above the crop.
     np.testing.assert_array_equal(depth > 0, (mask > 0) & (np.arange(50) < 38)[:, None])
+
+
+def one_picture(folder: Path, seed: int, name: str = "x.png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(encode(np.random.default_rng(seed).integers(0, 255, (64, 128, 3), np.uint8)))
+    return folder / name
+
+
+def test_other_pictures_masks_and_poses_are_refused(inputs: Path, tmp_path: Path) -> None:
+    """What stands was made of them: never taken for what is asked for now. Overwritten it is."""
+    first, other = one_picture(tmp_path / "a", 1), one_picture(tmp_path / "b", 2)
+    mask = np.full((64, 128), 255, np.uint8)
+    mask[:, :64] = 0
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "x.png").write_bytes(encode(mask))
+    of_first, masked = {"input.uris": str(first)}, {"input.mask.uris": f"{tmp_path}/masks"}
+    converted(inputs, tmp_path / "out", ("depth-png",), **of_first)
+    assert converted(inputs, tmp_path / "out", ("depth-png",), **of_first).formats["depth-png"].fresh == 0
+    before = files_of(tmp_path / "out")
+    with pytest.raises(RunMismatchError, match=rf"depth-png: x was made of {first}, and it is {other} now; .*--overw"):
+        converted(inputs, tmp_path / "out", ("depth-png",), **{"input.uris": str(other)})
+    with pytest.raises(RunMismatchError, match=r"x was made with another mask, pitch, roll or scene"):
+        converted(inputs, tmp_path / "out", ("sky-png", "depth-png"), **of_first, **masked)
+    assert files_of(tmp_path / "out") == before
+    settings, config = [ExportSettings("depth-png")], config_of(inputs, tmp_path / "out", **of_first, **masked)
+    convert.run_convert(config, settings, device="cpu", overwrite=True)
+    assert files_of(tmp_path / "out") != before
+    for pitch, refused in (("10", False), ("20", True)):
+        (tmp_path / "list.csv").write_text(f"uri,pitch_degrees\n{first},{pitch}\n")
+        levelled = {"input.uris": f"{tmp_path}/list.csv", "input.upright": "columns"}
+        if refused:
+            with pytest.raises(RunMismatchError, match="another mask, pitch, roll or scene"):
+                converted(inputs, tmp_path / "levelled", ("depth-png",), **levelled)
+        else:
+            converted(inputs, tmp_path / "levelled", ("depth-png",), **levelled)
+
+
+def test_files_of_earlier_versions_go_on(inputs: Path, tmp_path: Path) -> None:
+    """Their records do not tell of masks; the picture's address is compared all the same."""
+    first, other = one_picture(tmp_path / "a", 1), one_picture(tmp_path / "b", 2)
+    converted(inputs, tmp_path / "out", ("depth-png",), **{"input.uris": str(first)})
+    done = tmp_path / "out" / "depth-png" / "exported.parquet"
+    pq.write_table(pq.read_table(done).drop_columns("listed"), done)
+    again = converted(inputs, tmp_path / "out", ("depth-png",), **{"input.uris": str(first)})
+    assert (again.formats["depth-png"].exported, again.formats["depth-png"].fresh) == (1, 0)
+    with pytest.raises(RunMismatchError, match="x was made of"):
+        converted(inputs, tmp_path / "out", ("depth-png",), **{"input.uris": str(other)})
+
+
+def test_files_may_lie_among_the_pictures(inputs: Path, tmp_path: Path) -> None:
+    """Beside them, or in a folder below: what one start made is no input of the next, whatever format it asks for."""
+    for output in (tmp_path / "beside", tmp_path / "around" / "out"):
+        pictures = tmp_path / output.relative_to(tmp_path).parts[0]
+        one_picture(pictures, 1)
+        for names in (("depth-png", "faces"), ("sky-png",), ("depth-png", "faces")):
+            outcome = converted(inputs, output, names, **{"input.uris": str(pictures)})
+            assert [one.selected for one in outcome.formats.values()] == [1] * len(names)
+
+
+def test_places_that_cannot_be_used_are_told(inputs: Path, tmp_path: Path) -> None:
+    """A picture where the folder should be, and what takes a run: before anything is written."""
+    picture = one_picture(tmp_path, 1)
+    with pytest.raises(ConfigError, match=r"x\.png is a file; the last place is the folder"):
+        converted(inputs, picture, ("depth-png",))
+    with pytest.raises(ConfigError, match=r"scale\.sequence: got robust, which takes the panoramas of a run"):
+        converted(inputs, tmp_path / "out", ("depth-png",), **{"scale.sequence": "robust"})
+    assert not (tmp_path / "out").exists()

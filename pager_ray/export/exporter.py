@@ -27,6 +27,8 @@ EXPORT_SCHEMA = pa.schema(
         pa.field("error_class", pa.string()),
         pa.field("message", pa.string()),
         pa.field("attempts", pa.int32()),
+        # Of what a listing said of it that decides the files; null where they are of a run, which says that itself.
+        pa.field("listed", pa.string()),
     ]
 )
 """What became of each id: the first of its files below the export's folder, their number and size; or why not."""

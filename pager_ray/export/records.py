@@ -39,6 +39,7 @@ REJECT_FIELDS: Final = ("id", "uri", "stage", "error_class", "message", "attempt
 _SUFFIX = ".parquet"
 _PART = re.compile(r"[0-9a-f]{16}\.parquet")
 _READERS = 16
+_MAY_LACK: Final = {"listed": pa.string()}
 
 
 class Records:
@@ -154,7 +155,7 @@ def _last_of_each(rows: pa.Table) -> pa.Table:
 def _read(folder: Folder, name: str) -> pa.Table:
     try:
         data = folder.read(name)
-        table = read_parquet(pa.BufferReader(data), len(data), EXPORT_SCHEMA.names)
+        table = read_parquet(pa.BufferReader(data), len(data), EXPORT_SCHEMA.names, _MAY_LACK)
         return table.select(EXPORT_SCHEMA.names).cast(EXPORT_SCHEMA)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise StorageError(

@@ -34,6 +34,24 @@ NEEDS = {
 APART = {"test_elastic.py"}
 """Files whose slow tests share nothing: each has a cluster of its own."""
 
+UNTRACED = {
+    "infer/test_batching.py",
+    "infer/test_device_path.py",
+    "model/test_flops.py",
+    "model/test_fused.py",
+    "model/test_low_precision.py",
+    "model/test_memory.py",
+    "model/test_network.py",
+    "model/test_router.py",
+    "model/test_weights.py",
+    "read/test_fuzz.py",
+    "report/test_figures.py",
+    "safety/test_forged.py",
+    "test_scaling.py",
+    "test_videos.py",
+}
+"""Files whose tests run through lines so often that counting them takes as long again; others run most of them too."""
+
 SLOW_SECONDS = 3600
 """For a test with a Ray, on a machine that is busy with other things; far more than it takes."""
 
@@ -74,6 +92,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marker)
         if "ray" in markers:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        if str(item.path.relative_to(TESTS)) in UNTRACED:
+            item.add_marker(pytest.mark.no_cover)
     sharing = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
 
     def turn(item: pytest.Item) -> int:

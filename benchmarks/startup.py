@@ -3,6 +3,8 @@
 - *run*: ``pager-ray run`` on one rendered panorama of 1024×512, CPUs, a Ray of its own. Seconds by the clock until the
   first line, until the end, and of each part as ``--trace`` has it: Python and imports, checkpoint, listing, claim,
   Ray, and inside the pipeline the model's worker until it is ready and each stage's first block.
+- *terminal*: the same command on a pseudo-terminal, where it shows one live display: seconds until the first words, and
+  the longest time without new ones (a spinner alone is none) until the end.
 - *here*: the same panorama through the same stages in one process without Ray (``pager_ray.here``), import to end.
 
 Every figure is the best of ``--repeats``: what else the machine does can only add. Processor seconds, all processes of
@@ -12,8 +14,10 @@ the command together, stand beside them, which other work changes little.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -22,12 +26,14 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.frame import ROOT, Report, in_own_process
 
-MOST_RUN, MOST_FIRST_LINE, MOST_HERE = 12.0, 3.0, 5.0
+MOST_RUN, MOST_FIRST_LINE, MOST_HERE, MOST_SILENCE = 12.0, 3.0, 5.0, 2.0
 HEIGHT = 512
+CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What moves a terminal's cursor and colours its text."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,16 +51,21 @@ def measure(options: argparse.Namespace, report: Report) -> None:
         table = report.table("pager-ray run", {"began at s": ".2f", "seconds": ".2f"}, "part", 34)
         for name, began, seconds in best["parts"]:
             table.row(name, began, seconds)
+        terminals = [on_terminal(folder, checkpoint, number) for number in range(options.repeats)]
         heres = [here_once(folder, checkpoint, number) for number in range(options.repeats)]
         here = min(heres, key=lambda one: one["seconds"])
         parts = report.table("here", {"seconds": ".2f"}, "part", 34)
         for name, seconds in here["parts"].items():
             parts.row(name, seconds)
-    report.details |= {"run": runs, "here": heres}
+    report.details |= {"run": runs, "here": heres, "terminal": terminals}
     processors = f"{best['cpu_seconds']:.1f} processor seconds"
     first = min(one["first_line"] for one in runs)
     report.figure("pager-ray run on one panorama", best["seconds"], "s", most=MOST_RUN, note=processors)
     report.figure("first line of pager-ray run", first, "s", most=MOST_FIRST_LINE)
+    words = min(one["first_words"] for one in terminals)
+    report.figure("first words of pager-ray run on a terminal", words, "s", most=MOST_FIRST_LINE)
+    silence = min(one["longest_silence"] for one in terminals)
+    report.figure("longest silence of pager-ray run on a terminal", silence, "s", most=MOST_SILENCE)
     note = f"{here['cpu_seconds']:.1f} processor seconds"
     report.figure("here on one panorama, without Ray", here["seconds"], "s", most=MOST_HERE, note=note)
 
@@ -102,6 +113,43 @@ def run_once(folder: Path, checkpoint: str, number: int) -> dict[str, Any]:
         "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         "parts": parts_of(trace),
     }
+
+
+def on_terminal(folder: Path, checkpoint: str, number: int) -> dict[str, float]:
+    """One ``pager-ray run`` on a pseudo-terminal: when it says something new."""
+    command = [sys.executable, "-m", "pager_ray", "run", *settings_of(folder, checkpoint, f"terminal-{number}")]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_ADDRESS": "local", "TERM": "xterm", "COLUMNS": "120"}
+    terminal, its_end = os.openpty()
+    began = time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdin=its_end, stdout=its_end, stderr=its_end)
+    os.close(its_end)
+    news, shown = [began], ""
+    with open(terminal, "rb", buffering=0) as screen:
+        while content := _said(screen):
+            words = " ".join(re.findall(r"\w+", CONTROLS.sub(" ", content.decode(errors="replace"))))
+            if words and words != shown:
+                shown = words
+                news.append(time.perf_counter())
+    code = process.wait()
+    if code:
+        raise RuntimeError(f"pager-ray run on a terminal ended with exit code {code}: {shown}")
+    news.append(time.perf_counter())
+    return {
+        "first_words": news[1] - began,
+        "longest_silence": max(after - before for before, after in pairwise(news[1:])),
+        "seconds": news[-1] - began,
+    }
+
+
+def _said(screen: IO[bytes]) -> bytes:
+    try:
+        return screen.read(1 << 16) or b""
+    except OSError as error:
+        # How Linux tells that nobody has the other end any more.
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def _read(stream: Any, lines: list[tuple[float, bytes]]) -> None:

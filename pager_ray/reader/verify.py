@@ -25,6 +25,7 @@ from pager_ray.runs.layout import SHARD_NAME, SHARD_SUFFIX, EvaluationLayout, Ru
 from pager_ray.runs.ledger import rows_by_shard, shards_of
 from pager_ray.runs.reconcile import Reconciliation, read_shard, read_standing, reconcile
 from pager_ray.runs.runfile import COMPLETE, read_run_file
+from pager_ray.runs.scales import read_scales
 from pager_ray.runs.shards import REJECT_COLUMNS
 from pager_ray.storage import Folder, safe_name
 
@@ -131,6 +132,7 @@ def verify_output(uri: str | os.PathLike[str], sample: float = 1.0) -> Verificat
     problems += _orphan_problems(layout, standing, manifest)
     if job == "run":
         problems += _copy_problems(layout, standing)
+        problems += _scale_problems(layout)
         decoded, wrong = _decode(Run(uri, "raw"), sample)
     else:
         decoded, wrong = _score_problems(layout, standing)
@@ -205,6 +207,14 @@ def _copy_problems(layout: RunLayout, standing: pa.Table) -> Iterator[Problem]:
         yield Problem(
             str(layout.copy.folder), "has other rows than its shards; delete it, and the shards are read themselves"
         )
+
+
+def _scale_problems(layout: RunLayout) -> Iterator[Problem]:
+    """Of the scales of sequences, which every reader applies by default."""
+    try:
+        read_scales(layout)
+    except StorageError as error:
+        yield Problem(str(layout.root), str(error))
 
 
 def _reject_shard_problems(layout: RunLayout, shard: str, told: pa.Table) -> Iterator[Problem]:

@@ -91,6 +91,8 @@ def check_same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], out
     differing = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
     if differing:
         changes = "; ".join(f"{key}: was {before.get(key)!r}, now {identity.get(key)!r}" for key in differing)
+        if "listing.sha256" in differing:
+            changes += "; the inputs are others, or their masks, poses, scenes or kept columns are"
         grew = differing == ["listing.sha256"] and "job" not in identity
         raise RunMismatchError(
             f"output.uri: {output} holds a run with other settings ({changes}); choose another output, or give "

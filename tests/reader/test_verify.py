@@ -209,6 +209,17 @@ def test_another_listing_is_named(tmp_path: Path) -> None:
     assert problems_of(small) == [("state/manifest", "is not the listing that run.json has the digest of")]
 
 
+def test_damaged_scales_of_sequences_are_named(tmp_path: Path) -> None:
+    """Every reader applies them, and can read nothing where they are damaged."""
+    small = sound(tmp_path / "run")
+    small.layout.scales.make()
+    small.layout.scales.write("sequences.parquet", b"no Parquet")
+    [(where, what)] = problems_of(small)
+    assert where == str(small.layout.root)
+    assert "scales/sequences.parquet: cannot be read as scales of sequences" in what
+    assert "pager-ray scale" in what
+
+
 def test_rejects_have_reasons(tmp_path: Path) -> None:
     """A reject without class or message is a problem."""
     small = sound(tmp_path / "run")

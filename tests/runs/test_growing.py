@@ -110,7 +110,7 @@ def test_grown_twice_and_killed_in_between(output: Folder) -> None:
 def test_a_complete_run_grows(output: Folder) -> None:
     """What is done stays done, the same command does nothing, and a run without the option is refused with its name."""
     finish(claim(output, listed("ab")))
-    with pytest.raises(RunMismatchError, match=r"listing\.sha256.*--append"):
+    with pytest.raises(RunMismatchError, match=r"listing\.sha256.*; the inputs are others, or their masks, .*--append"):
         claim(output, listed("abc"))
     job = claim(output, listed("abc"), Growing())
     assert list(job.pending) == ["c"]

@@ -147,8 +147,9 @@ def _valid(
     found = panorama.validity.capped(nadir_degrees, zenith_degrees)
     if mask is not None:
         content: Content
+        named = "mask"
         if isinstance(mask, str | os.PathLike):
-            content = fetch_content(os.fspath(mask))
+            content, named = fetch_content(os.fspath(mask)), f"mask {mask_uri(os.fspath(mask))}"
         elif isinstance(mask, PIL.Image.Image):
             content = _as_file(_plain(mask))
         else:
@@ -156,7 +157,7 @@ def _valid(
         try:
             found = found.masked(decode_mask_picture(content, panorama, MAX_PIXELS))
         except InputError as error:
-            raise InputError(error.error_class, f"mask: {error}") from error
+            raise InputError(error.error_class, f"{named}: {error}") from error
     if not found.fraction:
         raise InputError("nothing_valid", "no pixel is valid; look at the mask, the caps and the picture itself")
     return found

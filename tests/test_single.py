@@ -408,6 +408,13 @@ def test_masks_of_other_panoramas_are_refused(mask: object, error: type[Exceptio
         predict(panorama(), model(UNIFIED), scene="indoor", mask=mask)  # type: ignore[arg-type]
 
 
+def test_a_file_that_is_no_mask_is_named(tmp_path: Path) -> None:
+    """Of a thousand that are given one after the other."""
+    Image.new("L", (WIDTH // 2, HEIGHT), 255).save(tmp_path / "half.png")
+    with pytest.raises(InputError, match=rf"mask {tmp_path}/half\.png: has 128×128 pixels, its picture 256×128"):
+        predict(panorama(), model(UNIFIED), scene="indoor", mask=tmp_path / "half.png")
+
+
 @pytest.mark.parametrize("degrees", [-1.0, 90.0, float("nan")])
 def test_caps_of_other_angles_are_refused(degrees: float) -> None:
     """Named, before anything is read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -178,6 +179,15 @@ def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool]
     given.add(key)
 
 
+_KINDS = {"string": "text", "list": "a list, or one value", "integer": "a whole number", "boolean": "true or false"}
+_OF_KINDS = re.compile(r"\ba valid (\w+)(, unable to .*)?")
+
+
+def _in_words(kind: re.Match[str]) -> str:
+    """What pydantic calls a valid string, list or number."""
+    return _KINDS.get(kind[1], f"a {kind[1]}")
+
+
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line from pydantic's first complaint, in the words of dotted keys."""
     known = [key for key, _, _ in describe_keys(model)]
@@ -192,7 +202,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{wrong}: unknown key; {hint}"
     takes = "; ".join(
         dict.fromkeys(
-            item["msg"].removeprefix("Value error, ").replace("Input should be", "takes").strip()
+            _OF_KINDS.sub(
+                _in_words, item["msg"].removeprefix("Value error, ").replace("Input should be", "takes")
+            ).strip()
             for item in error.errors(include_url=False)
             if key is None or ".".join(str(part) for part in item["loc"]).startswith(key)
         )
@@ -202,5 +214,6 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "value_error" and isinstance(got, dict):
         # Of keys that do not go together, each by itself is right.
         return f"{place}: {takes}"
-    shown = repr(got) if isinstance(got, (str, int, float, bool, list, type(None))) else type(got).__name__
+    shown = repr(got) if isinstance(got, (str, int, float, bool, list)) else type(got).__name__
+    shown = "nothing" if got is None else shown
     return f"{place}: got {shown}; {takes}"

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -128,6 +129,9 @@ def with_masks(inputs: Parts, masks: Parts, missing: Missing, *, shared: bool) -
             f"{done.num_rows:,}",
             "they are rejected" if missing == "reject" else "all of each is valid (input.mask.missing)",
         )
+    if not (shared or names.taken.all()):
+        left, first = f"{(~names.taken).sum():,}", table.column("uri")[int(names.taken.argmin())].as_py()
+        log.info("%s of %s masks are called like no input (first: %s)", left, f"{table.num_rows:,}", mask_uri(first))
     return done
 
 
@@ -145,10 +149,11 @@ def _text(row: Mapping[str, Any], *, shared: bool) -> str:
 
 
 class _Names:
-    """What masks are called, and what the manifest says of each."""
+    """What masks are called, what the manifest says of each, and which of them were taken so far."""
 
     def __init__(self, masks: pa.Table, texts: list[str]) -> None:
         self.texts = pa.array(texts, pa.string())
+        self.taken = np.zeros(len(texts), bool)
         self._uris = masks.column("uri")
         full, short = _called(masks)
         self._full, self._short = full.combine_chunks(), short.combine_chunks()
@@ -161,6 +166,7 @@ class _Names:
         place = pa.chunked_array([pa.nulls(inputs.num_rows, pa.int32())])
         for called, masks in self._tries(inputs):
             place = pc.coalesce(place, _index(called, masks))
+        self.taken[place.drop_null().to_numpy()] = True
         return pc.take(self.texts, place)
 
     def _tries(self, inputs: pa.Table) -> Iterator[tuple[pa.ChunkedArray, pa.Array]]:

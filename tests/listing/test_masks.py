@@ -141,6 +141,16 @@ def test_inputs_without_a_mask(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         masks_of(inputs, folder)
     assert "1 of 2 inputs have no mask; all of each is valid" in caplog.text
+    assert "masks are called like no input" not in caplog.text
+
+
+def test_masks_of_nobody_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A name in other letters is another name, and both the input and its would-be mask are told."""
+    inputs = files(tmp_path / "in", "a.jpg", "b.jpg")
+    folder = files(tmp_path / "masks", "a.png", "B.png")
+    with caplog.at_level(logging.INFO):
+        masks_of(inputs, folder)
+    assert f"1 of 2 masks are called like no input (first: {folder / 'B.png'})" in caplog.text
     rows = list_inputs([str(inputs)], masks=MaskSources([str(folder)], missing="reject"))
     assert [(row.id, row.error_class) for row in rows] == [("a", None), ("b", "missing_mask")]
     assert f"{inputs}/b.jpg: has no mask of its name" in (rows[1].message or "")

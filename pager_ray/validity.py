@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pager_ray.encode.limits import MAX_MASK_PIXELS
 from pager_ray.errors import StorageError
 from pager_ray.geometry.face_positions import face_positions
 from pager_ray.geometry.level import check_rotation, levelled_face_positions
 from pager_ray.geometry.locking import built_once
+from pager_ray.limits import MAX_PANORAMA_PIXELS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64
@@ -193,7 +193,7 @@ def _check(found: Validity) -> None:
     fits = (
         found.panorama_height >= 1
         and found.panorama_width == 2 * found.panorama_height
-        and found.panorama_height * found.panorama_width <= MAX_MASK_PIXELS
+        and found.panorama_height * found.panorama_width <= MAX_PANORAMA_PIXELS
         and found.left >= 0
         and found.top >= 0
         and found.width >= 1

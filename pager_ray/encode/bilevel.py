@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from pager_ray.encode.limits import MAX_MASK_PIXELS, is_bomb
+from pager_ray.encode.limits import is_bomb
 from pager_ray.errors import StorageError
+from pager_ray.limits import MAX_PANORAMA_PIXELS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -39,7 +40,7 @@ def decode_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
     if data[: len(_HEAD)] != _HEAD or data[end : end + len(_BILEVEL)] != _BILEVEL:
         raise StorageError("mask is no PNG of one bit per pixel")
     width, height = struct.unpack(">II", data[len(_HEAD) : end])
-    if width * height > MAX_MASK_PIXELS or is_bomb(width * height // 8, len(data)):
+    if width * height > MAX_PANORAMA_PIXELS or is_bomb(width * height // 8, len(data)):
         raise StorageError(f"mask of {width}×{height} pixels in {len(data)} bytes, more than any panorama's")
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:

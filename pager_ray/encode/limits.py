@@ -11,9 +11,6 @@ FREE_BYTES: Final = 128 << 20
 
 EXPANSION: Final = 1024
 
-MAX_MASK_PIXELS: Final = 2**28
-"""Those of the largest panorama that a job reads by default."""
-
 
 def is_bomb(unpacked: int, packed: int) -> bool:
     """Whether so many bytes from so few are no map."""

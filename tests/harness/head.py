@@ -31,6 +31,9 @@ PORTS = ("--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-por
 START_SECONDS = 240.0
 STOP_SECONDS = 60.0
 
+TOO_BUSY = "timed out during startup"
+"""What Ray says of a node that did not register within half a minute, as beside others that start: it is tried again."""
+
 
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that nobody listens on now."""
@@ -152,7 +155,14 @@ class RayHead:
         ]
         try:
             self._run([*self._start, *ports])
-            self._wait()
+            try:
+                self._wait()
+            except RuntimeError as error:
+                if TOO_BUSY not in str(error):
+                    raise
+                self.nodes.pop().kill()
+                self._run([*self._start, *ports])
+                self._wait()
         except BaseException:
             self.close()
             raise

@@ -32,7 +32,7 @@ START_SECONDS = 240.0
 STOP_SECONDS = 60.0
 
 TOO_BUSY = "timed out during startup"
-"""What Ray says of a node that did not register within half a minute, as beside others that start: it is tried again."""
+"""What Ray says of a node that did not register within half a minute, as beside others: it is tried again."""
 
 
 def free_ports(count: int) -> list[int]:

@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pager_ray
+from pager_ray.config import load_config
 from pager_ray.reader.verify import verify_output
 from pager_ray.samples import write_samples
 from tests.harness import faults
+from tests.harness.jobs import run_in_process
 
 
 def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path, ray_address: str) -> None:
@@ -22,12 +24,14 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path, ray_ad
         path.write_bytes(path.read_bytes() + faults.POISON)
     orders = tmp_path / "orders"
     orders.mkdir()
-    command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={listing}"]
-    command += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "scene_mode=indoor"]
-    command += ["compute.gpus_per_worker=0", "output.size=64x128", "output.rows_per_shard=6"]
+    settings = [f"input.uris={listing}", f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}"]
+    settings += ["scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128", "output.rows_per_shard=6"]
+    command = [sys.executable, "-m", "tests.harness.faults", "run", *settings]
     environment = faults.environment(orders, ray_address)
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert ended.returncode == 3, ended.stderr
+    # Ray's word of every worker that it could not make again.
+    assert "constructor arguments" not in ended.stderr
 
     run = pager_ray.open_run(tmp_path / "run")
     rejects = run.rejects().to_pylist()
@@ -42,11 +46,7 @@ def test_poison_inputs_are_lost_alone(tmp_path: Path, tiny_unified: Path, ray_ad
     # The files are replaced: what was a reject becomes a prediction.
     for path in poisoned:
         path.write_bytes(path.read_bytes().removesuffix(faults.POISON))
-    again = [*command, "--retry-rejects", "worker_death"]
-    ended = subprocess.run(again, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert ended.returncode == 0, ended.stderr
-    # Ray's word of every worker that it could not make again.
-    assert "constructor arguments" not in ended.stderr
+    assert run_in_process(load_config(None, settings), retry_rejects="worker_death").fresh == len(poisoned)
     run.refresh()
     assert len(run) == 12
     assert run.rejects().num_rows == 0

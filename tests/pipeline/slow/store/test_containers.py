@@ -1,4 +1,5 @@
-"""Containers on a real S3 server: predicted like files, killed halfway and resumed, each once; few bytes are read."""
+"""The job and containers on a real S3 server: killed halfway, resumed and verified there, through a network that fails;
+of containers few bytes are read."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from pager_ray.samples import write_samples
 from pager_ray.stages.read import ReadSettings, fetch_row
 from pager_ray.stages.unpack import make_unpack_fn, pack_groups, unpack_groups
 from tests.harness import faults
-from tests.harness.proxy import FaultProxy
+from tests.harness.proxy import FaultProxy, Faults
 from tests.harness.s3 import S3Server
 from tests.pipeline.slow.store.test_object_storage import LOOK_SECONDS, committed, start
 from tests.read.packed import FORMS, pack
@@ -35,11 +36,12 @@ def upload(folder: Path, url: str) -> None:
             filesystem.pipe_file(f"{path}/{file.relative_to(folder)}", file.read_bytes())
 
 
-def test_a_killed_run_over_containers_is_resumed(
-    s3_bucket: str, tiny_unified: Path, tmp_path: Path, ray_address: str
+def test_a_killed_run_in_a_bucket_is_resumed(
+    s3_server: S3Server, s3_bucket: str, tiny_unified: Path, tmp_path: Path, ray_address: str
 ) -> None:
     """The same pictures in every form: what was committed stays, the rest of a shard and of a row group is done, each
-    once, and all forms of a picture are predicted alike to the byte, before the kill and after it."""
+    once, and all forms of a picture are predicted alike to the byte, before the kill and after it; all the while 5 % of
+    requests each fail, are slow, reset and cut off."""
     listing = Path(write_samples(tmp_path / "in", PICTURES, height=64, ground_truth=False))
     pictures = {path.stem: path.read_bytes() for path in sorted(listing.parent.glob("*.jpg"))}
     for form in FORMS:
@@ -54,19 +56,23 @@ def test_a_killed_run_over_containers_is_resumed(
     # Half of all, some shards of each kind of reading.
     enough = len(FORMS) * PICTURES // 2 // 2 * 2
     valve.let_through(enough)
-    first = start(s3_bucket, tiny_unified, orders, ray_address, *settings)
-    deadline = time.monotonic() + 1800
-    with faults.killed_in_the_end(first, orders):
-        while len(committed(s3_bucket)) < enough:
-            assert first.poll() is None, first.communicate()[1]
-            assert time.monotonic() < deadline, "the first start did not get anywhere"
-            time.sleep(LOOK_SECONDS)
-    before = committed(s3_bucket)
-    assert len(before) == enough
-    valve.open()
-    second = start(s3_bucket, tiny_unified, orders, ray_address, *settings)
-    _, errors = second.communicate(timeout=1800)
-    assert second.returncode == 0, errors
+    with FaultProxy(s3_server.url, Faults(error=0.05, slow=0.05, reset=0.05, truncate=0.05), seed=7) as proxy:
+        endpoint = s3_server.environment(proxy.url)
+        first = start(s3_bucket, tiny_unified, orders, ray_address, *settings, endpoint=endpoint)
+        deadline = time.monotonic() + 1800
+        with faults.killed_in_the_end(first, orders):
+            while len(committed(s3_bucket)) < enough:
+                assert first.poll() is None, first.communicate()[1]
+                assert time.monotonic() < deadline, "the first start did not get anywhere"
+                time.sleep(LOOK_SECONDS)
+        before = committed(s3_bucket)
+        assert len(before) == enough
+        valve.open()
+        second = start(s3_bucket, tiny_unified, orders, ray_address, *settings, endpoint=endpoint)
+        _, errors = second.communicate(timeout=1800)
+        assert second.returncode == 0, errors
+        counts = dict(proxy.counts)
+    assert all(counts[kind] for kind in ("error", "slow", "reset")), counts
     run = pager_ray.open_run(f"{s3_bucket}/run")
     names = sorted(f"{form}-{name}" for form in FORMS for name in pictures)
     # Of a zip ids begin with its name.

@@ -72,6 +72,7 @@ class Chaos:
     server: S3Server | None
     environment: dict[str, str]
     log: Any
+    workers: int = 2
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
     job: subprocess.Popen[bytes] | None = None
@@ -85,7 +86,7 @@ class Chaos:
         """Give the user's command (again)."""
         command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={self.inputs}"]
         command += [f"output.uri={self.output}", f"checkpoint={self.folder}/checkpoint", "scene_mode=indoor"]
-        command += ["compute.gpus_per_worker=0", "compute.gpu_workers=2", "compute.threads_per_worker=1"]
+        command += ["compute.gpus_per_worker=0", f"compute.gpu_workers={self.workers}", "compute.threads_per_worker=1"]
         command += ["compute.cpus_per_task=0.5", "output.rows_per_shard=2", "output.size=64x128", "output.format=npz"]
         command += ["output.previews=true", "sky.fill=true"]
         environment = os.environ | self.environment | {"RAY_ADDRESS": self.address}
@@ -215,6 +216,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--kills", type=int, default=66)
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="model actors (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--store", choices=("s3", "local"), default="s3")
     options = parser.parse_args()
@@ -244,7 +246,7 @@ def main() -> int:
         for _ in range(options.nodes - 1):
             cluster.add_node(num_cpus=NODE_CPUS, object_store_memory=200 * 2**20)
         log = stack.enter_context(open(Path(tempfile.gettempdir()) / "chaos.log", "wb"))
-        chaos = Chaos(folder, output, inputs, cluster.address, cluster, server, environment, log)
+        chaos = Chaos(folder, output, inputs, cluster.address, cluster, server, environment, log, options.workers)
         stack.callback(chaos.stop)
         began = time.monotonic()
         under_fire(chaos, options.rows, options.kills, random_)

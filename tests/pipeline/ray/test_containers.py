@@ -24,7 +24,7 @@ from tests.walk import walk
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
-ROWS = 24
+ROWS = 8
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_every_form_gives_the_same_predictions(pictures: dict[str, bytes], tiny_
         pack(form, tmp_path / form, pictures, suffix="jpg")
     settings = [f"input.uris={tmp_path / form}" for form in FORMS]
     settings += [f"output.uri={tmp_path / 'run'}", f"checkpoint={tiny_unified}", "compute.gpus_per_worker=0"]
-    settings += ["scene_mode=indoor", "output.size=32x64", "output.rows_per_shard=12"]
+    settings += ["scene_mode=indoor", "output.size=32x64", "output.rows_per_shard=4"]
     assert run_job(load_config(None, settings)).exit_code == 0
     verified = verify_output(tmp_path / "run")
     assert not verified.problems, verified.lines()

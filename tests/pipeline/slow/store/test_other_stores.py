@@ -1,11 +1,13 @@
-"""The job on stores that are not Amazon's: read, written, killed and resumed on a Ray whose workers reach them."""
+"""The job on stores that are not Amazon's: read, written, killed and resumed, with a Ray and without."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import fsspec
@@ -14,78 +16,120 @@ import s3fs
 
 import pager_ray
 from pager_ray.reader.verify import verify_output
+from pager_ray.runs import RunLayout
 from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
-from tests.harness import faults, stores
+from tests.harness import drivers, faults, stores
 from tests.harness.proxy import FaultProxy
 from tests.harness.s3 import S3Server
 from tests.pipeline.slow.store.test_object_storage import LOOK_SECONDS, committed, start
 from tests.runs.store.test_claim import no_conditions
 
 ROWS, LET_THROUGH = 6, 2
+SCHEMES = "input.schemes=[sftp]"
 
 
-@pytest.mark.parametrize("kinds", [("az", "sftp", "gs"), ("sftp", "gs")], ids="-".join)
-def test_a_killed_job_goes_on(kinds: tuple[str, ...], tiny_unified: Path, tmp_path: Path, ray_address: str) -> None:
+@contextmanager
+def served(kinds: Sequence[str], folder: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Places on servers of some kinds, and the variables with which other processes reach them."""
+    with ExitStack() as stack:
+        places = [stack.enter_context(stores.served(kind, folder / kind)) for kind in kinds]
+        told = {f"FSSPEC_{kind.upper()}": json.dumps(fsspec.config.conf[kind]) for kind in kinds}
+        yield places, told | {name: value for name, value in os.environ.items() if name.startswith("GCSFS_")}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Small panoramas."""
+    listing = Path(write_samples(tmp_path_factory.mktemp("panoramas"), ROWS, height=64, ground_truth=False))
+    return sorted(listing.parent.glob("*.jpg"))
+
+
+def spread(places: Sequence[str], pictures: Sequence[Path]) -> list[str]:
+    """Put panoramas on all of the places, in turn; returns their ids."""
+    for number, picture in enumerate(pictures):
+        Folder(f"{places[number % len(places)]}/in").write(picture.name, picture.read_bytes())
+    return [picture.stem for picture in pictures]
+
+
+def check(place: str, ids: Sequence[str], before: Sequence[str]) -> pager_ray.Run:
+    """The run is whole, and has what it had when it was killed."""
+    run = pager_ray.open_run(f"{place}/run")
+    assert sorted(run.ids()) == sorted(committed(place)) == ids
+    assert set(before) <= set(run.ids())
+    verified = verify_output(f"{place}/run", 1.0)
+    assert (verified.state, list(verified.problems)) == ("complete", [])
+    return run
+
+
+def test_a_killed_job_goes_on(pictures: list[Path], tiny_unified: Path, tmp_path: Path, ray_address: str) -> None:
     """SIGKILL of the driver once a shard is there: the next start leaves it, does the rest, each once, and verifies.
 
-    Panoramas lie on all of the stores, the output on the first.
+    Panoramas lie on stores of three kinds, which the workers of a Ray reach as their driver does; the output on one.
     """
-    with ExitStack() as stack:
-        places = [stack.enter_context(stores.served(kind, tmp_path / kind)) for kind in kinds]
-        told = {f"FSSPEC_{kind.upper()}": json.dumps(fsspec.config.conf[kind]) for kind in kinds}
-        told |= {name: value for name, value in os.environ.items() if name.startswith("GCSFS_")}
-        check(places, told, tiny_unified, tmp_path, ray_address)
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    with served(["az", "sftp", "gs"], tmp_path) as (places, told):
+        place, ids = places[0], spread(places, pictures)
+        more = [f"input.uris=[{', '.join(f'{each}/in/' for each in places)}]", SCHEMES]
+        valve = faults.hold(orders)
+        valve.let_through(LET_THROUGH)
+        first = start(place, tiny_unified, orders, ray_address, *more, endpoint=told)
+        deadline = time.monotonic() + 1800
+        with faults.killed_in_the_end(first, orders):
+            while len(committed(place)) < LET_THROUGH:
+                assert first.poll() is None, first.communicate()[1]
+                assert time.monotonic() < deadline, "the first start did not get anywhere"
+                time.sleep(LOOK_SECONDS)
+        before = committed(place)
+        valve.open()
+        second = start(place, tiny_unified, orders, ray_address, *more, endpoint=told)
+        _, errors = second.communicate(timeout=1800)
+        assert second.returncode == 0, errors
+        check(place, ids, before)
+        assert len(faults.predicted(orders)) <= ROWS + LET_THROUGH
+
+
+def kill_and_resume(
+    places: Sequence[str], told: dict[str, str], pictures: Sequence[Path], checkpoint: Path, orders: Path
+) -> pager_ray.Run:
+    """A driver dies behind its first panorama, which it committed; another does the rest, and not that one again."""
+    orders.mkdir()
+    place, ids = places[0], spread(places, pictures)
+    settings = [f"input.uris=[{', '.join(f'{each}/in/' for each in places)}]", SCHEMES, f"output.uri={place}/run"]
+    settings += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
+    faults.order(orders, "after putting record")
+    assert drivers.drive(orders, settings, told) == -signal.SIGKILL
+    before = RunLayout(Folder(f"{place}/run")).ledger.read().to_pylist()
+    assert len(before) == 1
+    assert drivers.drive(orders, settings, told) == 0
+    after = RunLayout(Folder(f"{place}/run")).ledger.read().to_pylist()
+    # In the shards that they were in.
+    assert [row for row in after if row in before] == before
+    return check(place, ids, [row["id"] for row in before])
+
+
+@pytest.mark.parametrize("kinds", [("sftp", "gs"), ("gs", "az")], ids="-".join)
+def test_a_killed_job_without_a_cluster_goes_on(
+    kinds: Sequence[str], pictures: list[Path], tiny_unified: Path, tmp_path: Path
+) -> None:
+    """So too with the output on each of the others."""
+    with served(kinds, tmp_path) as (places, told):
+        kill_and_resume(places, told, pictures, tiny_unified, tmp_path / "orders")
 
 
 def test_a_killed_job_goes_on_without_conditional_puts(
     s3_server: S3Server,
     s3_bucket: str,
     monkeypatch: pytest.MonkeyPatch,
+    pictures: list[Path],
     tiny_unified: Path,
     tmp_path: Path,
-    ray_address: str,
 ) -> None:
     """So too on an S3 that answers 501 to `If-None-Match`; the run file says which way the output was claimed."""
     with FaultProxy(s3_server.url, refuse=no_conditions) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         s3fs.S3FileSystem.clear_instance_cache()
-        check([s3_bucket], {}, tiny_unified, tmp_path, ray_address)
-        starts = pager_ray.open_run(f"{s3_bucket}/run").manifest["starts"]
-        assert [start["lease"] for start in starts] == ["announced", "announced"]
-
-
-def check(places: list[str], told: dict[str, str], checkpoint: Path, tmp_path: Path, ray_address: str) -> None:
-    """Kill a job that reads from places and writes to the first, and let another end it.
-
-    Args:
-        told: variables with which drivers and workers reach the stores.
-    """
-    listing = Path(write_samples(tmp_path / "in", ROWS, height=64, ground_truth=False))
-    pictures = sorted(listing.parent.glob("*.jpg"))
-    for number, picture in enumerate(pictures):
-        Folder(f"{places[number % len(places)]}/in").write(picture.name, picture.read_bytes())
-    place = places[0]
-    more = [f"input.uris=[{', '.join(f'{each}/in/' for each in places)}]", "input.schemes=[sftp]"]
-    orders = tmp_path / "orders"
-    orders.mkdir()
-    valve = faults.hold(orders)
-    valve.let_through(LET_THROUGH)
-    first = start(place, checkpoint, orders, ray_address, *more, endpoint=told)
-    deadline = time.monotonic() + 1800
-    with faults.killed_in_the_end(first, orders):
-        while len(committed(place)) < LET_THROUGH:
-            assert first.poll() is None, first.communicate()[1]
-            assert time.monotonic() < deadline, "the first start did not get anywhere"
-            time.sleep(LOOK_SECONDS)
-    before = committed(place)
-    valve.open()
-    second = start(place, checkpoint, orders, ray_address, *more, endpoint=told)
-    _, errors = second.communicate(timeout=1800)
-    assert second.returncode == 0, errors
-    run = pager_ray.open_run(f"{place}/run")
-    assert sorted(run.ids()) == sorted(committed(place)) == [picture.stem for picture in pictures]
-    assert set(before) <= set(run.ids())
-    assert len(faults.predicted(orders)) <= ROWS + LET_THROUGH
-    verified = verify_output(f"{place}/run", 1.0)
-    assert (verified.state, list(verified.problems)) == ("complete", [])
+        told = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        run = kill_and_resume([s3_bucket], told, pictures, tiny_unified, tmp_path / "orders")
+        assert [start["lease"] for start in run.manifest["starts"]] == ["announced", "announced"]

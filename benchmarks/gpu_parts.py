@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -297,7 +298,9 @@ def run_a_job(place: str, rows: int, on_gpu: bool, way: str) -> dict[str, Any]:
     folder = Path(place)
     listing = make_listing(folder, rows, sorted((folder / "panoramas").glob("*.jpg")))
     settings = [f"input.uris={listing}", f"output.uri={folder / 'run'}", f"checkpoint={folder / 'checkpoint'}"]
-    settings += ["scene_mode=indoor", "compute.address=local", "output.projection=cubemap"]
+    # A Ray of its own, unless another is named.
+    address = os.environ.get("RAY_ADDRESS", "local")
+    settings += ["scene_mode=indoor", f"compute.address={address}", "output.projection=cubemap"]
     settings += [f"compute.acceleration={way}"] if on_gpu else ["compute.gpus_per_worker=0"]
     began = time.monotonic()
     run_job(load_config(None, settings))

@@ -116,6 +116,8 @@ def test_a_worker_dies_and_its_job_goes_on(story: Story, point: str) -> None:
     assert story.deaths[point] == 1
     assert story.codes[", ".join(faults.WORKER_POINTS)] == 3, story.errors
     assert len(story.standing[", ".join(faults.WORKER_POINTS)]) == ROWS + 2
+    # Ray's word of every worker that it could not make again.
+    assert "constructor arguments" not in story.errors
 
 
 def test_after_all_of_them_nothing_is_lost(story: Story) -> None:

@@ -1,4 +1,5 @@
-"""Bad inputs and killed drivers: every input ends as one prediction or one reject, and little is done twice."""
+"""Bad inputs, some of which kill their worker, and killed drivers: every input ends as one prediction or one reject,
+little is done twice, and what killed its worker is lost alone."""
 
 from __future__ import annotations
 
@@ -15,17 +16,19 @@ import pytest
 from PIL import Image
 
 import pager_ray
+from pager_ray.config import load_config
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
 from pager_ray.samples import make_scene, render
 from pager_ray.storage import Folder
 from tests.harness import faults
+from tests.harness.jobs import run_in_process
 
 ROOT = Path(__file__).parents[3]
 
-PANORAMAS = 40
+PANORAMAS = 20
 ROWS_PER_SHARD = 4
-LET_THROUGH = 32
+LET_THROUGH = 16
 """Rows that the first start may do; it ends with a few less where the last, shorter shard was among them."""
 
 
@@ -47,11 +50,13 @@ def png_header_of(width, height):
 
 
 def bad_inputs(picture):
-    """Twenty awkward files: name → (bytes, expected error class, or None where they can be read)."""
+    """Awkward files: name → (bytes, expected error class, or None where they can be read)."""
     good = encoded(picture)
     shrunk = picture.resize((128, 64))
     deep = Image.fromarray((np.asarray(shrunk.convert("L")).astype(np.uint16) << 8) | 7)
     return {
+        # Poison is behind the end of the image, where decoders do not look.
+        "poison_first.jpg": (good + faults.POISON, "worker_death"),
         "empty.jpg": (b"", "empty_file"),
         "empty.png": (b"", "empty_file"),
         "truncated.jpg": (good[: len(good) // 2], "corrupt_image"),
@@ -70,19 +75,20 @@ def bad_inputs(picture):
         "rgba.png": (encoded(shrunk.convert("RGBA"), "PNG"), None),
         "sixteen_bit.png": (encoded(deep, "PNG"), None),
         "cmyk.jpg": (encoded(shrunk.convert("CMYK")), None),
+        "poison_last.jpg": (good + faults.POISON, "worker_death"),
     }
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """40 rendered panoramas (five scenes, each turned to eight headings) and twenty awkward rows, as a listing."""
+    """20 rendered panoramas (five scenes, each turned to four headings) and awkward rows, as a listing."""
     folder = tmp_path_factory.mktemp("inputs")
     rows = []
     for number in range(5):
         rendered = render(make_scene(number, ("indoor", "outdoor")[number % 2]), 128, 256, supersample=1)
         for turn in range(PANORAMAS // 5):
             name = f"scene{number}_{turn:02}"
-            turned = np.roll(rendered.rgb, turn * 32, axis=1)
+            turned = np.roll(rendered.rgb, turn * 64, axis=1)
             (folder / f"{name}.jpg").write_bytes(encoded(Image.fromarray(turned), quality=95))
             rows.append((name, f"{name}.jpg", rendered.scene))
     picture = Image.open(folder / rows[0][1])
@@ -98,13 +104,11 @@ def inputs(tmp_path_factory):
     return listing, expected
 
 
-def start(inputs, output, checkpoint, orders, address):
+def start(settings, orders, address):
     environment = faults.environment(orders, address)
-    command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={inputs}", f"output.uri={output}"]
-    settings = [f"checkpoint={checkpoint}", "scene_mode=outdoor", "compute.gpus_per_worker=0", "output.format=npz"]
-    settings += [f"output.rows_per_shard={ROWS_PER_SHARD}"]
+    command = [sys.executable, "-m", "tests.harness.faults", "run", *settings]
     return subprocess.Popen(
-        command + settings, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -119,8 +123,10 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
     rows, orders = PANORAMAS + len(expected), tmp_path / "orders"
     valve = faults.hold(orders)
     valve.let_through(LET_THROUGH)
+    settings = [f"input.uris={listing}", f"output.uri={output}", f"checkpoint={tiny_unified}", "scene_mode=outdoor"]
+    settings += ["compute.gpus_per_worker=0", "output.format=npz", f"output.rows_per_shard={ROWS_PER_SHARD}"]
 
-    first = start(listing, output, tiny_unified, orders, ray_address)
+    first = start(settings, orders, ray_address)
     deadline = time.monotonic() + 1800
     with faults.killed_in_the_end(first, orders):
         while len(committed_ids(output)) <= LET_THROUGH - ROWS_PER_SHARD:
@@ -137,7 +143,7 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
     assert set(growing.ids()) <= set(before)
 
     valve.open()
-    second = start(listing, output, tiny_unified, orders, ray_address)
+    second = start(settings, orders, ray_address)
     stdout, stderr = second.communicate(timeout=1800)
     assert second.returncode == 3, stderr
 
@@ -163,4 +169,20 @@ def test_a_killed_run_with_bad_inputs_loses_nothing(inputs, tmp_path, tiny_unifi
         "duplicated": 0,
     }
     assert np.isfinite(run["sixteen_bit.png"].depth).all()
+    assert verify_output(output).problems == []
+
+    poisoned = [row for row in rejects.to_pylist() if row["error_class"] == "worker_death"]
+    for row in poisoned:
+        assert (row["stage"], row["attempts"]) == ("read", 3)
+        assert "killed its worker 3 times in stage read" in row["message"]
+        assert "--retry-rejects worker_death" in row["message"]
+
+    # The files are replaced: what was a reject becomes a prediction, which needs no Ray.
+    for row in poisoned:
+        path = listing.parent / row["id"]
+        path.write_bytes(path.read_bytes().removesuffix(faults.POISON))
+    assert run_in_process(load_config(None, settings), retry_rejects="worker_death").fresh == len(poisoned)
+    run.refresh()
+    assert {*run.ids()} == {*predicted, *(row["id"] for row in poisoned)}
+    assert run.rejects().num_rows == rejects.num_rows - len(poisoned)
     assert verify_output(output).problems == []

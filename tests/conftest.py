@@ -11,11 +11,14 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+
+from tests.harness.forking import WORKERS, forking
 
 pytest_plugins = ["tests.harness.fixtures"]
 
@@ -67,6 +70,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_ADDRESS"] = "local"
 # A Ray keeps as many idle workers as a test's job has tasks at once: the next test's find what they import imported.
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
+# None before the first job: those that are forked cannot be of another.
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 # Ray's workers give way to all other processes, and so to whatever the tests beside theirs are doing.
 os.environ.setdefault("RAY_worker_niceness", "0")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.
@@ -174,6 +179,21 @@ def ray_cluster() -> None:
         ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
         )
+
+
+_forking = ExitStack()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let all Rays that this process's tests start, from the first on, fork their workers."""
+    if item.get_closest_marker("ray") and WORKERS not in os.environ:
+        _forking.enter_context(forking())
+
+
+def pytest_sessionfinish() -> None:
+    """End what workers were forked from."""
+    _forking.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import psutil
 
+from tests.harness.forking import environment_of
 from tests.harness.valve import Valve
 
 FOLDER: Final = "PAGER_RAY_TEST_FAULTS"
@@ -176,7 +177,7 @@ def await_end(folder: Path, seconds: float = 600) -> None:
 
 def _is_ours(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.environ().get(FOLDER) == str(folder)
+        return environment_of(process).get(FOLDER) == str(folder)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 

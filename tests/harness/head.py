@@ -128,6 +128,7 @@ class RayHead:
                 "RAY_AUTH_TOKEN_PATH": str(self._token),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+                "RAY_prestart_worker_first_driver": "0",
                 # Entrypoints say `python`, as users do.
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")]),
             }

@@ -1,0 +1,74 @@
+"""Workers of Ray that are forked from a process which has imported what they import.
+
+A test with a Ray starts ten workers or so, and each spends seconds of processor on importing Ray, Ray Data and torch,
+Ray itself twice: more than on all that the test is about. Nothing else of a worker changes. One that is to have a
+shell, an interpreter or a module path of its own, as those of submitted jobs have, starts as Ray starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SITE = Path(__file__).parent / "site"
+
+WORKERS = "PAGER_RAY_TESTS_WORKERS"
+"""Environment variable that names the socket at which workers are asked for; without it Ray starts its own."""
+
+PATHS = "PAGER_RAY_TESTS_PATHS"
+"""What may stand in the ``PYTHONPATH`` of a forked worker."""
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """Workers that processes of a ``with`` block start, and processes started by these, are forked."""
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        tempfile.TemporaryDirectory(prefix="pf-", dir="/tmp") as folder,
+        socket.socket(socket.AF_UNIX) as listening,
+    ):
+        patched.setenv("PYTHONPATH", str(SITE), prepend=os.pathsep)
+        paths = [path for path in os.environ["PYTHONPATH"].split(os.pathsep) if path]
+        # With these alone the modules are those that a worker would find itself.
+        patched.setenv(PATHS, json.dumps([*paths, str(ROOT)]))
+        listening.bind(f"{folder}/socket")
+        listening.listen(1024)
+        server = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(listening.fileno()), folder],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            pass_fds=[listening.fileno()],
+            start_new_session=True,
+        )
+        patched.setenv(WORKERS, f"{folder}/socket")
+        try:
+            yield
+        finally:
+            server.communicate()
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """The environment that a process was started with; what the system knows of a forked one is its parent's.
+
+    Raises:
+        psutil.Error: there is none, or it is not for us to see.
+    """
+    own = process.environ()
+    server = os.environ.get(WORKERS)
+    if server is None:
+        return own
+    try:
+        return dict(json.loads((Path(server).parent / str(process.pid)).read_text()))
+    except FileNotFoundError:
+        return own

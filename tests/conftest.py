@@ -186,8 +186,9 @@ _forking = ExitStack()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let all Rays that this process's tests start, from the first on, fork their workers."""
-    if item.get_closest_marker("ray") and WORKERS not in os.environ:
+    """Let all Rays that this process's tests start, from the first on, fork their workers, where systems have forks
+    that are safe with what the workers import."""
+    if sys.platform == "linux" and item.get_closest_marker("ray") and WORKERS not in os.environ:
         _forking.enter_context(forking())
 
 

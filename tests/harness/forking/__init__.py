@@ -51,6 +51,8 @@ def forking() -> Iterator[None]:
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
+        # Only the server listens: should it end, workers are told so, and start by themselves.
+        listening.close()
         patched.setenv(WORKERS, f"{folder}/socket")
         try:
             yield

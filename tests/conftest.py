@@ -6,6 +6,7 @@ folder of one of the names in :data:`NEEDS` has its markers. The rest of the pat
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -108,6 +109,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 3 if "slow" not in markers else 1 if item.path in sharing else 2
 
     items.sort(key=turn)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is imported and collected stays to the end: looking for garbage in it over and over takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def shares(nodeid: str) -> str:

@@ -70,7 +70,7 @@ def test_a_benchmark_writes_what_it_found_and_a_missed_bound_is_exit_code_1(tmp_
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [([], "usage:"), (["nosuch"], "invalid choice: 'nosuch'"), (["metrics", "--json", "/no/such/x"], "no such folder")],
+    [([], "usage:"), (["nosuch"], "invalid choice: 'nosuch'"), (["startup", "--json", "/no/such/x"], "no such folder")],
 )
 def test_a_wrong_command_is_exit_code_2(arguments: list[str], says: str) -> None:
     """A name that is no benchmark, and a file that cannot be written, are told before anything is measured."""

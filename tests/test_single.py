@@ -173,7 +173,7 @@ def pictures() -> dict[str, Image.Image]:
         "key colour": key,
         "bits": grey.convert("1"),
         "odd": colour.resize((201, 100)),
-        "wide": colour.resize((5000, 2500), Image.Resampling.NEAREST),
+        "wide": colour.resize((4160, 2080), Image.Resampling.NEAREST),
     }
 
 

@@ -58,7 +58,7 @@ def test_extensions_are_cut_off_as_python_does(pieces):
 
 
 @pytest.mark.parametrize("part_rows", [parts.PART_ROWS, 2])
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(rows=st.lists(st.tuples(NAMES, st.none() | st.text("ab~2", min_size=1, max_size=4)), min_size=1, max_size=12))
 def test_ids_are_settled_by_the_rule(part_rows, rows):
     """Columns settle ids as the rule does row by row, whatever collides with what, in one part or several."""

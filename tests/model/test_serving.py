@@ -109,12 +109,13 @@ def test_unknown_device_or_precision_is_a_configuration_error(unified: Golden, a
 
 
 def test_works_with_torch_numpy_and_safetensors_alone(tiny_folder: Path):
-    """A local folder loads and predicts where nothing but torch, NumPy and safetensors can be imported."""
+    """A local folder loads and predicts where nothing but torch, NumPy and safetensors can be imported; the router's
+    module is there too, and loads open_clip only when a router is built."""
     script = """
         import sys
 
         absent = {"yaml", "fsspec", "huggingface_hub", "pydantic", "ray", "pyarrow", "PIL", "cv2", "click", "rich",
-                  "jaxtyping", "open_clip", "s3fs", "blosc2"}
+                  "jaxtyping", "open_clip", "torchvision", "s3fs", "blosc2"}
 
         class Absent:
             def find_spec(self, name, path=None, target=None):
@@ -124,6 +125,7 @@ def test_works_with_torch_numpy_and_safetensors_alone(tiny_folder: Path):
         sys.meta_path.insert(0, Absent())
         import torch
         import pager_ray
+        import pager_ray.model.router
         from pager_ray.infer import InferenceSettings, Predictor
 
         model = pager_ray.load_model(sys.argv[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -21,10 +22,23 @@ def ink_of(content: bytes) -> float:
         return float((np.asarray(image.convert("L")) < 250).mean())
 
 
+@cache
+def distribution() -> bytes:
+    return distribution_figure(STATE, REPORT)
+
+
+@cache
+def by_range() -> bytes:
+    return depth_by_range_figure(REPORT)
+
+
 def test_figures_are_pictures() -> None:
     """Both figures are PNG files with something on them, and drawing again gives the same bytes."""
-    for draw in (lambda: distribution_figure(STATE, REPORT), lambda: depth_by_range_figure(REPORT)):
-        content = draw()
+    for drawn, draw in (
+        (distribution, lambda: distribution_figure(STATE, REPORT)),
+        (by_range, lambda: depth_by_range_figure(REPORT)),
+    ):
+        content = drawn()
         assert content.startswith(b"\x89PNG")
         assert 0.02 < ink_of(content) < 0.8
         assert draw() == content
@@ -34,12 +48,12 @@ def test_figures_show_intervals_and_every_alignment() -> None:
     """Another interval, or other values of one alignment alone, give another picture."""
     report = copy.deepcopy(REPORT)
     report["metrics"]["seam_severity"]["high"] *= 1.5
-    assert distribution_figure(STATE, report) != distribution_figure(STATE, REPORT)
+    assert distribution_figure(STATE, report) != distribution()
     for alignment in ALIGNMENTS:
         report = copy.deepcopy(REPORT)
         stats = report["pixel_slices"]["depth_range"]["2…4 m"]["metrics"][f"depth_{alignment}_delta1_acc"]
         stats["mean"] = (stats["low"] + stats["mean"]) / 2
-        assert depth_by_range_figure(report) != depth_by_range_figure(REPORT)
+        assert depth_by_range_figure(report) != by_range()
 
 
 def test_there_is_no_figure_of_nothing() -> None:

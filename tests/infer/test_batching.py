@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pager_ray.errors import InputError
@@ -17,6 +17,7 @@ def out_of_memory() -> Exception:
     return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
+@settings(max_examples=50)
 @given(rows=st.integers(0, 20), most=st.integers(1, 8), fits=st.lists(st.integers(0, 8), min_size=60, max_size=60))
 def test_every_row_comes_back_once(rows: int, most: int, fits: list[int]) -> None:
     """However the room changes from call to call, row n's result is at place n, or an error that it is too large."""

@@ -36,12 +36,12 @@ def test_loss_falls(scenes: Path, tmp_path: Path) -> None:
 
 def test_killed_training_goes_on(scenes: Path, tmp_path: Path) -> None:
     """Steps after a restart have the losses, and end at the weights, of a run that nobody killed."""
-    whole = Trainer(settings(16), Folder(scenes, 3), tmp_path / "whole")
+    whole = Trainer(settings(8), Folder(scenes, 3), tmp_path / "whole")
     whole.run()
-    first = Trainer(settings(16), Folder(scenes, 3), tmp_path / "killed")
+    first = Trainer(settings(8), Folder(scenes, 3), tmp_path / "killed")
     first.run(until=0.5)
-    second = Trainer(settings(16), Folder(scenes, 3), tmp_path / "killed")
-    assert second.progress.samples == 8
+    second = Trainer(settings(8), Folder(scenes, 3), tmp_path / "killed")
+    assert second.progress.samples == 4
     second.run()
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
     for name, value in whole.average.state().items():

@@ -1,8 +1,11 @@
-"""Submitted jobs, on a real head with token authentication, are as on a laptop: exit codes, logs, stop and resume."""
+"""Submitted jobs, on a real head with token authentication, are as on a laptop: exit codes, logs, stop and resume; a
+head that is killed leaves a run that another cluster resumes."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 
 import pager_ray
 from pager_ray.reader.verify import verify_output
@@ -18,10 +22,12 @@ from pager_ray.samples import write_samples
 from pager_ray.storage import Folder
 from tests.harness import faults
 from tests.harness.head import RayHead
+from tests.harness.s3 import S3Server
 
 WAIT_SECONDS = 1800.0
-FIRST = 4
-"""Rows that a job may do before it is stopped."""
+ROOT = Path(__file__).parents[3]
+ROWS, FIRST = 12, 4
+"""Of a job whose head is killed, and how many any job may do before it is stopped."""
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +144,64 @@ def test_an_evaluation_is_submitted_alike(head: RayHead, tmp_path: Path) -> None
     assert (job["status"], job["driver_exit_code"]) == ("SUCCEEDED", 0), job["message"]
     assert f"{output}/metrics/report.md" in head.logs(name)
     assert json.loads((output / "metrics" / "report.json").read_text())["counts"]["scored"] == 2
+
+
+def put(bucket: str, checkpoint: Path, samples: Path) -> None:
+    """Everything that a job needs, in the bucket: weights, panoramas, a listing of them."""
+    store = s3fs.S3FileSystem()
+    store.put(f"{checkpoint}/", f"{bucket}/checkpoint/", recursive=True)
+    pictures = sorted(samples.parent.glob("*.jpg"))
+    for picture in pictures:
+        store.put(str(picture), f"{bucket}/panoramas/{picture.name}")
+    uris = [pictures[number % len(pictures)].name for number in range(ROWS)]
+    rows = [f"{number:03},{bucket}/panoramas/{name},indoor" for number, name in enumerate(uris)]
+    store.pipe(f"{bucket}/listing.csv", "\n".join(["id,uri,scene", *rows, ""]).encode())
+
+
+@pytest.mark.store
+def test_another_cluster_goes_on_from_the_bucket(
+    head: RayHead,
+    s3_server: S3Server,
+    s3_bucket: str,
+    tiny_unified: Path,
+    samples: Path,
+    tmp_path: Path,
+    ray_address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Head and driver are killed in mid-run and their disk is gone; another cluster ends with every row once.
+
+    It is the last test of this head.
+    """
+    put(s3_bucket, tiny_unified, samples)
+    output = f"{s3_bucket}/run"
+    overrides = arguments(
+        f"{s3_bucket}/checkpoint", output, f"input.uris={s3_bucket}/listing.csv", "output.rows_per_shard=2"
+    )
+    orders = tmp_path / "orders"
+    valve = faults.hold(orders)
+    valve.let_through(FIRST)
+    variables = s3_server.environment() | {faults.FOLDER: str(orders), "PAGER_RAY_CACHE": str(tmp_path / "first")}
+    told = [f"{name}={value}" for name, value in variables.items()]
+    submit_command(head, "env", *told, "python", "-m", "tests.harness.faults", "run", *overrides, wait=False)
+    ledger = RunLayout(Folder(output)).ledger
+    until(lambda: ledger.read().num_rows >= FIRST, "the first shards")
+    head.nodes[0].kill()
+    assert ledger.read().num_rows == FIRST
+    monkeypatch.setenv("PAGER_RAY_CACHE", str(tmp_path / "second"))
+    valve.open()
+    elsewhere = subprocess.run(
+        [sys.executable, "-m", "tests.harness.faults", "run", *overrides],
+        env=faults.environment(orders, ray_address),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+    assert elsewhere.returncode == 0, elsewhere.stderr[-4000:]
+    run = pager_ray.open_run(output)
+    assert len(run) == ROWS
+    assert run.manifest["state"] == "complete"
+    assert run.manifest["starts"][1]["stages"]["stages"]["infer"]["rows"] == ROWS - FIRST
+    assert verify_output(output, 0.1).problems == []

@@ -20,25 +20,29 @@ from pager_ray.here import run_here
 from pager_ray.infer import Predictor
 from pager_ray.model import load_model, resolve_checkpoint
 from pager_ray.report.outcomes import RunSummary
+from pager_ray.runs.growing import Growing
 from pager_ray.stages.settings import inference_settings
 from tests.harness import faults
 
 END_SECONDS = 1800
 
 
-def drive(orders: Path, settings: Sequence[str], environment: Mapping[str, str] | None = None) -> int | None:
+def drive(
+    orders: Path, settings: Sequence[str], environment: Mapping[str, str] | None = None, growing: Growing | None = None
+) -> int | None:
     """Run the job of some settings, or resume it.
 
     Args:
         orders: folder of deaths on order.
         environment: further variables, those that fsspec reads among them.
+        growing: take what the sources have by now into the run that stands.
 
     Returns:
         The driver's exit code, as :mod:`subprocess` tells it.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_drive, args=(orders, [*settings], {**(environment or {})}))
+    process = context.Process(target=_drive, args=(orders, [*settings], {**(environment or {})}, growing))
     process.start()
     process.join(END_SECONDS)
     if process.exitcode is None:
@@ -48,12 +52,12 @@ def drive(orders: Path, settings: Sequence[str], environment: Mapping[str, str] 
     return process.exitcode
 
 
-def _drive(orders: Path, settings: list[str], environment: dict[str, str]) -> None:
+def _drive(orders: Path, settings: list[str], environment: dict[str, str], growing: Growing | None) -> None:
     os.environ.update(environment)
     fsspec.config.set_conf_env(fsspec.config.conf)
     faults.install(orders)
     config = load_config(None, settings)
-    done = run_here(config, resolve_checkpoint(config.checkpoint), Late(config))
+    done = run_here(config, resolve_checkpoint(config.checkpoint), Late(config), growing=growing)
     sys.exit(RunSummary(config.output.uri, done, 0, 0.0, previews=False).exit_code)
 
 

@@ -11,6 +11,7 @@ from pager_ray import load_model
 from pager_ray.errors import CheckpointError
 from pager_ray.model import resolve_checkpoint
 from pager_ray.train.export import write_checkpoint
+from pager_ray.train.overrides import build_settings
 from pager_ray.train.start import fresh_network, network_of
 from tests.train.conftest import TINY
 
@@ -29,6 +30,13 @@ def test_weights_come_back(tmp_path: Path) -> None:
     for name, value in network.named_parameters():
         torch.testing.assert_close(again[name], value.half().float(), msg=name)
         assert again[name].requires_grad
+
+
+def test_fresh_weights_route_themselves(tmp_path: Path) -> None:
+    """What training begins with where no checkpoint is given tells indoors from outdoors."""
+    network = fresh_network(build_settings({"budget": {"samples": 2}, "phases": [[1.0, 28, 2]]}).network, 28, seed=0)
+    folder = write_checkpoint(tmp_path, network.architecture, dict(network.named_parameters()))
+    assert load_model(folder, device="cpu").routes_itself
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pager_ray import load_model
 from pager_ray.config import load_config
@@ -20,29 +21,26 @@ def config(output: Path, *words: str) -> TrainConfig:
     return load_config(None, [f"output.uri={output}", *TINY_RUN, *words], TrainConfig)
 
 
-def test_trains_and_goes_on(tmp_path: Path, ray_cluster: None) -> None:
-    """What the first command trained, the second one does not do again; the checkpoint says what it is."""
-    first = run_training(config(tmp_path, "budget.samples=4"))
-    assert first.samples == 4
-    second = run_training(config(tmp_path, "budget.samples=8"))
-    assert second.samples == 8
-    records = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
-    assert [record["step"] for record in records if "step" in record] == [1, 2, 3, 4]
-    assert {name.partition(".")[0] for name in second.figures} == {"indoor", "outdoor"}
-    model = load_model(tmp_path / CHECKPOINT, device="cpu")
-    assert model.routes_itself
-    assert model.architecture.unused["note"] == "tiny"
-
-
-def test_fine_tunes_a_checkpoint_on_a_dataset(tmp_path: Path, tiny_unified: Path, ray_cluster: None) -> None:
-    """Two workers share the steps; what comes out is the given network, nearer to the dataset's truth."""
-    words = [f"init={tiny_unified}", "scenes.dataset=Replica360_4K", f"scenes.data_path={DATASETS}"]
-    outcome = run_training(config(tmp_path, *words, "phases=[[1.0,28,1]]", "compute.workers=2", "budget.samples=12"))
-    assert outcome.samples == 12
-    losses = [
-        record["loss"] for line in (tmp_path / LOG).read_text().splitlines() if "loss" in (record := json.loads(line))
-    ]
+def test_fine_tunes_a_checkpoint_and_goes_on(tmp_path: Path, tiny_unified: Path, ray_cluster: None) -> None:
+    """Two workers share the steps, which bring the given network nearer to a dataset's truth; a second command renders
+    scenes and goes on with them, does nothing again, and says what the checkpoint is."""
+    words = [f"init={tiny_unified}", "phases=[[1.0,28,1]]", "scenes.limit=2"]
+    dataset = ["scenes.dataset=Replica360_4K", f"scenes.data_path={DATASETS}", "compute.workers=2", "heldout.count=0"]
+    first = run_training(config(tmp_path, *words, *dataset, "budget.samples=12"))
+    assert first.samples == 12
+    losses = [record["loss"] for record in records(tmp_path) if "loss" in record]
     assert len(losses) == 6
     assert sum(losses[-2:]) < sum(losses[:2])
+    second = run_training(config(tmp_path, *words, f"scenes.folder={tmp_path / 'rendered'}", "budget.samples=16"))
+    assert second.samples == 16
+    assert list((tmp_path / "rendered").iterdir())
+    assert [record["step"] for record in records(tmp_path) if "step" in record] == [*range(1, 11)]
+    assert {name.partition(".")[0] for name in second.figures} == {"indoor", "outdoor"}
     tuned, given = (load_model(folder, device="cpu") for folder in (tmp_path / CHECKPOINT, tiny_unified))
     assert tuned.architecture.modalities == given.architecture.modalities
+    assert tuned.architecture.unused["note"] == "tiny"
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """What a training noted, line by line."""
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]

@@ -39,6 +39,11 @@ APART = {"test_elastic.py"}
 """Files whose slow tests share nothing: each has a cluster of its own."""
 
 UNTRACED = {
+    "cli/test_plan.py",
+    "datasets/test_golden.py",
+    "export/test_colmap.py",
+    "export/test_shown.py",
+    "export/test_splats.py",
     "infer/test_batching.py",
     "infer/test_device_path.py",
     "model/test_flops.py",
@@ -49,10 +54,13 @@ UNTRACED = {
     "model/test_router.py",
     "model/test_weights.py",
     "read/test_fuzz.py",
+    "report/test_evaluation_files.py",
     "report/test_figures.py",
     "safety/test_forged.py",
+    "test_here_outputs.py",
     "test_scaling.py",
     "test_videos.py",
+    "train/test_loop.py",
 }
 """Files whose tests run through lines so often that counting them takes as long again; others run most of them too."""
 

@@ -1,8 +1,9 @@
 """Workers of Ray that are forked from a process which has imported what they import.
 
 A test with a Ray starts ten workers or so, and each spends seconds of processor on importing Ray, Ray Data and torch,
-Ray itself twice: more than on all that the test is about. Nothing else of a worker changes. One that is to have a
-shell, an interpreter or a module path of its own, as those of submitted jobs have, starts as Ray starts it.
+Ray itself twice: more than on all that the test is about. Nothing else of a worker changes: it has the environment, the
+folder and the module path that Ray gave it, and what is imported before these are known depends on none of them. One
+that is to have a shell or an interpreter of its own starts as Ray starts it.
 """
 
 from __future__ import annotations

@@ -65,13 +65,23 @@ def test_environments_are_their_own(workers: list[dict[str, Any]]) -> None:
         assert one["environment"]["RAY_JOB_ID"] == ray.get_runtime_context().get_job_id()
 
 
-def test_one_with_a_path_of_its_own_is_not_forked(ray_cluster: None, tmp_path: Path) -> None:
-    """It would find other modules than those that are imported: it starts as Ray starts it, and finds them."""
-    (tmp_path / "found_here.py").write_text("WHAT = 'found'\n")
-    paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+def with_path(folder: Path) -> dict[str, Any]:
+    """What a worker says that finds modules in a folder first."""
+    paths = os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])
     host = Told.options(runtime_env={"env_vars": {"PYTHONPATH": paths}}).remote()
     told = ray.get(host.all.remote())
     ray.kill(host)
-    assert not is_forked(told)
-    assert str(tmp_path) in told["path"]
-    assert str(tmp_path) not in os.environ[PATHS]
+    assert str(folder) not in os.environ[PATHS]
+    return told
+
+
+def test_a_path_of_its_own(ray_cluster: None, tmp_path: Path) -> None:
+    """Module paths are those of a worker that Ray started: one that would find another torch than the one that is
+    loaded."""
+    alike, other = tmp_path / "alike", tmp_path / "other"
+    alike.mkdir()
+    other.mkdir()
+    (other / "torch.py").touch()
+    forked, started = with_path(alike), with_path(other)
+    assert (is_forked(forked), is_forked(started)) == (True, False)
+    assert [path.replace(str(alike), str(other)) for path in forked["path"]] == started["path"]

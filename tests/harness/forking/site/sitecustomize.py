@@ -10,11 +10,14 @@ import sys
 STEPS = ("setup_worker.py", "default_worker.py")
 """The first prepares what a job's runtime environment says, and then becomes the second."""
 
+LOADED = ("numpy", "pandas", "pyarrow", "PIL", "torch")
+"""Modules that the forking process has before it knows a worker's paths."""
+
 
 def handed_over() -> bool:
     """Whether somebody else goes on as the worker that this process was to become.
 
-    Only where a fork is the same: no shell, interpreter or module path that this worker alone should have.
+    Only where a fork is the same: no interpreter of its own, and no other modules than those that are loaded.
     """
     import json
     import socket
@@ -25,20 +28,26 @@ def handed_over() -> bool:
         told = [argument for argument in arguments if argument.startswith(mark)]
         arguments = [argument for argument in arguments[1:] if argument not in (*told, "--language=PYTHON")]
         context = json.loads(told[-1].removeprefix(mark)) if told else {}
-    variables = context.get("env_vars") or {}
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    variables, folder = context.get("env_vars") or {}, os.getcwd()
+    # That of a job that brings a folder along.
+    prefix = context.get("command_prefix") or []
+    if prefix[:1] == ["cd"] and prefix[2:] == ["&&"] and os.path.isdir(prefix[1]):
+        prefix, folder = [], prefix[1]
     if (
-        os.path.basename(arguments[0]) != STEPS[1]
-        or context.get("command_prefix")
+        prefix
+        or os.path.basename(arguments[0]) != STEPS[1]
         or context.get("override_worker_entrypoint")
         or (context.get("py_executable") or sys.executable) != sys.executable
-        or "PYTHONPATH" in variables
         # Ray would put other variables' values there.
         or any("$" in value for value in variables.values())
-        or not set(paths) <= set(json.loads(os.environ["PAGER_RAY_TESTS_PATHS"]))
     ):
         return False
-    told = {"arguments": arguments, "environment": dict(os.environ) | variables, "folder": os.getcwd(), "paths": paths}
+    environment = dict(os.environ) | variables
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    for path in set(paths) - set(json.loads(os.environ["PAGER_RAY_TESTS_PATHS"])):
+        if any(os.path.exists(os.path.join(path, name + end)) for name in LOADED for end in ("", ".py")):
+            return False
+    told = {"arguments": arguments, "environment": environment, "folder": folder, "paths": paths}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         try:
             server.connect(os.environ["PAGER_RAY_TESTS_WORKERS"])

@@ -17,11 +17,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
+
+from tests.harness.forking import workers_of
 
 REPOSITORY = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -64,6 +67,9 @@ class Node:
             tree += tree[0].children(recursive=True)
         except psutil.NoSuchProcess:
             tree = []
+        for worker in workers_of(process.pid for process in tree):
+            with suppress(psutil.NoSuchProcess):
+                tree += [worker, *worker.children(recursive=True)]
         for process in tree:
             try:
                 process.kill()

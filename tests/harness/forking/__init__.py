@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -67,11 +67,26 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
     Raises:
         psutil.Error: there is none, or it is not for us to see.
     """
-    own = process.environ()
+    return _forked().get(process.pid) or process.environ()
+
+
+def workers_of(raylets: Iterable[int]) -> list[psutil.Process]:
+    """The forked workers of nodes, which are no children of theirs."""
+    ids = {str(raylet) for raylet in raylets}
+    found = []
+    for pid, environment in _forked().items():
+        if environment.get("RAY_RAYLET_PID") in ids:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+    return found
+
+
+def _forked() -> dict[int, dict[str, str]]:
+    """The environment of each forked worker that is alive, by its process."""
     server = os.environ.get(WORKERS)
-    if server is None:
-        return own
-    try:
-        return dict(json.loads((Path(server).parent / str(process.pid)).read_text()))
-    except FileNotFoundError:
-        return own
+    found = {}
+    for path in Path(server).parent.glob("[0-9]*") if server else ():
+        # One that ends meanwhile takes its file along.
+        with suppress(FileNotFoundError, ValueError):
+            found[int(path.name)] = json.loads(path.read_text())
+    return found

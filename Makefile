@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Hundreds of processes import the same modules in a run of the tests: their bytecode is kept, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE =
-# A thread of a model that waits for the others lets go of its core: beside other tests it would spin for several times as
-# long as they compute.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help setup quickstart check test busy-test lint types quick quick-coverage waiting constraints format clean
 

@@ -85,6 +85,8 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Models have two, and one that waits for the other would spin for several times as long as they compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Without a GPU Triton interprets the kernels, which it decides when it is imported.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")

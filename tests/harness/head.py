@@ -112,6 +112,8 @@ class RayHead:
             "--head",
             f"--port={self.port}",
             "--include-dashboard=true",
+            # No driver of the tests asks for its workers' output.
+            "--include-log-monitor=false",
             f"--dashboard-port={self.dashboard_port}",
             f"--ray-client-server-port={self._client_port}",
             f"--num-cpus={cpus}",

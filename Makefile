@@ -48,7 +48,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 # Folders of tests that need more than a process of their own, see tests/conftest.py.
-WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name slow -o -name stress ')' -prune)
+WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name processes -o -name slow -o -name stress ')' -prune)
 
 # Tests that need this process alone; they keep a core each. What others import is not even collected. In the order of
 # their names, as a few large files that came last would leave a core idle.
@@ -62,7 +62,7 @@ quick-coverage: $(READY)
 
 # The others wait for processes most of the time, so several go on at once; each kind shares its Ray, server or browser.
 # They are named as they end: a run that is cut short says which it waited for.
-SIDE_BY_SIDE ?= 3
+SIDE_BY_SIDE ?= 4
 
 waiting: $(READY)
 	$(BIN)/python -m pytest -v -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)

@@ -30,10 +30,12 @@ NEEDS = {
     "ray": ("ray",),
     "store": ("store",),
     "browser": ("browser",),
+    "processes": ("slow",),
     "slow": ("ray", "slow"),
     "stress": ("ray", "slow"),
 }
-"""Markers by folder: one Ray for all of a kind; a real S3 server; a browser; processes, nodes, kernels of its own."""
+"""Markers by folder: one Ray for all of a kind; a real S3 server; a browser; interpreters and compilers
+that take their time; clusters, nodes, kernels of its own."""
 
 APART = {"test_elastic.py"}
 """Files whose slow tests share nothing: each has a cluster of its own."""
@@ -99,9 +101,9 @@ def needs(path: Path) -> set[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by folder. Those that share one Ray, and so one process, come first: nothing is longer than all of them one
-    after the other. Then the slow ones, of these first whose drivers share a Ray, so that files that need one follow
-    each other; the others fill the time in which the last of them wait."""
+    """Mark by folder. Those that share one Ray, a store's server or a browser, and so one process, come first: each is
+    as long as a few files. Then the slow ones, of these first whose drivers share a Ray, so that files that need one
+    follow each other; in the end those that are short, and fill the time in which the last of the others wait."""
     for item in items:
         markers = needs(item.path)
         for marker in markers:
@@ -114,9 +116,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def turn(item: pytest.Item) -> int:
         markers = needs(item.path)
-        if markers == {"ray"}:
-            return 0
-        return 3 if "slow" not in markers else 1 if item.path in sharing else 2
+        if "slow" in markers:
+            return 5 if "ray" not in markers else 3 if item.path in sharing else 4
+        return [{"ray"}, {"store"}, {"browser"}].index(markers) if markers else 6
 
     items.sort(key=turn)
 

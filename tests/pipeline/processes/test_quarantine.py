@@ -90,7 +90,7 @@ def wait_for_ever(folder: str) -> None:
 def test_it_ends_with_its_worker(tmp_path: Path) -> None:
     """A worker that is killed leaves no process behind that goes on with its row."""
     code = f"from {__name__} import wait_for_ever; wait_for_ever({str(tmp_path)!r})"
-    worker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    worker = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3])
     try:
         deadline = time.monotonic() + 300
         while not (pids := [int(path.name) for path in tmp_path.iterdir()]):

@@ -12,7 +12,7 @@ import pytest
 
 from pager_ray.plan.profile import read_profile
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = ["--device=cpu", "--preset=tiny", "--repeats=1"]
 
 # What a machine with Python, torch, NumPy and safetensors lacks of the package's and the benchmarks' libraries.

@@ -54,6 +54,12 @@ class Asked(NamedTuple):
         """What a worker's imports and Ray's core read."""
         return dict(self.told["environment"])
 
+    def close(self) -> None:
+        """Let go of the streams and of who waits."""
+        self.asking.close()
+        for stream in self.streams:
+            os.close(stream)
+
 
 def load(modules: Sequence[str]) -> None:
     """Import what the processes to be forked have in common.
@@ -79,10 +85,10 @@ def serve(listening: socket.socket, folder: Path) -> None:
         ready, _, _ = select.select([listening, sys.stdin], [], [])
         if sys.stdin in ready:
             return
-        asking, _ = listening.accept()
-        _, streams, _, _ = socket.recv_fds(asking, 1, 3)
-        message = b"".join(iter(lambda asking=asking: asking.recv(2**16), b""))
-        key = json.dumps(sorted(json.loads(message)["environment"].items()))
+        asked = accepted(listening)
+        if asked is None:
+            continue
+        key = json.dumps(sorted(asked.environment.items()))
         for ended in [name for name, (pid, _) in jobs.items() if os.waitpid(pid, os.WNOHANG)[0]]:
             jobs.pop(ended)[1].close()
         if key not in jobs:
@@ -91,15 +97,29 @@ def serve(listening: socket.socket, folder: Path) -> None:
             if not pid:
                 for kept in (listening, ours, *(way for _, way in jobs.values())):
                     kept.close()
-                serve_job(theirs, folder, Asked(json.loads(message), streams, asking))
+                serve_job(theirs, folder, asked)
                 return
             theirs.close()
             jobs[key] = pid, ours
         else:
-            socket.send_fds(jobs[key][1], [message], [asking.fileno(), *streams])
+            # It may end just now: then the worker hears nothing, and starts by itself.
+            with suppress(OSError):
+                socket.send_fds(
+                    jobs[key][1], [json.dumps(asked.told).encode()], [asked.asking.fileno(), *asked.streams]
+                )
+        asked.close()
+
+
+def accepted(listening: socket.socket) -> Asked | None:
+    """What the next that asks for a worker says; None where it is gone before it has said all."""
+    asking, _ = listening.accept()
+    try:
+        _, streams, _, _ = socket.recv_fds(asking, 1, 3)
+        told = json.loads(b"".join(iter(lambda: asking.recv(2**16), b"")))
+    except (OSError, ValueError):
         asking.close()
-        for stream in streams:
-            os.close(stream)
+        return None
+    return Asked(told, streams, asking)
 
 
 def serve_job(way: socket.socket, folder: Path, first: Asked) -> None:
@@ -120,28 +140,14 @@ def serve_job(way: socket.socket, folder: Path, first: Asked) -> None:
     asked: Asked | None = first
     while True:
         if asked is not None:
-            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-            # Whose it is stands there before anybody sees the worker, which goes on once it does.
-            reading, writing = os.pipe()
-            pid = os.fork()
+            pid = forked(asked, folder, alive)
             if not pid:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
                 way.close()
-                os.close(writing)
-                os.read(reading, 1)
-                os.close(reading)
                 work(asked)
                 return
-            (folder / str(pid)).write_text(json.dumps(asked.environment))
-            alive.add(pid)
-            os.close(reading)
-            os.close(writing)
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            asked.asking.sendall(b".")
-            asked.asking.close()
-            for stream in asked.streams:
-                os.close(stream)
+            with suppress(OSError):
+                asked.asking.sendall(b".")
+            asked.close()
         asked = None
         if select.select([way], [], [], LOOK_SECONDS)[0]:
             message, descriptors, _, _ = socket.recv_fds(way, MESSAGE_BYTES, 4)
@@ -151,6 +157,24 @@ def serve_job(way: socket.socket, folder: Path, first: Asked) -> None:
             asked = Asked(json.loads(message), streams, socket.socket(fileno=asking))
         elif not alive and not Path("/proc", first.environment["RAY_RAYLET_PID"]).exists():
             return
+
+
+def forked(asked: Asked, folder: Path, alive: set[int]) -> int:
+    """The new worker's process; 0 in it. It goes on once its file says whose it is."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        (folder / str(pid)).write_text(json.dumps(asked.environment))
+        alive.add(pid)
+        os.close(writing)
+    else:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(writing)
+        os.read(reading, 1)
+    os.close(reading)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return pid
 
 
 @contextmanager
@@ -185,8 +209,7 @@ def work(asked: Asked) -> None:
     os.setpgid(0, 0)
     for number, stream in enumerate(asked.streams):
         os.dup2(stream, number)
-        os.close(stream)
-    asked.asking.close()
+    asked.close()
     os.chdir(asked.told["folder"])
     script, *arguments = asked.told["arguments"]
     sys.argv[:] = [script, *arguments]

@@ -50,9 +50,9 @@ types: $(READY)
 # Folders of tests that need more than a process of their own, see tests/conftest.py.
 WAITING = $(shell find tests -type d '(' -name ray -o -name store -o -name browser -o -name processes -o -name slow -o -name stress ')' -prune)
 
-# Tests that need this process alone; they keep a core each. What others import is not even collected. In the order of
-# their names, as a few large files that came last would leave a core idle.
-QUICK = -n 2 --dist loadfile --no-loadscope-reorder -m "not ray and not store and not browser and not slow" $(addprefix --ignore=,$(WAITING))
+# Tests that need this process alone. There is one process more than cores, for what waits in a few of them. What others
+# import is not even collected. In the order of their names, as a few large files that came last would leave a core idle.
+QUICK = -n 3 --dist loadfile --no-loadscope-reorder -m "not ray and not store and not browser and not slow" $(addprefix --ignore=,$(WAITING))
 
 quick: $(READY)
 	$(BIN)/python -m pytest $(QUICK)

@@ -75,7 +75,7 @@ def graph_bytes(architecture: Architecture, panoramas: int) -> int:
         architecture: the network's sizes.
         panoramas: number B of panoramas.
     """
-    network, size = _shapes(architecture, torch.float32), architecture.face_size
+    network, size = _kept_network(architecture, torch.float32), architecture.face_size
     faces = torch.empty(panoramas, FACES, 3, size, size, device="meta")
     outdoor = torch.empty(panoramas, dtype=torch.bool, device="meta") if len(architecture.scale_heads) > 1 else None
     with torch.no_grad(), _FusedAttention():
@@ -97,7 +97,7 @@ def peak_bytes(architecture: Architecture, panoramas: int, precision: str) -> in
         panoramas: number B of panoramas.
         precision: as ``load_model`` takes it, not ``auto``.
     """
-    network = _shapes(architecture, torch.float32 if precision == _FLOAT32 else torch.float16)
+    network = _kept_network(architecture, torch.float32 if precision == _FLOAT32 else torch.float16)
     size = architecture.face_size
     held = sum(tensor.untyped_storage().nbytes() for tensor in (*network.parameters(), *network.buffers()))
     faces = torch.empty(panoramas, FACES, 3, size, size, device="meta")
@@ -125,7 +125,7 @@ def meta_network(architecture: Architecture, dtype: torch.dtype) -> PagerNetwork
 
 
 # Building takes longer than a rehearsal, and a suggestion needs two or four of these.
-_shapes = lru_cache(maxsize=2)(meta_network)
+_kept_network = lru_cache(maxsize=2)(meta_network)
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -3,8 +3,8 @@ of containers few bytes are read."""
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -23,7 +23,7 @@ from pager_ray.stages.unpack import make_unpack_fn, pack_groups, unpack_groups
 from tests.harness import faults
 from tests.harness.proxy import FaultProxy, Faults
 from tests.harness.s3 import S3Server
-from tests.pipeline.slow.store.test_object_storage import LOOK_SECONDS, committed, start
+from tests.pipeline.slow.store.resuming import committed, killed_and_followed, start
 from tests.read.packed import FORMS, pack
 
 PICTURES = 4
@@ -55,23 +55,12 @@ def test_a_killed_run_in_a_bucket_is_resumed(
     valve = faults.hold(orders)
     # Half of all, some shards of each kind of reading.
     enough = len(FORMS) * PICTURES // 2 // 2 * 2
-    valve.let_through(enough)
     with FaultProxy(s3_server.url, Faults(error=0.05, slow=0.05, reset=0.05, truncate=0.05), seed=7) as proxy:
         endpoint = s3_server.environment(proxy.url)
-        first = start(s3_bucket, tiny_unified, orders, ray_address, *settings, endpoint=endpoint)
-        deadline = time.monotonic() + 1800
-        with faults.killed_in_the_end(first, orders):
-            while len(committed(s3_bucket)) < enough:
-                assert first.poll() is None, first.communicate()[1]
-                assert time.monotonic() < deadline, "the first start did not get anywhere"
-                time.sleep(LOOK_SECONDS)
-        before = committed(s3_bucket)
-        assert len(before) == enough
-        valve.open()
-        second = start(s3_bucket, tiny_unified, orders, ray_address, *settings, endpoint=endpoint)
-        _, errors = second.communicate(timeout=1800)
-        assert second.returncode == 0, errors
+        begin = partial(start, s3_bucket, tiny_unified, orders, ray_address, *settings, endpoint=endpoint)
+        before = killed_and_followed(s3_bucket, enough, begin, valve, orders)
         counts = dict(proxy.counts)
+    assert len(before) == enough
     assert all(counts[kind] for kind in ("error", "slow", "reset")), counts
     run = pager_ray.open_run(f"{s3_bucket}/run")
     names = sorted(f"{form}-{name}" for form in FORMS for name in pictures)

@@ -1,10 +1,8 @@
-"""The job on a real S3 server that cannot be reached, or that another job writes to; and how tests start it there."""
+"""The job on a real S3 server that cannot be reached, or that another job writes to."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,34 +12,6 @@ from pager_ray.cli import exit_code
 from pager_ray.runs import RunLayout
 from pager_ray.runs.lease import Lease
 from pager_ray.storage import Folder
-from tests.harness import faults
-
-ROOT = Path(__file__).parents[4]
-LOOK_SECONDS = 0.5
-"""Between two looks at a ledger in a bucket, each of which asks the store several times."""
-
-
-def start(
-    bucket: str, checkpoint: Path, orders: Path, address: str, *settings: str, endpoint: dict[str, str] | None = None
-) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.harness.faults",
-        "run",
-        f"input.uris={bucket}/in/",
-        f"output.uri={bucket}/run",
-    ]
-    command += [f"checkpoint={checkpoint}", "scene_mode=indoor", "compute.gpus_per_worker=0", "output.size=64x128"]
-    command += ["output.rows_per_shard=2", *settings]
-    environment = faults.environment(orders, address) | (endpoint or {})
-    return subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def committed(bucket: str) -> list[str]:
-    return RunLayout(Folder(f"{bucket}/run")).ledger.read().column("id").to_pylist()
 
 
 def test_a_store_that_cannot_be_reached_stops_the_job(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -22,7 +22,7 @@ from pager_ray.storage import Folder
 from tests.harness import drivers, faults, stores
 from tests.harness.proxy import FaultProxy
 from tests.harness.s3 import S3Server
-from tests.pipeline.slow.store.test_object_storage import LOOK_SECONDS, committed, start
+from tests.pipeline.slow.store.resuming import committed, killed_and_followed, start
 from tests.runs.store.test_claim import no_conditions
 
 ROWS, LET_THROUGH = 6, 2
@@ -73,19 +73,8 @@ def test_a_killed_job_goes_on(pictures: list[Path], tiny_unified: Path, tmp_path
         place, ids = places[0], spread(places, pictures)
         more = [f"input.uris=[{', '.join(f'{each}/in/' for each in places)}]", SCHEMES]
         valve = faults.hold(orders)
-        valve.let_through(LET_THROUGH)
-        first = start(place, tiny_unified, orders, ray_address, *more, endpoint=told)
-        deadline = time.monotonic() + 1800
-        with faults.killed_in_the_end(first, orders):
-            while len(committed(place)) < LET_THROUGH:
-                assert first.poll() is None, first.communicate()[1]
-                assert time.monotonic() < deadline, "the first start did not get anywhere"
-                time.sleep(LOOK_SECONDS)
-        before = committed(place)
-        valve.open()
-        second = start(place, tiny_unified, orders, ray_address, *more, endpoint=told)
-        _, errors = second.communicate(timeout=1800)
-        assert second.returncode == 0, errors
+        begin = partial(start, place, tiny_unified, orders, ray_address, *more, endpoint=told)
+        before = killed_and_followed(place, LET_THROUGH, begin, valve, orders)
         check(place, ids, before)
         assert len(faults.predicted(orders)) <= ROWS + LET_THROUGH
 

@@ -6,7 +6,7 @@ residual stream stay float32. In float32 nothing is cast. Parameters keep the na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Linear(nn.Linear):
+class _Unfilled:
+    """Without the random numbers that torch gives a new layer, where it is built on the ``meta`` device to be filled
+    from a file: there torch would decompose each distribution in Python, two thirds of what building costs."""
+
+    weight: Any
+
+    def reset_parameters(self) -> None:
+        """As torch does, where there is something to fill."""
+        if not self.weight.is_meta:
+            super().reset_parameters()  # type: ignore[misc]
+
+
+class Linear(_Unfilled, nn.Linear):
     """Matrix product in the dtype of its weight."""
 
     def forward(self, x: Float[Tensor, "*rows i"]) -> Float[Tensor, "*rows o"]:
@@ -25,7 +37,7 @@ class Linear(nn.Linear):
         return super().forward(x.to(self.weight.dtype))
 
 
-class Conv2d(nn.Conv2d):
+class Conv2d(_Unfilled, nn.Conv2d):
     """Convolution in the dtype of its weight."""
 
     def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
@@ -36,7 +48,7 @@ class Conv2d(nn.Conv2d):
         return super().forward(x.to(self.weight.dtype))
 
 
-class TokenConv2d(nn.Conv2d):
+class TokenConv2d(_Unfilled, nn.Conv2d):
     """A 1×1 convolution by its weight's shape, run on tokens as the matrix product that it is."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -47,7 +59,7 @@ class TokenConv2d(nn.Conv2d):
         return F.linear(x.to(self.weight.dtype), self.weight.flatten(1), self.bias)
 
 
-class ConvTranspose2d(nn.ConvTranspose2d):
+class ConvTranspose2d(_Unfilled, nn.ConvTranspose2d):
     """Transposed convolution in the dtype of its weight."""
 
     def forward(self, x: Float[Tensor, "n i h w"], output_size: list[int] | None = None) -> Float[Tensor, "n o h2 w2"]:
@@ -55,7 +67,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return super().forward(x.to(self.weight.dtype), output_size)
 
 
-class LayerNorm(nn.LayerNorm):
+class LayerNorm(_Unfilled, nn.LayerNorm):
     """LayerNorm in float32, whatever comes in."""
 
     def forward(self, x: Float[Tensor, "*rows d"]) -> Float32[Tensor, "*rows d"]:

@@ -28,10 +28,12 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def loaded_by(*statements: str) -> list[set[str]]:
-    """Which of the heavy libraries are loaded after each of some statements, one after the other in one interpreter."""
+def loaded_by(*statements: str, then: str = "") -> list[set[str]]:
+    """Which of the heavy libraries are loaded after each of some statements, one after the other in one interpreter;
+    what is to be done ``then`` prints nothing."""
     tell = f"print('loaded', *(name for name in {HEAVY} if name in sys.modules))"
-    lines = python("\n".join(["import sys", *(f"{each}\n{tell}" for each in statements)])).splitlines()
+    lines = python("\n".join(["import sys", *(f"{each}\n{tell}" for each in statements), then])).splitlines()
+    assert [line for line in lines if not line.startswith("loaded")] == []
     return [set(line.split()[1:]) for line in lines]
 
 
@@ -71,19 +73,11 @@ def test_reading_needs_neither_torch_nor_ray() -> None:
 
 def test_the_model_needs_torch_alone_and_predict_no_ray() -> None:
     """The network loads without Ray, image libraries, Arrow and CLIP; one panorama in this process starts no cluster
-    library."""
-    model, predict = loaded_by("import pager_ray; pager_ray.load_model", "pager_ray.predict")
-    assert model == {"torch", "numpy"}
-    assert not predict & {"ray", "open_clip"}
-
-
-def test_modules_do_not_hide_the_names_and_hints_need_no_development_package() -> None:
-    """Importing submodules, in whatever order, leaves every public name what it was; editors and frameworks that ask
-    for hints get them where jaxtyping is not installed."""
+    library. Importing submodules then leaves every public name what it was; editors and frameworks that ask for hints
+    get them where jaxtyping is not installed."""
     code = """
-import importlib, inspect, sys, types, typing
-sys.modules["jaxtyping"] = None
-import pager_ray, pager_ray.geometry
+import importlib, inspect, types, typing
+import pager_ray.geometry
 named = [getattr(pager_ray, name) for name in pager_ray.__all__]
 named += [getattr(pager_ray.geometry, name) for name in pager_ray.geometry.__all__]
 asked = 0
@@ -102,7 +96,10 @@ for module in ("single", "prediction", "geometry", "model", "reader", "cli", "in
         if not isinstance(getattr(pager_ray, name), type):
             print(name, "is no class after", module)
 """
-    assert python(code) == ""
+    begin = "sys.modules['jaxtyping'] = None; import pager_ray; pager_ray.load_model"
+    model, predict = loaded_by(begin, "pager_ray.predict", then=code)
+    assert model == {"torch", "numpy"}
+    assert not predict & {"ray", "open_clip"}
 
 
 def test_arguments_of_the_documented_calls() -> None:

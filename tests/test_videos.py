@@ -57,7 +57,7 @@ def run(config: RunConfig) -> Run:
 
 def test_a_folder_and_videos_give_the_same(checkpoint: Path, tmp_path: Path) -> None:
     """Of one walk: ids, sequence and times exactly, depth far closer than two frames are to each other."""
-    one, count = walk(count=24), 24
+    one, count = walk(count=12), 12
     folder = run(config_of(one.write_folder(tmp_path / "folder"), tmp_path / "a", checkpoint))
     assert len(folder) == count
     names = ["id", "sequence", "time", "width", "height"]
@@ -71,7 +71,7 @@ def test_a_folder_and_videos_give_the_same(checkpoint: Path, tmp_path: Path) -> 
         assert table.column("time").to_pylist() == pytest.approx(expected.column("time").to_pylist())
         loss, step = [], []
         ids = expected.column("id").to_pylist()
-        for number in range(0, count - 2, 5):
+        for number in range(0, count - 2, 3):
             here, there, later = folder[ids[number]].depth, found[ids[number]].depth, folder[ids[number + 2]].depth
             assert here is not None
             loss.append(np.median(np.abs(np.log(there / here))))
@@ -82,15 +82,15 @@ def test_a_folder_and_videos_give_the_same(checkpoint: Path, tmp_path: Path) -> 
 
 def test_a_killed_job_goes_on_with_the_frame(checkpoint: Path, tmp_path: Path) -> None:
     """What is committed is not done again, and the rest is the same to the last bit as without a death."""
-    video = walk().write_video(tmp_path / "walk.mp4", "v2")
-    more = {"input.video.every": 7}
+    video = walk(count=12).write_video(tmp_path / "walk.mp4", "v2")
+    more = {"input.video.every": 2}
     whole = run(config_of(video, tmp_path / "whole", checkpoint, **more))
     config = config_of(video, tmp_path / "killed", checkpoint, **more)
     with pytest.raises(KeyboardInterrupt):
-        run_here(config, resolve_checkpoint(config.checkpoint), Dying(config, dies_at=5))
+        run_here(config, resolve_checkpoint(config.checkpoint), Dying(config, dies_at=4))
     again = Dying(config)
     result = run_here(config, resolve_checkpoint(config.checkpoint), again)
-    assert (result.predictions, again.calls) == (9, 5)
+    assert (result.predictions, again.calls) == (6, 3)
     killed = pager_ray.open_run(config.output.uri)
     assert killed.table().sort_by("id").equals(whole.table().sort_by("id"))
     for id in whole.ids():

@@ -14,7 +14,6 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
-from ray.scripts.scripts import start
 
 from pager_ray.config import load_config
 from pager_ray.version import __version__
@@ -192,6 +191,8 @@ def test_launchers_that_mean_something_else_are_found(
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_nodes_start_ray_with_options_that_it_has(name: str) -> None:
     """Start commands parse with Ray's own command line; the head scales, takes no tasks, and all show their metrics."""
+    from ray.scripts.scripts import start  # takes half a second, in every process that collects this file
+
     config = read_launcher(name)
     parsed = {}
     for who in ("head", "worker"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("pictures")
     write_samples(folder, 4, height=128, ground_truth=False)
     return sorted(folder.glob("*.jpg"))
+
+
+@pytest.fixture
+def page() -> Any:
+    """The module of the page: what it imports takes seconds, and every process of a run collects these files."""
+    return importlib.import_module("pager_ray.demo.page")
 
 
 @pytest.fixture

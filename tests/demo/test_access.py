@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -18,12 +17,6 @@ from starlette.testclient import TestClient
 from pager_ray.cli import exit_code
 from pager_ray.demo.studio import Studio
 from pager_ray.errors import InputError
-
-
-@pytest.fixture
-def page() -> Any:
-    """The module of the page: what it imports takes seconds, and every process of a run collects this file."""
-    return importlib.import_module("pager_ray.demo.page")
 
 
 def test_a_result_is_its_visitors_own(studio: Studio, pictures: list[Path]) -> None:
@@ -116,3 +109,21 @@ def test_files_are_given_out_as_copies(page: Any, tmp_path: Path) -> None:
     assert copy.read_bytes() == b"x"
     assert copy.name == "a.glb"
     assert tmp_path not in copy.parents
+
+
+def test_copies_go_when_they_are_old(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a demo that runs for months, copies of the last hour and of its examples are there, and none after it."""
+    (tmp_path / "depth.exr").write_bytes(b"depth")
+    now = [0.0]
+    monkeypatch.setattr(page.time, "monotonic", lambda: now[0])
+    handed_out = page.HandedOut()
+    example = handed_out.copy(tmp_path / "depth.exr", for_good=True)
+    copies = []
+    for now[0] in (0.0, 3000.0, 6000.0):
+        copies.append(handed_out.copy(tmp_path / "depth.exr"))
+        assert copies[-1].read_bytes() == b"depth"
+    assert [path.exists() for path in (example, *copies)] == [True, False, True, True]
+    folder = copies[0].parents[1]
+    assert len(list(folder.iterdir())) == 3
+    del handed_out
+    assert not folder.exists()

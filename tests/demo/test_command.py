@@ -1,21 +1,10 @@
-"""The command before the page: what is missing is said in one line, and its options are described."""
+"""The command before the page: what is missing is said in one line."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from pager_ray.cli import exit_code
-
-
-def test_without_gradio_the_extra_is_named() -> None:
-    """Where Gradio is not installed the command ends with 2 and says what to install."""
-    code = "import sys; sys.modules['gradio'] = None; from pager_ray.cli import main; main(['demo'])"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].startswith("pager-ray: demo: needs gradio, which is not installed")
-    assert "pip install 'pager_ray[demo]'" in ended.stderr
 
 
 def test_a_checkpoint_that_is_not_there_is_one_line(tmp_path: Path, capsys) -> None:

@@ -29,15 +29,6 @@ def data_of(root: Path, key: str) -> Any:
     return value
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> SmallRun:
-    """Five small rows, without sources."""
-    made = SmallRun(tmp_path / "run")
-    made.write("aaaaaaaaaaaa-00000000-000000", *(made.prediction(f"p{k}") for k in range(5)))
-    made.complete()
-    return made
-
-
 def test_every_row_is_listed_and_the_first_have_pages(run: SmallRun, tmp_path: Path) -> None:
     """The list holds all rows; as many as asked for get a page and a card."""
     built = build_gallery(str(run.folder), details=2, workers=1)
@@ -53,15 +44,6 @@ def test_every_row_is_listed_and_the_first_have_pages(run: SmallRun, tmp_path: P
     assert strip_panels((root / "thumbs" / f"{detail_path(0)}.jpg").read_bytes()).shape == (4, 144, 288, 3)
     assert (root / "index.html").read_bytes() == (STATIC / "index.html").read_bytes()
     assert all((root / name).stat().st_size for name in STATIC_FILES)
-
-
-def test_pages_made_in_processes_are_the_same(run: SmallRun, tmp_path: Path) -> None:
-    """Several processes write what one does."""
-    build_gallery(str(run.folder), str(tmp_path / "one"), details=None, workers=1)
-    build_gallery(str(run.folder), str(tmp_path / "two"), details=None, workers=2)
-    for row in range(5):
-        for name in (f"panoramas/{detail_path(row)}.js", f"thumbs/{detail_path(row)}.jpg"):
-            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_a_row_that_cannot_be_read_costs_its_own_page_alone(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,15 +56,12 @@ def test_tiny_writes_explicit_sections(tmp_path: Path):
     assert config["head"] == TINY["head"]
 
 
-def test_command_line_writes_a_loadable_checkpoint(tmp_path: Path):
-    """``python -m`` writes a checkpoint and says where, and that it is untrained."""
-    command = [sys.executable, "-W", "error", "-m", "pager_ray.model.random_checkpoint", str(tmp_path / "c")]
-    done = subprocess.run(
-        [*command, "--modalities", "normals", "--seed", "4"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "untrained" in done.stdout
-    assert str(tmp_path / "c") in done.stdout
+def test_command_line_writes_a_loadable_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The command writes a checkpoint and says where, and that it is untrained."""
+    assert main([str(tmp_path / "c"), "--modalities", "normals", "--seed", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert "untrained" in printed
+    assert str(tmp_path / "c") in printed
     assert set(load_model(tmp_path / "c", device="cpu")(random_faces(1))) == {"normals"}
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
-import sys
 import time
 import warnings
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ from pager_ray.read import DecodedPanorama, decode_panorama
 from tests.harness import mutations
 
 SEED = 2026
-COUNT = 320
+COUNT = 240
 LIMIT = 2**20
 ERROR_CLASSES = {
     "empty_file",
@@ -31,32 +27,6 @@ ERROR_CLASSES = {
     "not_a_panorama",
     "bad_gpano",
 }
-
-# What a file within LIMIT may add to a process: 24 bytes a pixel (a decoder's frames, its result, Pillow's copy and
-# ours), the text that Pillow inflates, and what libavif decodes before it notices that a picture is larger than told.
-PEAK_BYTES = 24 * LIMIT + (160 << 20)
-
-MEASURE = """
-import json, pathlib, sys
-from pager_ray.errors import InputError
-from pager_ray.read import decode_panorama
-
-def peak():
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) << 10
-
-files = sorted(pathlib.Path(sys.argv[1]).iterdir())
-before, grown = None, {}
-for file in [files[0], *files]:
-    data = file.read_bytes()
-    before = before or peak()
-    try:
-        decode_panorama(data, max_pixels=int(sys.argv[2]))
-    except InputError:
-        pass
-    grown[file.name] = peak() - before
-print(json.dumps(grown))
-"""
 
 
 def problem_of(case: mutations.Case) -> tuple[str, str | None]:
@@ -123,7 +93,7 @@ def test_every_bomb_is_defused(name: str) -> None:
 )
 def test_every_attack_on_the_parser_is_refused(name: str, format: str) -> None:
     """XMP that attacks an XML parser never decides anything: refused, or read as what it says without expansion."""
-    case = mutations.Case(name, ".bin", mutations.with_xmp(_picture(), format, mutations.xml_bombs()[name]))
+    case = mutations.Case(name, ".bin", mutations.with_xmp(plain_picture(), format, mutations.xml_bombs()[name]))
     ended, problem = problem_of(case)
     assert problem is None
     assert ended in {"bad_gpano", "panorama"}
@@ -131,21 +101,8 @@ def test_every_attack_on_the_parser_is_refused(name: str, format: str) -> None:
         assert ended == "bad_gpano"
 
 
-def _picture() -> np.ndarray:
+def plain_picture() -> np.ndarray:
     return decode_panorama(mutations.bases()[0].data).erp
-
-
-def test_memory_is_bounded_by_the_pixel_limit(tmp_path: Path) -> None:
-    """The worst of all bombs adds no more to a process than the stated bound, at a limit of 2^20 pixels."""
-    (tmp_path / "00 plain").write_bytes(mutations.bases()[0].data)
-    for name in mutations.bombs(LIMIT):
-        (tmp_path / name).write_bytes(mutations.made_bomb(name, LIMIT))
-    (tmp_path / "huge tile").write_bytes(mutations.tile_bomb(12_000))
-    for name, data in mutations.xml_bombs().items():
-        (tmp_path / f"XMP {name}").write_bytes(mutations.with_xmp(_picture(), "PNG", data))
-    command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(tmp_path), str(LIMIT)]
-    grown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert {name: size for name, size in grown.items() if size > PEAK_BYTES} == {}
 
 
 def test_what_encoders_write_is_read() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -105,31 +102,11 @@ def test_no_truncated_file_gives_pixels() -> None:
         assert caught.value.error_class in {"corrupt_image", "unsupported_format", "not_an_image"}
 
 
-def test_limits_hold_for_what_is_coded(tmp_path: Path) -> None:
-    """What is said is checked first; what is coded beyond it is refused by the decoder before it takes the memory."""
+def test_limits_hold_for_what_is_said() -> None:
+    """What is said is checked first."""
     with pytest.raises(InputError) as caught:
         decode_panorama(heic(), max_pixels=256 * 128 - 1)
     assert caught.value.error_class == "too_large"
-    big = heic(Image.new("RGB", (4096, 2048), (9, 90, 200)), quality=30)
-    at = big.index(b"ispe") + 8
-    (tmp_path / "big").write_bytes(big[:at] + struct.pack(">II", 128, 64) + big[at + 8 :])
-    script = (
-        "import sys, pathlib, resource\n"
-        "from pager_ray.errors import InputError\n"
-        "from pager_ray.read import decode_panorama\n"
-        "import pager_ray.read.formats as formats\n"
-        "formats._heif_reader()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "try:\n"
-        "    decode_panorama(pathlib.Path(sys.argv[1]).read_bytes())\n"
-        "except InputError as error:\n"
-        "    print(error.error_class, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "big")]
-    ended, grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert ended == "corrupt_image"
-    # Its planes alone are 12 MB.
-    assert int(grown) < 8
 
 
 def test_other_media_are_named() -> None:

@@ -62,10 +62,8 @@ def test_items_are_the_run(tmp_path: Path, output_format: str) -> None:
     assert len(list(dataset)) == 3
 
 
-# One that is spawned imports all anew, so one shows that it can; several share the run as forked ones do.
-@pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
-def test_workers_open_the_run_themselves(small: SmallRun, context: str, workers: int) -> None:
-    """Batches of workers, forked or not, hold every panorama once and as stored."""
+def check_workers(small: SmallRun, context: str, workers: int) -> None:
+    """Batches of workers hold every panorama once and as stored."""
     dataset = pager_ray.torch_dataset(small.folder)
     check(dataset[0])  # the parent has it open before workers are forked
     loader = DataLoader(dataset, batch_size=2, num_workers=workers, multiprocessing_context=context)
@@ -75,6 +73,11 @@ def test_workers_open_the_run_themselves(small: SmallRun, context: str, workers:
     for batch in batches:
         for k, id in enumerate(batch["id"]):
             check({"id": id} | {name: batch[name][k] for name in ("depth", "normals", "sky")})
+
+
+def test_forked_workers_open_the_run_themselves(small: SmallRun) -> None:
+    """Several share what their parent has of it."""
+    check_workers(small, "fork", 2)
 
 
 def test_items_stay_what_they_were(small: SmallRun) -> None:

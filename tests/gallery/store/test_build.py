@@ -6,10 +6,7 @@ import pytest
 import s3fs
 
 from pager_ray.gallery import build_gallery
-from tests.gallery.test_build import run
 from tests.reader.runs import SmallRun
-
-__all__ = ["run"]
 
 
 @pytest.mark.usefixtures("s3_bucket")

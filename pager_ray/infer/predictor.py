@@ -18,19 +18,13 @@ import torch
 from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.infer.batching import FittingBatches, is_out_of_memory
 from pager_ray.infer.projection import DeviceProjection, to_device
+from pager_ray.infer.quality import FINITE, QUANTILES, quality_numbers
 from pager_ray.infer.settings import InferenceSettings, Validities
 from pager_ray.modalities import MAPS
 from pager_ray.model.acceleration import Acceleration
 from pager_ray.model.serving import flags_on
 from pager_ray.model.token_router import OUTDOOR_FROM
-from pager_ray.postprocess import (
-    euclidean_depth,
-    fill_sky,
-    is_whole,
-    prepare_tables,
-    scale_of_valid,
-    share_of,
-)
+from pager_ray.postprocess import euclidean_depth, fill_sky, prepare_tables, scale_of_valid
 from pager_ray.prediction import QUALITY_COLUMNS
 
 if TYPE_CHECKING:
@@ -41,13 +35,6 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
-# Quantiles and medians of every fourth pixel in both directions: 95,000 values decide them to well under a percent,
-# a sixteenth of the sort.
-_SAMPLE_STEP = 4
-
-_FINITE = "is_finite"
 
 
 class Router(Protocol):
@@ -292,7 +279,7 @@ class Predictor:
         if "depth" in raw:
             log_z = raw["depth"].float() if architecture.log_depth else raw["depth"].float().log()
             depth = euclidean_depth(log_z, log_scale, architecture.cube_fov, settings.depth_range)
-        columns = self._quality(raw, depth, valid)
+        columns = quality_numbers(raw, depth, valid, settings, architecture.log_depth, self._quantiles)
         if log_scale is not None:
             columns["log_scale"] = log_scale[:, 0]
         if p_outdoor is not None:
@@ -310,47 +297,6 @@ class Predictor:
         if logits is not None:
             maps["sky"] = logits[:, :, 0].float().sigmoid()
         return maps, columns
-
-    def _quality(
-        self, raw: dict[str, Tensor], depth: Tensor | None, valid: Bool[Tensor, "b 6 s s"] | None
-    ) -> dict[str, Tensor]:
-        """Numbers to filter runs by, over the valid pixels of the faces, and whether all is finite; one row each."""
-        # From the raw output: the range of depth would hide infinity.
-        finite = torch.stack([values.flatten(1).isfinite().all(1) for values in raw.values()]).all(0)
-        columns: dict[str, Tensor] = {_FINITE: finite}
-        sampled = (..., slice(None, None, _SAMPLE_STEP), slice(None, None, _SAMPLE_STEP))
-        if "sky" in raw:
-            columns["sky_fraction"] = share_of(raw["sky"].float().sigmoid() > self.settings.sky.threshold, valid)
-        if depth is not None:
-            quantiles = _quantiles(depth[sampled], self._quantiles, None if valid is None else valid[sampled])
-            for value, row in zip(QUANTILES, quantiles, strict=True):
-                columns[f"depth_p{round(value * 100):02d}"] = row
-            z = raw["depth"].float()
-            z = z.exp() if self.model.architecture.log_depth else z
-            limits = self.settings.depth_range
-            columns["range_limit_fraction"] = share_of((z <= limits.min) | (z >= limits.max), valid)
-        if "depth_conf" in raw:
-            confidence = raw["depth_conf"][sampled].float()
-            columns["median_confidence"] = _median(confidence, None if valid is None else valid[sampled])
-        if "scale_disagreement" in raw:
-            apart = raw["scale_disagreement"][:, 0]
-            # Both heads' scales are of all pixels.
-            columns["scale_disagreement"] = apart if valid is None else torch.where(is_whole(valid), apart, torch.nan)
-        return columns
-
-
-def _quantiles(
-    values: Float[Tensor, "b 6 1 m m"], shares: Float[Tensor, " q"], valid: Bool[Tensor, "b 6 m m"] | None
-) -> Float[Tensor, "q b"]:
-    if valid is None:
-        return values.flatten(1).quantile(shares, dim=1)
-    return torch.where(valid[:, :, None], values, torch.nan).flatten(1).nanquantile(shares, dim=1)
-
-
-def _median(values: Float[Tensor, "b 6 1 m m"], valid: Bool[Tensor, "b 6 m m"] | None) -> Float[Tensor, " b"]:
-    if valid is None:
-        return values.flatten(1).median(1).values
-    return torch.where(valid[:, :, None], values, torch.nan).flatten(1).nanmedian(1).values
 
 
 @dataclass(frozen=True)
@@ -438,7 +384,7 @@ def _prediction(
         p_outdoor=p_outdoor,
         log_scale=numbers.get("log_scale"),
         quality={name: numbers.get(name) for name in QUALITY_COLUMNS},
-        is_finite=bool(numbers[_FINITE]),
+        is_finite=bool(numbers[FINITE]),
     )
 
 

@@ -321,10 +321,10 @@ def outer_only(parts: Parts, border: SphericalPadding) -> None:
         parts.moments["padding, of these"].append((began, parts.clock.mark()))
         return result
 
-    def marked_forward(x: Tensor) -> Tensor:
+    def marked_forward(x: Tensor, **how: bool) -> Tensor:
         inside[0] = True
         try:
-            return forward(x)
+            return forward(x, **how)
         finally:
             inside[0] = False
 

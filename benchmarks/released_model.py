@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pager_ray.model.architecture import FACES
 from pager_ray.model.camera_token import face_poses
-from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, Reassembly, UvEmbedding
+from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, Reassembly, ResidualConvUnit, UvEmbedding
 from pager_ray.model.layers import Conv2d, ConvTranspose2d, LayerScale, Linear, RotaryTable
 from pager_ray.model.network import CAMERA_ENCODER, PagerNetwork
 from pager_ray.model.spherical_padding import SphericalPadding, border_taps
@@ -65,8 +65,9 @@ class WholeVolumePadding(nn.Module):
         grid = ((2 * image + 1) / sides - 1).view(1, FACES * outer, outer, 2)
         self.register_buffer("grid", grid, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Sample the padded faces from one tall image of all six."""
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
+        """Sample the padded faces, or what a ReLU makes of them, from one tall image of all six."""
+        x = F.relu(x) if rectify else x
         rows, channels = x.shape[:2]
         tall = x.float().unflatten(0, (-1, FACES)).transpose(1, 2).reshape(-1, channels, FACES * self.size, self.size)
         grid = self.grid.expand(len(tall), -1, -1, -1)
@@ -141,6 +142,8 @@ class ReleasedNetwork:
                 module.forward = partial(_fuse, module)  # type: ignore[method-assign]
             elif isinstance(module, LayerScale):
                 module.forward = partial(_add_scaled, module)  # type: ignore[method-assign]
+            elif isinstance(module, ResidualConvUnit):
+                module.forward = partial(_refine, module)  # type: ignore[method-assign]
             elif isinstance(module, FaceConv2d):
                 module.forward = partial(_pad_and_convolve, module)  # type: ignore[method-assign]
             elif isinstance(module, Conv2d | ConvTranspose2d | Linear):
@@ -187,6 +190,11 @@ def _fuse(block: FusionBlock, coarse: Tensor, lateral: Tensor | None = None) -> 
 
 def _base_forward(module: Conv2d | ConvTranspose2d | Linear) -> Callable[..., Tensor]:
     return next(base.forward for base in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear) if isinstance(module, base))
+
+
+def _refine(unit: ResidualConvUnit, x: Tensor) -> Tensor:
+    """A residual unit whose convolutions take what was rectified before."""
+    return x + unit.conv2(F.relu(unit.conv1(F.relu(x)), inplace=True))
 
 
 def _pad_and_convolve(conv: FaceConv2d, x: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class FaceConv2d(Conv2d):
         stride: 1 or 2.
         bias: whether there is one.
         has_room: the input comes with a border to overwrite (only where ``border`` is given).
+        rectify: convolve what a ReLU makes of the input (only where it comes without room).
     """
 
     def __init__(
@@ -50,16 +51,17 @@ class FaceConv2d(Conv2d):
         stride: int = 1,
         bias: bool = True,
         has_room: bool = False,
+        rectify: bool = False,
     ) -> None:
         super().__init__(channels_in, channels_out, 3, stride=stride, padding=0 if border else 1, bias=bias)
         self.border = border
-        self.has_room = has_room
+        self.has_room, self.rectify = has_room, rectify
 
     def forward(self, x: Float[Tensor, "b6 i n n"]) -> Float[Tensor, "b6 o m m"]:
         """Pad and convolve."""
-        if self.border is not None:
-            x = self.border.refresh(x) if self.has_room else self.border(x)
-        return super().forward(x)
+        if self.border is None:
+            return super().forward(F.relu(x) if self.rectify else x)
+        return super().forward(self.border.refresh(x) if self.has_room else self.border(x, rectify=self.rectify))
 
 
 class FaceResize(nn.Module):
@@ -145,12 +147,12 @@ class ResidualConvUnit(nn.Module):
 
     def __init__(self, features: int, border: SphericalPadding | None) -> None:
         super().__init__()
-        self.conv1 = FaceConv2d(features, features, border)
-        self.conv2 = FaceConv2d(features, features, border)
+        self.conv1 = FaceConv2d(features, features, border, rectify=True)
+        self.conv2 = FaceConv2d(features, features, border, rectify=True)
 
     def forward(self, x: Float[Tensor, "b6 c n n"]) -> Float[Tensor, "b6 c n n"]:
         """Refine a map."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
+        return x + self.conv2(self.conv1(x))
 
 
 class FusionBlock(nn.Module):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pager_ray.model.architecture import FACES
@@ -86,6 +87,8 @@ class SphericalPadding(nn.Module):
 
     indices: Tensor
     weights: Tensor
+    places: Tensor
+    bags: Tensor
 
     def __init__(self, size: int, fov_degrees: float, pad: int = 1) -> None:
         super().__init__()
@@ -96,22 +99,35 @@ class SphericalPadding(nn.Module):
         face_row, column = np.divmod(taps, size)
         face, row = np.divmod(face_row, size)
         inside = (face * self.outer + row + pad) * self.outer + column + pad
+        row, column = _border_positions(size, pad)
+        within = (row + pad) * self.outer + column + pad
+        places = (np.arange(FACES)[:, None] * self.outer**2 + within).ravel()
         self.register_buffer("indices", torch.from_numpy(inside.ravel()), persistent=False)
         self.register_buffer("weights", torch.from_numpy(weights.copy()).unsqueeze(-1), persistent=False)
+        self.register_buffer("places", torch.from_numpy(places), persistent=False)
+        # Where each border pixel's four taps begin.
+        self.register_buffer("bags", torch.from_numpy(np.arange(0, taps.size, 4)), persistent=False)
 
-    def forward(self, x: Float[Tensor, "b6 c n n"]) -> Float[Tensor, "b6 c n2 n2"]:
-        """Surround each face with its border; n2 = n + 2·pad, batch in order (panorama, face), dtype kept."""
+    def forward(self, x: Float[Tensor, "b6 c n n"], *, rectify: bool = False) -> Float[Tensor, "b6 c n2 n2"]:
+        """Surround each face with its border; n2 = n + 2·pad, batch in order (panorama, face), dtype kept.
+
+        With ``rectify``, of what a ReLU makes of the faces.
+        """
         if x.requires_grad and torch.is_grad_enabled():
-            return cast("Tensor", _Surround.apply(x, self))
-        return self._surround(x)
+            return cast("Tensor", _Surround.apply(F.relu(x) if rectify else x, self))
+        return self._surround(x, rectify)
 
-    def _surround(self, x: Float[Tensor, "b6 c n n"]) -> Float[Tensor, "b6 c n2 n2"]:
+    def _surround(self, x: Float[Tensor, "b6 c n n"], rectify: bool) -> Float[Tensor, "b6 c n2 n2"]:
         rows, channels = x.shape[:2]
         inner = slice(self.pad, self.pad + self.size)
         padded = torch.empty(
             (rows, channels, self.outer, self.outer), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
         )
-        padded[..., inner, inner] = x
+        if rectify and not torch.compiler.is_compiling():
+            # Straight into its place; a compiler does that by itself, and cannot follow it.
+            torch.clamp_min(x, 0, out=padded[..., inner, inner])
+        else:
+            padded[..., inner, inner] = F.relu(x) if rectify else x
         return self._refresh(padded)
 
     def refresh(self, padded: Float[Tensor, "b6 c n2 n2"]) -> Float[Tensor, "b6 c n2 n2"]:
@@ -132,6 +148,9 @@ class SphericalPadding(nn.Module):
             raise ValueError(f"spherical padding needs whole cubemaps, got a batch of {rows} faces")
         pad, size, outer = self.pad, self.size, self.outer
         image = padded.permute(0, 2, 3, 1)
+        if image.device.type == "cpu" and image.dtype == torch.float32 and image.is_contiguous():
+            self._refresh_at_once(image.view(-1, channels), rows // FACES)
+            return padded
         pixels = image.reshape(rows // FACES, FACES * outer * outer, channels)
         taps = pixels.index_select(1, self.indices).view(rows // FACES, -1, 4, channels)
         border = (taps * self.weights).sum(dim=2).view(rows, -1, channels)
@@ -141,6 +160,19 @@ class SphericalPadding(nn.Module):
         image[:, pad : pad + size, :pad] = left.view(rows, size, pad, channels)
         image[:, pad : pad + size, pad + size :] = right.view(rows, size, pad, channels)
         return padded
+
+    def _refresh_at_once(self, pixels: Float32[Tensor, "m c"], cubes: int) -> None:
+        """The same on a CPU, where maps are small beside what a dozen calls cost: the products and sums of all border
+        pixels in one, and one that puts them into their places."""
+        indices, weights, places, bags = self.indices, self.weights.flatten(), self.places, self.bags
+        if cubes > 1:
+            begins = range(0, len(pixels), FACES * self.outer**2)
+            bags = torch.cat([bags + cube * len(indices) for cube in range(cubes)])
+            indices = torch.cat([indices + begin for begin in begins])
+            weights = weights.repeat(cubes)
+            places = torch.cat([places + begin for begin in begins])
+        border = F.embedding_bag(indices, pixels, bags, mode="sum", per_sample_weights=weights)
+        pixels.index_copy_(0, places, border)
 
     def gather_gradient(self, gradient: Float[Tensor, "b6 c n2 n2"]) -> Float[Tensor, "b6 c n2 n2"]:
         """Give each tap its share of the border's gradient; the border of the result is zero."""
@@ -164,7 +196,7 @@ class _Surround(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: SphericalPadding) -> Tensor:
         ctx.padding = padding
-        return padding._surround(x)
+        return padding._surround(x, rectify=False)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -70,13 +70,18 @@ def test_uv_embedding_follows_its_definition():
         assert added[:, row, column].tolist() == pytest.approx([0.1 * w for w in waves], abs=1e-6)
 
 
-def test_residual_unit_leaves_its_input():
+@pytest.mark.parametrize("fov", [None, 95.0])
+def test_residual_unit_leaves_its_input(fov: float | None):
     """The residual unit adds to its input and does not rectify it."""
     torch.manual_seed(0)
-    unit = ResidualConvUnit(4, None)
+    border = Borders(fov).for_convolution(6)
+    unit = ResidualConvUnit(4, border)
     x = maps(4, 6)
-    original = x.clone()
-    expected = original + unit.conv2(F.relu(unit.conv1(F.relu(original))))
+    original = expected = x.clone()
+    for conv in (unit.conv1, unit.conv2):
+        padded = F.pad(F.relu(expected), (1, 1, 1, 1)) if border is None else border(F.relu(expected))
+        expected = F.conv2d(padded, conv.weight, conv.bias)
+    expected = original + expected
     torch.testing.assert_close(unit(x), expected)
     assert torch.equal(x, original)
 

@@ -80,12 +80,31 @@ def test_panoramas_pad_from_their_own_faces():
     torch.testing.assert_close(padding(x), torch.cat([padding(part) for part in x.split(6)]))
 
 
-def test_refresh_overwrites_only_the_border():
-    """Refreshing a map that has room equals cropping and padding it."""
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("cubes", [1, 3])
+def test_refresh_overwrites_only_the_border(cubes: int, layout: torch.memory_format):
+    """Refreshing maps that have room, in any memory layout, equals cropping and padding them."""
     padding = SphericalPadding(5, 95.0)
-    wide = torch.randn(6, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    wide = torch.randn(6 * cubes, 3, 7, 7, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
     expected = padding(wide[..., 1:-1, 1:-1])
-    assert torch.equal(padding.refresh(wide), expected)
+    inside = wide[..., 1:-1, 1:-1].clone()
+    assert padding.refresh(wide) is wide
+    torch.testing.assert_close(wide, expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(wide[..., 1:-1, 1:-1], inside)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("trained", [False, True])
+def test_faces_are_rectified_on_their_way(dtype: torch.dtype, trained: bool):
+    """With a ReLU it is the padding of rectified faces, which stay what they were, and so is its gradient."""
+    x = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_(trained)
+    original, padding = x.detach().clone(), SphericalPadding(5, 95.0)
+    padded, expected = padding(x, rectify=True), padding(torch.relu(x))
+    assert torch.equal(padded, expected)
+    assert torch.equal(x.detach(), original)
+    if trained:
+        found, wanted = (torch.autograd.grad(value.float().square().sum(), x)[0] for value in (padded, expected))
+        assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -95,7 +114,8 @@ def test_half_maps_are_sampled_in_float32(dtype: torch.dtype):
     padding = SphericalPadding(5, 90.0)
     padded = padding(x)
     assert padded.dtype == dtype
-    assert torch.equal(padded, padding(x.float()).to(dtype))
+    rounding = torch.finfo(dtype).eps / 2
+    torch.testing.assert_close(padded.float(), padding(x.float()), rtol=1.01 * rounding, atol=1e-7)
 
 
 def test_incomplete_cubemaps_are_refused():

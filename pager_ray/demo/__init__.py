@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, PagerError
 
 
 def run_demo(
@@ -37,6 +38,7 @@ def run_demo(
     login = _login(auth)
     if share and login is None:
         raise ConfigError("--share: opens the page to everybody; give --auth USER:PASSWORD with it")
+    check_address(host, port)
     try:
         from pager_ray.demo.page import serve
     except ImportError as error:
@@ -48,6 +50,24 @@ def run_demo(
 
     folder = Path(cache).expanduser() if cache else cache_folder() / "demo"
     serve(Studio(Model(**model), folder.resolve(), keep), host, port, share=share, auth=login)
+
+
+def check_address(host: str, port: int) -> None:
+    """Take an address and give it back, before anything that takes seconds is loaded.
+
+    Raises:
+        PagerError: the port is taken, or the address cannot be used.
+    """
+    try:
+        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise address_error(host, port, error) from error
+
+
+def address_error(host: str, port: int, error: OSError) -> PagerError:
+    """What is said of an address that cannot be served at."""
+    return PagerError(f"--port: {host}:{port} cannot be used ({error}); choose another --port or --host")
 
 
 def _login(auth: str | None) -> tuple[str, str] | None:

@@ -24,6 +24,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pager_ray.demo import address_error
 from pager_ray.demo.studio import COLORS, MAX_BYTES, MODES, STEPS, Result, Studio
 from pager_ray.errors import PagerError
 from pager_ray.plain import html_text, markdown_text
@@ -290,7 +291,7 @@ def serve(studio: Studio, host: str, port: int, *, share: bool, auth: tuple[str,
             quiet=True,
         )
     except OSError as error:
-        raise PagerError(f"--port: {host}:{port} cannot be used ({error}); choose another --port or --host") from error
+        raise address_error(host, port, error) from error
     try:
         print(f"{TITLE} at {page.local_url}", flush=True)  # noqa: T201 - what the command is for
         if page.share_url:

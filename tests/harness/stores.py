@@ -20,6 +20,8 @@ from typing import Any
 import fsspec
 import pytest
 
+from tests.harness.ports import free_port
+
 # gcsfs asks through gRPC what kind of bucket it is, which the emulator does not answer; read when it is imported.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
@@ -204,12 +206,6 @@ def connection_string(address: str) -> str:
 def has_azurite() -> bool:
     """Whether Azure's emulator is installed."""
     return shutil.which(AZURITE) is not None
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def below(folder: Path, path: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tests.safety.forge import forge_all
 
 COUNT = 250
-"""tests/stress has six times as many."""
+"""tests/stress has more than twice as many."""
 
 
 def test_forged_files_are_typed_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.safety.forge import forge_all
 
-COUNT = 1500
+COUNT = 600
 """`python -m tests.safety.forge` forges 5,000."""
 
 

@@ -20,6 +20,9 @@ from tests.harness.head import RayHead
 from tests.harness.valve import Valve
 
 WAIT_SECONDS = 1800.0
+REPORT_MS = 4000
+"""Ray hands on what was added since its last report, and what it cannot hand on in half of this time is lost: with half
+a second a busy machine lost two rows for good."""
 ROWS, FIRST = 16, 8
 
 SERIES = {
@@ -90,7 +93,7 @@ def looks(tiny_unified: Path, samples: Path, tmp_path_factory: pytest.TempPathFa
         "\n".join(["id,uri,scene", f"broken,{folder / 'broken.jpg'},indoor", *rows, ""])
     )
     output, valve, found = folder / "run", Valve(folder / "valve"), []
-    with RayHead(cpus=2, gpus=1, environment={"RAY_metrics_report_interval_ms": "500"}) as head:
+    with RayHead(cpus=2, gpus=1, environment={"RAY_metrics_report_interval_ms": str(REPORT_MS)}) as head:
         job = head.start(
             "tests.harness.fake_gpus",
             str(valve.folder),

@@ -28,6 +28,8 @@ WAIT_SECONDS = 1800.0
 ROOT = Path(__file__).parents[3]
 ROWS, FIRST = 12, 4
 """Of a job whose head is killed, and how many any job may do before it is stopped."""
+ABORTED = "You have likely discovered a bug in Ray"
+"""What Ray's core says in a driver that it aborts."""
 
 
 @pytest.fixture(scope="module")
@@ -81,28 +83,52 @@ def many(listing: Path, folder: Path, times: int) -> Path:
     return path
 
 
+def stopped_job(
+    head: RayHead, folder: Path, overrides: Callable[[Path], list[str]], tries: int = 3
+) -> tuple[Path, str]:
+    """A job that `ray job stop` has stopped while its model was at a batch: its output, and its name.
+
+    Where Ray's core aborts the driver while tasks are cancelled (ray-project/ray#55131, seen once, on a busy machine),
+    the try says nothing of this project, and another one is made.
+    """
+    for number in range(tries):
+        output = folder / f"run-{number}"
+        valve = faults.hold(folder / f"orders-{number}")
+        valve.let_through(FIRST)
+        held = ["env", f"{faults.FOLDER}={valve.folder.parent}", "python", "-m", "tests.harness.faults", "run"]
+        name = submit_command(head, *held, *overrides(output), wait=False)
+        ledger = RunLayout(Folder(str(output))).ledger
+        until(
+            lambda output=output, ledger=ledger: (
+                (output / "state" / "ledger").exists() and ledger.read().num_rows >= FIRST
+            ),
+            "the first shards",
+        )
+        head.ray("job", "stop", "--no-wait", name)
+        # The model is at a batch, which it has begun and will finish.
+        until(lambda name=name: "told to stop" in head.logs(name), "the stop to arrive")
+        valve.open()
+        status = ended(head, name)["status"]
+        if ABORTED not in head.logs(name):
+            assert status == "STOPPED"
+            return output, name
+    return pytest.fail(f"Ray aborted {tries} of {tries} drivers that were stopped")
+
+
 def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Path, tmp_path: Path) -> None:
     """`ray job stop` commits what is in flight and leaves a run that says so; a second submission does the rest, no
     row is done twice, and that there are rejects is exit code 3 in the job's own record, with where to look at the end
     of its log."""
-    output = tmp_path / "run"
     listing, good, bad = many(samples, tmp_path, 2), 2 * 8, 2
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with listing.open("a") as file:
         # As many as a shard has rows, so that all of them have as many.
         file.writelines(f"broken-{number},{tmp_path / 'broken.jpg'},indoor\n" for number in range(bad))
-    overrides = arguments(tiny_unified, output, f"input.uris={listing}", "output.rows_per_shard=2")
-    valve = faults.hold(tmp_path / "orders")
-    valve.let_through(FIRST)
-    held = ["env", f"{faults.FOLDER}={valve.folder.parent}", "python", "-m", "tests.harness.faults", "run"]
-    name = submit_command(head, *held, *overrides, wait=False)
-    ledger = RunLayout(Folder(str(output))).ledger
-    until(lambda: (output / "state" / "ledger").exists() and ledger.read().num_rows >= FIRST, "the first shards")
-    head.ray("job", "stop", "--no-wait", name)
-    # The model is at a batch, which it has begun and will finish.
-    until(lambda: "told to stop" in head.logs(name), "the stop to arrive")
-    valve.open()
-    assert ended(head, name)["status"] == "STOPPED"
+
+    def overrides(output: Path) -> list[str]:
+        return arguments(tiny_unified, output, f"input.uris={listing}", "output.rows_per_shard=2")
+
+    output, name = stopped_job(head, tmp_path, overrides)
     logs = head.logs(name)
     assert logs.rstrip().endswith("stopped by SIGTERM; the same command resumes")
     stopped = manifest(output)
@@ -112,7 +138,7 @@ def test_a_stopped_job_is_resumed(head: RayHead, tiny_unified: Path, samples: Pa
     # What the model had begun was written: the stages after it had nothing left to do.
     stages = stopped["starts"][0]["stages"]["stages"]
     assert stages["write"]["rows"] == stages["infer"]["rows"] == done
-    name = submit(head, "infer.py", *overrides)
+    name = submit(head, "infer.py", *overrides(output))
     job = ended(head, name)
     assert job["driver_exit_code"] == 3, job["message"]
     logs = head.logs(name)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ PORTS = ("--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-por
 START_SECONDS = 240.0
 STOP_SECONDS = 60.0
 
+STARTS = 3
 TOO_BUSY = "timed out during startup"
 """What Ray says of a node that did not register within half a minute, as beside others: it is tried again."""
 
@@ -151,15 +153,7 @@ class RayHead:
             f"--runtime-env-agent-port={agent[2]}",
         ]
         try:
-            self._run([*self._start, *ports])
-            try:
-                self._wait()
-            except RuntimeError as error:
-                if TOO_BUSY not in str(error):
-                    raise
-                self.nodes.pop().kill()
-                self._run([*self._start, *ports])
-                self._wait()
+            self._start_node([*self._start, *ports], lambda _: self._wait())
         except BaseException:
             self.close()
             raise
@@ -177,23 +171,39 @@ class RayHead:
 
     def add_node(self, cpus: int, gpus: int = 0, object_store: int = 256 * 2**20) -> Node:
         """Let another node join, with CPUs and GPUs that it pretends to have."""
-        node = self._run(
-            [
-                f"--address={self.address}",
-                "--dashboard-agent-listen-port=0",
-                f"--num-cpus={cpus}",
-                f"--num-gpus={gpus}",
-                f"--object-store-memory={object_store}",
-                f"--temp-dir={self.folder / 'ray'}",
-            ]
-        )
-        # One after the other: nodes of one machine that start at once take each other's ports.
-        deadline = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in node.log.read_text():
-            if node.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the node did not start: {node.log.read_text()[-3000:]}")
-            time.sleep(0.1)
-        return node
+        options = [
+            f"--address={self.address}",
+            "--dashboard-agent-listen-port=0",
+            f"--num-cpus={cpus}",
+            f"--num-gpus={gpus}",
+            f"--object-store-memory={object_store}",
+            f"--temp-dir={self.folder / 'ray'}",
+        ]
+
+        def joined(node: Node) -> None:
+            # One after the other: nodes of one machine that start at once take each other's ports.
+            deadline = time.monotonic() + START_SECONDS
+            while "Ray runtime started" not in node.log.read_text():
+                if node.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the node did not start: {node.log.read_text()[-3000:]}")
+                time.sleep(0.1)
+
+        return self._start_node(options, joined)
+
+    def _start_node(self, options: list[str], wait: Callable[[Node], None]) -> Node:
+        """Start a node and wait until it is up; where Ray gave up because the machine is busy, again."""
+        left = STARTS
+        while True:
+            node = self._run(options)
+            try:
+                wait(node)
+                return node
+            except RuntimeError as error:
+                left -= 1
+                if TOO_BUSY not in str(error) or not left:
+                    raise
+            self.nodes.remove(node)
+            node.kill()
 
     def _run(self, options: list[str]) -> Node:
         log = self.folder / f"node-{len(self.nodes)}.log"

@@ -59,7 +59,8 @@ def check_address(host: str, port: int) -> None:
         PagerError: the port is taken, or the address cannot be used.
     """
     try:
-        family, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # As the server that comes after it chooses between them.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise address_error(host, port, error) from error

@@ -560,6 +560,8 @@ def measure(options: argparse.Namespace, report: Report) -> None:
     if baseline is not None:
         if chain is not None:
             baseline.network, eager = take_turns(chain, predictor, repeats, clock)
+            # What follows measures memory, too.
+            chain = None
         frame.show(baseline, baseline)
     ways: list[tuple[str, Callable[[], object]]] = [("ours, eager", lambda: None)]
     if on_gpu:

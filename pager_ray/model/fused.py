@@ -91,7 +91,7 @@ class _Tables:
             shares[:, 0] = 1.0
             taps = taps.flatten()
             indices, weights = border_taps(*key)
-            places = _border_places(size, border.pad)
+            places = border.places.cpu()
             taps[places], shares[places] = torch.from_numpy(indices[:, 0]), torch.from_numpy(weights)
             self._whole[key] = taps.int().to(self._device), shares.to(self._device)
         return self._whole[key]
@@ -100,24 +100,11 @@ class _Tables:
         """Border pixels of padded faces, the first pixel that each is made of, of the same padded faces, and shares."""
         key = (border.size, border.pad, border.fov_degrees)
         if key not in self._borders:
-            indices, weights = border_taps(*key)
-            first = torch.from_numpy(indices[:, 0])
-            face, row, column = first // border.size**2, first // border.size % border.size, first % border.size
-            taps = (face * border.outer + row + border.pad) * border.outer + column + border.pad
-            places = _border_places(border.size, border.pad)
-            given = (places.int(), taps.int(), torch.from_numpy(weights.copy()))
+            # The first of each pixel's four.
+            taps = border.indices.view(-1, 4)[:, 0]
+            given = (border.places.int(), taps.int().contiguous(), border.weights.squeeze(-1).contiguous())
             self._borders[key] = tuple(value.to(self._device) for value in given)  # type: ignore[assignment]
         return self._borders[key]
-
-
-def _border_places(size: int, pad: int) -> Tensor:
-    """Flat indices of border pixels in six padded faces, in the order of :func:`border_taps`."""
-    outer = size + 2 * pad
-    place = torch.arange(outer * outer).view(outer, outer)
-    inner = slice(pad, pad + size)
-    strips = (place[:pad], place[pad + size :], place[inner, :pad], place[inner, pad + size :])
-    one = torch.cat([strip.flatten() for strip in strips])
-    return (outer * outer * torch.arange(FACES).unsqueeze(1) + one).flatten()
 
 
 def _block(block: Block, x: Float32[Tensor, "b t d"], rope: RotaryTable | None = None) -> Float32[Tensor, "b t d"]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class _Unfilled:
     """Without the random numbers that torch gives a new layer, where it is built on the ``meta`` device to be filled
-    from a file: there torch would decompose each distribution in Python, two thirds of what building costs."""
+    from a file: there torch would decompose each distribution in Python, for nothing."""
 
     weight: Any
 

@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 
 from tests.harness.forking import WORKERS, forking
+from tests.harness.untraced import UNTRACED
 
 pytest_plugins = ["tests.harness.fixtures"]
 
@@ -39,40 +40,6 @@ that take their time; clusters, nodes, kernels of its own."""
 
 APART = {"test_elastic.py"}
 """Files whose slow tests share nothing: each has a cluster of its own."""
-
-UNTRACED = {
-    "cli/test_plan.py",
-    "cluster/test_kuberay.py",
-    "datasets/test_golden.py",
-    "docs/test_pages.py",
-    "export/test_colmap.py",
-    "export/test_shown.py",
-    "export/test_splats.py",
-    "infer/test_batching.py",
-    "infer/test_device_path.py",
-    "model/test_flops.py",
-    "model/test_fused.py",
-    "model/test_low_precision.py",
-    "model/test_memory.py",
-    "model/test_network.py",
-    "model/test_router.py",
-    "model/test_weights.py",
-    "read/test_fuzz.py",
-    "read/test_gpano.py",
-    "report/test_compare.py",
-    "report/test_evaluation_files.py",
-    "report/test_figures.py",
-    "runs/test_growing.py",
-    "safety/test_forged.py",
-    "safety/test_requests.py",
-    "test_architecture.py",
-    "test_here_outputs.py",
-    "test_scaling.py",
-    "test_videos.py",
-    "train/scenes/test_catalogue.py",
-    "train/test_loop.py",
-}
-"""Files whose tests run through lines so often that counting them takes as long again; others run most of them too."""
 
 SLOW_SECONDS = 3600
 """For a test with a Ray, on a machine that is busy with other things; far more than it takes."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,17 +135,6 @@ def test_a_termination_is_exit_code_143(monkeypatch: pytest.MonkeyPatch, capsys:
     fake_job(monkeypatch, Terminated())
     assert exit_code(["run", *ENOUGH]) == 143
     assert said(capsys).strip() == "stopped by SIGTERM; the same command resumes"
-
-
-def test_sigterm_before_the_pipeline_ends_the_command() -> None:
-    """While inputs are listed there is nothing to finish: the command ends at once with 143 and one line."""
-    code = (
-        "import os, signal, pager_ray.cli, pager_ray.cli.run as command\n"
-        "command.load_config = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
-        "pager_ray.cli.main(['run', 'input.uris=x', 'output.uri=y'])\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
-    assert (ended.returncode, ended.stderr.strip()) == (143, "stopped by SIGTERM; the same command resumes")
 
 
 def test_programming_errors_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,19 +271,6 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == 3
 
 
-def test_wrong_usage_is_answered_without_ray_and_torch() -> None:
-    """As a program it answers a wrong key with exit code 2 and one line, before the heavy libraries load."""
-    code = (
-        "import sys; from pager_ray.cli import exit_code; code = exit_code(sys.argv[1:]);"
-        "sys.exit(99 if {'ray', 'torch'} & set(sys.modules) else code)"
-    )
-    done: Any = subprocess.run(
-        [sys.executable, "-c", code, "run", *ENOUGH, "output.formt=npz"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pager-ray: output.formt: unknown key; did you mean output.format?\n"
-
-
 @pytest.mark.parametrize("arguments", [["nosuch"], ["run", "--nosuch"], ["samples"], ["samples", "x", "--count", "0"]])
 def test_wrong_usage_is_one_line(arguments, capsys):
     """Unknown commands, options and values are one line on standard error and exit code 2."""
@@ -330,51 +304,3 @@ def test_cheap_mistakes_are_told_before_a_checkpoint_is_sought(
     assert exit_code(["run", *run]) == 2
     expected = "input.uris[0]: " if mistake == "inputs" else "output.uri: "
     assert said(capsys).splitlines()[-1].startswith(f"pager-ray: {expected}")
-
-
-def test_a_closed_pipe_ends_quietly() -> None:
-    """A reader that has enough, as `head -1`, ends the command without a word."""
-    ended = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m pager_ray run --help | true; echo ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    # Where the help was written before the reader left, all is well.
-    assert ended.stdout.strip() in ("1", "0")
-    assert ended.stderr == ""
-
-
-def test_a_full_device_is_one_line() -> None:
-    """Standard output without room is told once, with exit code 1."""
-    with open("/dev/full", "w") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "pager_ray", "run", "--help"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-        )
-    assert ended.returncode == 1
-    assert ended.stderr == "pager-ray: standard output cannot be written (No space left on device); make room there\n"
-
-
-LOGGING = """
-import logging, sys
-from pager_ray.cli.entry import cli
-cli.callback(verbose=len(sys.argv) > 1)
-for name in ("azure.core.pipeline.policies.http_logging_policy", "a.library.of.tomorrow", "botocore", "pager_ray.runs"):
-    logging.getLogger(name).info("%s tells", name)
-    logging.getLogger(name).warning("%s warns", name)
-"""
-
-
-@pytest.mark.parametrize("verbose", [False, True])
-def test_what_other_libraries_tell_is_not_ours(verbose: bool) -> None:
-    """At the default level only warnings of theirs are shown; in detail all but those of every request."""
-    command = [sys.executable, "-c", LOGGING, *(["--verbose"] if verbose else [])]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    told = {line.split()[2].partition(".")[0] for line in said.splitlines() if line.endswith(" tells")}
-    warned = [line for line in said.splitlines() if line.endswith(" warns")]
-    assert told == ({"azure", "a", "botocore", "pager_ray"} if verbose else {"pager_ray"})
-    assert len(warned) == 4

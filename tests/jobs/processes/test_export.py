@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.export.runs import scene_run
 
-JOB = Path(__file__).parents[2] / "jobs" / "export.py"
+JOB = Path(__file__).parents[3] / "jobs" / "export.py"
 
 
 def run_job_script(*arguments):

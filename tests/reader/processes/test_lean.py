@@ -14,7 +14,7 @@ import numpy as np
 from pager_ray.reader import open_run
 from tests.reader.runs import SmallRun
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # What a reader's environment holds: the six, and what they bring along. All else that lies in this one is away.
 LEAN = """

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
+JOB = Path(__file__).parents[3] / "jobs" / "evaluate.py"
 
 
 def run_job_script(*arguments):

@@ -32,12 +32,10 @@ quickstart: $(READY)
 	@echo
 	@echo "The weights are small, and trained on rendered scenes alone: docs/embedded.md"
 
-# Side by side: none keeps all cores busy, and what waits leaves most.
-check: $(READY)
-	@MAKE="$(MAKE)" sh .ci/parts lint types+quick
+check: lint types quick
 
 test: $(READY)
-	@MAKE="$(MAKE)" sh .ci/parts lint types+quick-coverage+waiting
+	@MAKE="$(MAKE)" sh .ci/parts lint types quick-coverage waiting
 
 busy-test: $(READY)
 	$(BIN)/python -m tests.harness.busy --times 3 -- $(MAKE) test

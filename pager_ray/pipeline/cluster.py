@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy
 
 from pager_ray.config.schema import ComputeConfig
 from pager_ray.errors import ConfigError
-from pager_ray.pipeline.connecting import connect
+from pager_ray.pipeline.connecting import connect, disconnect
 from pager_ray.pipeline.plain_actors import by_value
 from pager_ray.stages.settings import SMALL_CLUSTER_CPUS, SMALL_TASK_CPUS
 
@@ -67,7 +67,7 @@ def connected(address: str | None) -> Iterator[None]:
         with quiet_ray():
             yield
     finally:
-        ray.shutdown()
+        disconnect()
 
 
 class Connection:
@@ -96,7 +96,7 @@ class Connection:
             finally:
                 self._wanted.set()
                 if self._begun.exception() is None and self._begun.result():
-                    ray.shutdown()
+                    disconnect()
 
     @contextmanager
     def opened(self) -> Iterator[None]:

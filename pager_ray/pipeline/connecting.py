@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._private.ray_constants import PROCESS_TYPE_MONITOR
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from pager_ray.errors import ConfigError, PagerError
@@ -38,6 +39,10 @@ _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 _MAX_SOCKET = 107
 
 _WORKERS_KEPT = "RAY_num_workers_soft_limit"
+
+# A node's process begins to make its object store, looks for it half a millisecond later, and most often a second after
+# that: for as long as by default, ten seconds, but every twentieth of one.
+_LOOKING = {"RAY_raylet_client_connect_timeout_milliseconds": "50", "RAY_raylet_client_num_connect_attempts": "200"}
 
 _WHO_ARE_YOU = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
@@ -66,8 +71,19 @@ def connect(address: str | None) -> None:
         _check_session_is_ours(where)
     else:
         _check_address(given, where)
-    with _idle_workers_kept() if given == LOCAL else nullcontext():
+    with _variables_of_own_ray() if given == LOCAL else nullcontext():
         _connect(address, given)
+
+
+def disconnect() -> None:
+    """Leave a cluster, or end the Ray that :func:`connect` started on this machine."""
+    node = ray._private.worker._global_node
+    if node is not None and node.is_head():
+        # Told to end, the autoscaler, which has no node to end here, writes to a GCS that is gone until Ray kills it:
+        # the last second of every job.
+        for autoscaler in node.all_processes.get(PROCESS_TYPE_MONITOR, []):
+            autoscaler.process.kill()
+    ray.shutdown()
 
 
 def _connect(address: str | None, given: str) -> None:
@@ -77,7 +93,7 @@ def _connect(address: str | None, given: str) -> None:
         if given != LOCAL or _BUSY not in str(error):
             raise _explained(error, given) from error
         log.warning("Ray took too long to start, most likely because this machine is busy; it is started again")
-        ray.shutdown()
+        disconnect()
         try:
             _init(address)
         except Exception as second:
@@ -85,23 +101,24 @@ def _connect(address: str | None, given: str) -> None:
 
 
 @contextmanager
-def _idle_workers_kept() -> Iterator[None]:
-    """Let a Ray of one's own keep as many idle workers as a small machine's job has tasks at once.
+def _variables_of_own_ray() -> Iterator[None]:
+    """Settings of a Ray of one's own, which only its processes see; those that somebody has set stay what they are.
 
-    Ray keeps one per CPU, for a second. Tasks of a small job take a share of a CPU, so that more of them run than there
-    are CPUs; most of their workers ended after each block, and the next block waited for another one's imports.
+    Of idle workers Ray keeps one per CPU, for a second. Tasks of a small job take a share of a CPU, so that more of
+    them run than there are CPUs; most of their workers ended after each block, and the next block waited for another
+    one's imports. A small machine's Ray keeps as many as a job has tasks at once.
     """
     # As Ray counts them: a container's share of a large machine may be small.
     cpus = ray._private.utils.get_num_cpus()
-    if _WORKERS_KEPT in os.environ or cpus >= SMALL_CLUSTER_CPUS:
-        yield
-        return
-    # Only Ray's own processes, which are started meanwhile, are to see it.
-    os.environ[_WORKERS_KEPT] = str(math.ceil(cpus / SMALL_TASK_CPUS))
+    kept = {_WORKERS_KEPT: str(math.ceil(cpus / SMALL_TASK_CPUS))} if cpus < SMALL_CLUSTER_CPUS else {}
+    added = {name: value for name, value in (_LOOKING | kept).items() if name not in os.environ}
+    # Ray's own processes are started meanwhile.
+    os.environ |= added
     try:
         yield
     finally:
-        del os.environ[_WORKERS_KEPT]
+        for name in added:
+            del os.environ[name]
 
 
 def _init(address: str | None) -> None:

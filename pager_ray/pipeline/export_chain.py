@@ -23,7 +23,7 @@ from pager_ray.pipeline.cluster import Reservation, connected, giving_back
 from pager_ray.pipeline.isolate import this_node
 from pager_ray.pipeline.progress import ProgressLog
 from pager_ray.pipeline.stopping import finishing_what_is_begun, patience
-from pager_ray.pipeline.supervision import ROWS_PER_CHUNK
+from pager_ray.pipeline.supervision import dataset_of
 from pager_ray.runs.claim import PARTITION_ROWS
 from pager_ray.stages.counts import Counts
 from pager_ray.stages.names import StageName
@@ -90,9 +90,7 @@ def _run(run: str, ids: Sequence[str], records: Records, settings: ExportSetting
             part = pa.table({"id": pa.array(ids[first : first + PARTITION_ROWS], pa.string())})
             # URIs are in shards that only workers open: until then a row goes by its id.
             part = part.append_column("uri", part.column("id"))
-            rows = ray.data.from_arrow(
-                [part.slice(start, ROWS_PER_CHUNK) for start in range(0, part.num_rows, ROWS_PER_CHUNK)]
-            ).repartition(target_num_rows_per_block=rows_per_task)
+            rows = dataset_of(part).repartition(target_num_rows_per_block=rows_per_task)
             # 2. read + make + put, CPU, 1:1: a prediction and its picture → files on the output.
             rows = add_stage(rows, stage, board, reservation)
             # 3. record: what became of the ids of a task.

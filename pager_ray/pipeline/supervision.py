@@ -111,6 +111,10 @@ def _note(claim: Claim, facts: dict[str, Any]) -> None:
 
 
 def dataset_of(rows: pa.Table) -> ray.data.Dataset:
-    """Rows of the manifest for Ray Data: the driver has them, no task waits for the store to list them."""
+    """Rows of the manifest for Ray Data: the driver has them, no task waits for the store to list them.
+
+    As blocks: to count the rows of tables Ray Data would run a task, and the job would wait for its worker to start, on
+    a head without CPUs for a node of its own, before any model is asked for.
+    """
     starts = range(0, rows.num_rows, ROWS_PER_CHUNK)
-    return ray.data.from_arrow([rows.slice(start, ROWS_PER_CHUNK) for start in starts])
+    return ray.data.from_blocks([rows.slice(start, ROWS_PER_CHUNK) for start in starts])

@@ -127,6 +127,8 @@ class RayHead:
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
                 "RAY_prestart_worker_first_driver": "0",
+                "RAY_raylet_client_connect_timeout_milliseconds": "50",
+                "RAY_raylet_client_num_connect_attempts": "200",
                 # Entrypoints say `python`, as users do.
                 "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")]),
             }

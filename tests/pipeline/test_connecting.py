@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -15,7 +16,7 @@ import ray
 
 from pager_ray.errors import ConfigError, PagerError
 from pager_ray.pipeline import connecting
-from pager_ray.pipeline.connecting import connect
+from pager_ray.pipeline.connecting import connect, disconnect
 
 
 @pytest.fixture(autouse=True)
@@ -218,3 +219,33 @@ def test_a_small_ray_of_ones_own_keeps_its_workers(
     monkeypatch.setenv("RAY_num_workers_soft_limit", "3")
     connect(address)
     assert seen == [kept, "3"]
+    assert os.environ.get(connecting._WORKERS_KEPT) == "3"
+
+
+def test_a_ray_of_ones_own_looks_often_for_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as long as Ray does by default, not once a second; whoever set it is obeyed."""
+    pause, times = "RAY_raylet_client_connect_timeout_milliseconds", "RAY_raylet_client_num_connect_attempts"
+    seen: list[list[int]] = []
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append([int(os.environ[name]) for name in (pause, times)]))
+    monkeypatch.delenv(pause, raising=False)
+    monkeypatch.delenv(times, raising=False)
+    connect(None)
+    assert not {pause, times} & set(os.environ)
+    monkeypatch.setenv(pause, "7")
+    connect("local")
+    ((first, often), (second, _)) = seen
+    assert first < 100
+    assert first * often == 10_000
+    assert second == 7
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_autoscaler_of_ones_own_ray_is_not_waited_for(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before the GCS that it would write to; that of a cluster that was joined is nobody's business."""
+    done: list[str] = []
+    autoscaler = SimpleNamespace(process=SimpleNamespace(kill=lambda: done.append("killed")))
+    node = SimpleNamespace(is_head=lambda: ours, all_processes={"monitor": [autoscaler]})
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    monkeypatch.setattr(ray, "shutdown", lambda: done.append("left"))
+    disconnect()
+    assert done == (["killed", "left"] if ours else ["left"])

@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 
 from tests.harness.forking import WORKERS, forking
+from tests.harness.starting import STARTING
 from tests.harness.untraced import UNTRACED
 
 pytest_plugins = ["tests.harness.fixtures"]
@@ -58,9 +59,9 @@ os.environ["RAY_ADDRESS"] = "local"
 os.environ.setdefault("RAY_num_workers_soft_limit", "8")
 # None before the first job: those that are forked cannot be of another.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-# Its node looks for its object store before that is there, and again a second later where nothing is said.
-os.environ.setdefault("RAY_raylet_client_connect_timeout_milliseconds", "50")
-os.environ.setdefault("RAY_raylet_client_num_connect_attempts", "200")
+# How its processes start on a machine with too much to do.
+for name, value in STARTING.items():
+    os.environ.setdefault(name, value)
 # Ray's workers give way to all other processes, and so to whatever the tests beside theirs are doing.
 os.environ.setdefault("RAY_worker_niceness", "0")
 # As many tests run side by side as there are cores: threads of one would only wait for those of another.

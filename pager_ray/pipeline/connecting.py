@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import ray
@@ -40,9 +40,14 @@ _MAX_SOCKET = 107
 
 _WORKERS_KEPT = "RAY_num_workers_soft_limit"
 
-# A node's process begins to make its object store, looks for it half a millisecond later, and most often a second after
-# that: for as long as by default, ten seconds, but every twentieth of one.
-_LOOKING = {"RAY_raylet_client_connect_timeout_milliseconds": "50", "RAY_raylet_client_num_connect_attempts": "200"}
+_START: Final = {
+    # A node's process begins to make its object store, looks for it half a millisecond later, and most often a second
+    # after that: for as long as by default, ten seconds, but every twentieth of one.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "200",
+    # It is there when its agents are, interpreters that import for half a minute where others keep all cores busy.
+    "RAY_raylet_start_wait_time_s": "60",
+}
 
 _WHO_ARE_YOU = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
@@ -111,7 +116,7 @@ def _variables_of_own_ray() -> Iterator[None]:
     # As Ray counts them: a container's share of a large machine may be small.
     cpus = ray._private.utils.get_num_cpus()
     kept = {_WORKERS_KEPT: str(math.ceil(cpus / SMALL_TASK_CPUS))} if cpus < SMALL_CLUSTER_CPUS else {}
-    added = {name: value for name, value in (_LOOKING | kept).items() if name not in os.environ}
+    added = {name: value for name, value in (_START | kept).items() if name not in os.environ}
     # Ray's own processes are started meanwhile.
     os.environ |= added
     try:

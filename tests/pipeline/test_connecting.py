@@ -222,21 +222,23 @@ def test_a_small_ray_of_ones_own_keeps_its_workers(
     assert os.environ.get(connecting._WORKERS_KEPT) == "3"
 
 
-def test_a_ray_of_ones_own_looks_often_for_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For as long as Ray does by default, not once a second; whoever set it is obeyed."""
-    pause, times = "RAY_raylet_client_connect_timeout_milliseconds", "RAY_raylet_client_num_connect_attempts"
+def test_a_ray_of_ones_own_looks_often_and_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its store as long as Ray does by default, not once a second, for its node twice as long; who sets it decides."""
+    names = [f"RAY_raylet_{name}" for name in ("client_connect_timeout_milliseconds", "client_num_connect_attempts")]
+    names.append("RAY_raylet_start_wait_time_s")
     seen: list[list[int]] = []
-    monkeypatch.setattr(ray, "init", lambda **_: seen.append([int(os.environ[name]) for name in (pause, times)]))
-    monkeypatch.delenv(pause, raising=False)
-    monkeypatch.delenv(times, raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append([int(os.environ[name]) for name in names]))
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
     connect(None)
-    assert not {pause, times} & set(os.environ)
-    monkeypatch.setenv(pause, "7")
+    assert not {*names} & {*os.environ}
+    monkeypatch.setenv(names[0], "7")
     connect("local")
-    ((first, often), (second, _)) = seen
-    assert first < 100
-    assert first * often == 10_000
-    assert second == 7
+    (pause, times, wait), (given, *_) = seen
+    assert pause < 100
+    assert pause * times == 10_000
+    assert wait == 60
+    assert given == 7
 
 
 @pytest.mark.parametrize("ours", [True, False])

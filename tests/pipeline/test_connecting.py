@@ -223,7 +223,7 @@ def test_a_small_ray_of_ones_own_keeps_its_workers(
 
 
 def test_a_ray_of_ones_own_looks_often_and_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For its store as long as Ray does by default, not once a second, for its node twice as long; who sets it decides."""
+    """For its store as long as Ray does by default, but not once a second; for its node longer; who sets it decides."""
     names = [f"RAY_raylet_{name}" for name in ("client_connect_timeout_milliseconds", "client_num_connect_attempts")]
     names.append("RAY_raylet_start_wait_time_s")
     seen: list[list[int]] = []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 import pytorch360convert
 import torch
 
@@ -40,6 +43,24 @@ def library_cubemap_to_erp(faces: np.ndarray, height: int, width: int, fov: floa
     cropped = torch.from_numpy(faces[:, start : start + inner, start : start + inner])
     erp = pytorch360convert.c2e(list(cropped), height, width, cube_format="list", channels_first=False)
     return erp.numpy()
+
+
+def golden_cubemap_to_erp(faces: np.ndarray, height: int, width: int) -> np.ndarray:
+    """:func:`library_cubemap_to_erp` as the machine of the golden files computed it, whatever processor this one has.
+
+    MKL rounds some tangents of float32 otherwise on Intel's processors than on others, which moves the positions that
+    some pixels are sampled at. How it computes is decided once in a process, at the first call: this takes its own.
+    """
+    return _as_on_other_processors().submit(library_cubemap_to_erp, faces, height, width).result()
+
+
+@functools.cache
+def _as_on_other_processors() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MKL_CBWR", "COMPATIBLE")
+        pool.submit(int).result()
+    return pool
 
 
 @functools.cache

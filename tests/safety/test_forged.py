@@ -9,8 +9,8 @@ import pytest
 
 from tests.safety.forge import forge_all
 
-COUNT = 150
-"""tests/stress has four times as many."""
+COUNT = 250
+"""tests/stress has more than twice as many."""
 
 
 def test_forged_files_are_typed_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

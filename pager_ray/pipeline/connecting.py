@@ -41,7 +41,7 @@ _MAX_SOCKET = 107
 _WORKERS_KEPT = "RAY_num_workers_soft_limit"
 
 _START: Final = {
-    # A node's process begins to make its object store, looks for it half a millisecond later, and most often a second
+    # A node's process begins to make its object store, looks for it half a millisecond later, and often again a second
     # after that: for as long as by default, ten seconds, but every twentieth of one.
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
     "RAY_raylet_client_num_connect_attempts": "200",

@@ -1,21 +1,12 @@
 """The export job script behaves as the command line does."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 from tests.export.runs import scene_run
-
-JOB = Path(__file__).parents[3] / "jobs" / "export.py"
-
-
-def run_job_script(*arguments):
-    return subprocess.run([sys.executable, str(JOB), *arguments], capture_output=True, text=True, timeout=900)
+from tests.jobs.processes.scripts import run_job_script
 
 
 def test_an_unknown_format_exits_with_2():
     """Exit code and message are those of ``pager-ray export``."""
-    finished = run_job_script("out", "--to", "obj")
+    finished = run_job_script("export.py", "out", "--to", "obj")
     assert finished.returncode == 2
     assert finished.stderr.startswith("pager-ray: --to: got 'obj'; takes glb, ply, laz, splats, mesh, depth-exr")
 
@@ -24,7 +15,9 @@ def test_few_panoramas_need_no_cluster(tmp_path):
     """A complete export exits with 0 and says where it lies."""
     scene_run(tmp_path, ("a", "b"))
     images = ["--images-from", str(tmp_path / "sources")]
-    finished = run_job_script(str(tmp_path / "run"), "--to", "ply", "--ids", "a", "--max-points", "100", *images)
+    finished = run_job_script(
+        "export.py", str(tmp_path / "run"), "--to", "ply", "--ids", "a", "--max-points", "100", *images
+    )
     assert finished.returncode == 0, finished.stderr
     assert "1 of 1 panoramas exported" in finished.stdout
     assert (tmp_path / "run" / "exports" / "ply" / "a.ply").exists()

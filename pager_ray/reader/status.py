@@ -13,7 +13,7 @@ from pager_ray.errors import RunNotFoundError, StorageError
 from pager_ray.runs.layout import PROGRESS_FILE, RUN_FILE, EvaluationLayout, RunLayout
 from pager_ray.runs.lease import life
 from pager_ray.runs.reconcile import check_ledger_came_along
-from pager_ray.runs.runfile import COMPLETE, RUNNING, read_run_file
+from pager_ray.runs.runfile import COMPLETE, DELETING, RUNNING, read_run_file
 from pager_ray.storage import Folder
 
 DIED = "died"
@@ -99,7 +99,7 @@ def read_status(uri: str | os.PathLike[str]) -> Status:
         StorageError: it cannot be read or understood.
     """
     layout = RunLayout(Folder(os.fspath(uri)))
-    manifest = read_run_file(layout.root)
+    manifest = read_run_file(layout.root, may_be_deleted=True)
     if manifest is None:
         raise RunNotFoundError(f"{layout.root}: holds no run (no {RUN_FILE}); give the output.uri of a job")
     try:
@@ -117,11 +117,11 @@ def _status(layout: RunLayout, manifest: Mapping[str, Any]) -> Status:
         layout = EvaluationLayout(layout.root)
     start = manifest["starts"][-1]
     state, heard = str(manifest["state"]), None
-    if state == RUNNING:
+    if state in (RUNNING, DELETING):
         heard = life(layout.lease)
-        state = RUNNING if heard else DIED
+        state = RUNNING if heard else DIED if state == RUNNING else DELETING
     facts = _progress(layout, len(manifest["starts"])) if state in (RUNNING, DIED) else None
-    counts = manifest["counts"] if state not in (RUNNING, DIED) else None
+    counts = manifest["counts"] if state not in (RUNNING, DIED, DELETING) else None
     total = int(manifest["listing"]["rows"])
     if counts is not None:
         check_ledger_came_along(layout, manifest)

@@ -17,7 +17,7 @@ from rich.text import Text
 from pager_ray.durations import format_duration, format_rate
 from pager_ray.plain import plain_text
 from pager_ray.report.stages import limit_text
-from pager_ray.runs.runfile import COMPLETE, RUNNING, STOPPED
+from pager_ray.runs.runfile import COMPLETE, DELETING, RUNNING, STOPPED
 
 if TYPE_CHECKING:
     from pager_ray.reader.status import Status
@@ -107,6 +107,6 @@ def _state(status: Status) -> str:
         return f"running ({start}; it {status.heard})"
     if status.state == COMPLETE:
         return f"complete ({start}, ended {status.ended})"
-    again = "the same command resumes it"
+    again = "--overwrite deletes the rest" if status.state == DELETING else "the same command resumes it"
     ended = f", ended {status.ended}" if status.ended else ""
     return f"{status.state} ({start}{ended}); {again}"

@@ -43,6 +43,7 @@ from pager_ray.runs.lease import Lease
 from pager_ray.runs.reconcile import Reconciliation, check_ledger_is_whole, drop_superseded, reconcile, standing_rejects
 from pager_ray.runs.runfile import (
     COMPLETE,
+    DELETING,
     FAILED,
     STOPPED,
     begin_start,
@@ -211,6 +212,8 @@ def _claim(
     manifest = standing_run(layout, identity, overwrite=overwrite)
     if manifest is not None and overwrite:
         log.warning("--overwrite: deleting the run at %s", layout.root)
+        # Whoever finds what a death leaves of it takes nothing for done.
+        layout.root.write_json(RUN_FILE, manifest | {"state": DELETING})
         layout.clear()
         manifest = None
     is_new = manifest is None

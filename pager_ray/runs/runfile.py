@@ -19,12 +19,19 @@ from pager_ray.version import __version__
 
 RUNNING, COMPLETE, FAILED, STOPPED = "running", "complete", "failed", "stopped"
 
+DELETING = "deleting"
+"""State of a run that ``--overwrite`` has begun to delete: what is left of it is no run to go on with."""
 
-def read_run_file(output: Folder) -> dict[str, Any] | None:
+
+def read_run_file(output: Folder, *, may_be_deleted: bool = False) -> dict[str, Any] | None:
     """The run's manifest, or None where the folder holds no run.
 
+    Args:
+        may_be_deleted: also where ``--overwrite`` has begun to delete the run, and died.
+
     Raises:
-        StorageError: it is there and cannot be understood, or was written by another schema version.
+        StorageError: it is there and cannot be understood, or was written by another schema version; or the run is half
+            deleted.
     """
     if not output.exists(RUN_FILE):
         return None
@@ -36,6 +43,10 @@ def read_run_file(output: Folder) -> dict[str, Any] | None:
             "another output"
         )
     _check_sections(manifest, output)
+    if manifest.get("state") == DELETING and not may_be_deleted:
+        raise StorageError(
+            f"{output}: holds what is left of a run that --overwrite began to delete; start anew with --overwrite"
+        )
     return manifest
 
 
@@ -122,8 +133,9 @@ def standing_run(layout: RunLayout, identity: Mapping[str, Any], *, overwrite: b
 
     Raises:
         RunMismatchError: another job stands there, or files that belong to none.
+        StorageError: the run file cannot be used; see :func:`read_run_file`.
     """
-    manifest = read_run_file(layout.root)
+    manifest = read_run_file(layout.root, may_be_deleted=overwrite)
     if manifest is None:
         layout.check_is_free()
         return None

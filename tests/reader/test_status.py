@@ -87,6 +87,18 @@ def test_how_near_a_job_is_to_its_limit_stands_in_its_status(run: SmallRun) -> N
     assert line in status_lines(read_status(run.folder))
 
 
+def test_a_run_that_is_being_deleted_is_none_to_resume(run: SmallRun) -> None:
+    """While ``--overwrite`` deletes, somebody runs it; once that died nothing but deleting goes on."""
+    run.manifest["state"] = "deleting"
+    run.save()
+    lease(run, 5)
+    assert read_status(run.folder).state == "running"
+    lease(run, 1000)
+    status = read_status(run.folder)
+    assert (status.state, status.exit_code) == ("deleting", 1)
+    assert status_lines(status)[1].endswith("; --overwrite deletes the rest")
+
+
 def test_a_job_that_has_not_looked_yet_shows_its_ledger(run: SmallRun) -> None:
     """A start that is loading its model has done what earlier starts committed; their look is none of its own."""
     lease(run, 5)

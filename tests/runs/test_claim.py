@@ -22,6 +22,7 @@ from pager_ray.errors import (
     own_cause,
 )
 from pager_ray.listing import Listed, manifest, parts
+from pager_ray.reader import open_run
 from pager_ray.runs import Reconciliation, RunLayout, predictions_schema, write_shard
 from pager_ray.runs import claim as claim_module
 from pager_ray.runs import folding as folding_module
@@ -47,7 +48,12 @@ def output(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "run"))
 
 
-def claim(output: Folder, retry_rejects: str | None = None, max_rejects: int | str | None = None) -> Claim:
+def claim(
+    output: Folder,
+    retry_rejects: str | None = None,
+    max_rejects: int | str | None = None,
+    overwrite: bool = False,
+) -> Claim:
     """The output of a job on the inputs a, b, c and d."""
     return claim_output(
         RunLayout(output),
@@ -56,7 +62,7 @@ def claim(output: Folder, retry_rejects: str | None = None, max_rejects: int | s
         identity={},
         sections={},
         errors=ErrorsConfig(max_rejects=max_rejects),
-        overwrite=False,
+        overwrite=overwrite,
         retry_rejects=retry_rejects,
     )
 
@@ -340,3 +346,41 @@ def test_records_are_folded_while_the_pipeline_runs(output: Folder, monkeypatch:
     result = finish(again, lambda: None)
     assert (result.predictions, result.is_whole) == (4, True)
     assert [name for name in again.layout.ledger.folder.entries() if not name.endswith(".parquet")] == []
+
+
+@pytest.mark.parametrize("deleted", range(9))
+def test_a_run_that_was_half_deleted_is_none(output: Folder, deleted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that dies while ``--overwrite`` deletes leaves nothing that counts as done: only deleting goes on."""
+
+    class Died(BaseException):
+        pass
+
+    def dying(method: Any) -> Any:
+        def call(self: Folder, *args: Any) -> Any:
+            if not left:
+                raise Died
+            left.pop()
+            return method(self, *args)
+
+        return call
+
+    def clear(self: RunLayout, whole: Any = RunLayout.clear) -> None:
+        with monkeypatch.context() as patched:
+            for name in ("delete", "delete_where"):
+                patched.setattr(Folder, name, dying(getattr(Folder, name)))
+            whole(self)
+
+    left = [None] * deleted
+    job = claim(output)
+    finish(job, lambda: commit(job, "t", "abc", d="missing"))
+    with monkeypatch.context() as patched:
+        patched.setattr(RunLayout, "clear", clear)
+        with pytest.raises(Died):
+            claim(output, overwrite=True)
+    with pytest.raises(StorageError, match=r"began to delete; start anew with --overwrite$"):
+        claim(output)
+    with pytest.raises(StorageError, match="began to delete"):
+        open_run(str(output))
+    again = claim(output, overwrite=True)
+    assert again.pending == ["a", "b", "c", "d"]
+    assert finish(again, lambda: commit(again, "t", "abc", d="missing")).is_whole

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import string
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pager_ray.masking import carries_secret, is_signed, mask_text, mask_uri
+from pager_ray.masking import MAY_CARRY, carries_secret, is_signed, mask_text, mask_uri
 from pager_ray.plain import MaskingFilter
 
 SECRET = "wJalrXUtnFEMI"
@@ -129,6 +132,32 @@ def shown_of(secret: str, text: str, ordinary: str) -> list[str]:
     """Six characters of the secret in a row that are in the text, and would not be there without it."""
     parts = {secret[start : start + 6] for start in range(len(secret) - 5)}
     return sorted(part for part in parts if part in text and part not in ordinary)
+
+
+# Pieces of what is known as a secret, as they may stand next to each other anywhere in a URI.
+PIECES = st.one_of(
+    NAMED.map(lambda case: case[0]),
+    WORDS,
+    st.sampled_from(
+        (
+            *("hf_AbCdEfGhIjKlMnOpQrSt", "AKIAIOSFODNN7EXAMPLE", "ghp_" + "a1" * 12, "github_pat_" + "a1" * 12),
+            *("glpat-" + "a1" * 9, "AIza" + "b2" * 16, "ya29." + "c3" * 9, "GOOG" + "D4" * 9, "sk-" + "e5" * 12),
+            *("xoxb-" + "f6" * 6, "wandb_v1_" + "g7" * 9, "eyJhbGciOi.eyJzdWIiOi.x", "-----BEGIN PRIVATE KEY-----"),
+            *"#?@=:&;/.-_'\"\\ \u00a0",
+            *("bearer", "basic", "Token", "KEY", "pa\u017f\u017fword", "to\u212aen", "jsessionid", "sig", "policy"),
+            *("::", "%3a", "%40"),
+        )
+    ),
+)
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(SCHEMES), st.lists(PIECES, max_size=6))
+def test_columns_are_looked_through_for_whatever_may_be_secret(scheme: str, pieces: list[str]) -> None:
+    """What a column's pattern lets pass carries nothing, to Python's and to Arrow's expressions."""
+    uri = f"{scheme}://host/{''.join(pieces)}"
+    found = [re.search(MAY_CARRY, uri) is not None, pc.match_substring_regex(pa.array([uri]), MAY_CARRY)[0].as_py()]
+    assert all(found) or not carries_secret(uri)
 
 
 @settings(max_examples=300)

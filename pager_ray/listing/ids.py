@@ -22,13 +22,10 @@ from pager_ray.errors import ConfigError
 from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, SIGNED, Listing, Texts
 from pager_ray.listing.parts import Parts
 from pager_ray.listing.repeats import Numbered, codes_of, repeats
-from pager_ray.masking import mask_uri
+from pager_ray.masking import MAY_CARRY, mask_uri
 
 MAX_TAKEN = 100_000
 """So many rows, or a tenth of all, may repeat an id and be rejects each; more is a mistake as a whole."""
-
-MAY_BE_SECRET = "[@?]"
-"""Only URIs with one of these can have anything to mask."""
 
 _SAME = (
     *("origin", "offset", "size", "row_group", "row", "kept", "stamp", "sequence", "time", "face_places"),
@@ -213,7 +210,7 @@ def _candidate(part: pa.Table, number: int) -> pa.ChunkedArray:
     if number == _RELATIVE:
         return relative
     uri = part.column("uri")
-    may_be_secret = pc.match_substring_regex(uri, MAY_BE_SECRET)
+    may_be_secret = pc.match_substring_regex(uri, MAY_CARRY)
     masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
     uri = _replaced(uri, may_be_secret.to_numpy(), masked)
     return pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")

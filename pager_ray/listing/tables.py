@@ -19,10 +19,10 @@ from pager_ray.errors import ConfigError
 from pager_ray.listing import parts as by_parts
 from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.growth import stamp_of
-from pager_ray.listing.ids import FOUND_SCHEMA, MAY_BE_SECRET, found_table
+from pager_ray.listing.ids import FOUND_SCHEMA, found_table
 from pager_ray.listing.listed import NETWORK, SIGNED, Texts
 from pager_ray.listing.parts import Parts
-from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
+from pager_ray.masking import MAY_CARRY, carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values
@@ -56,6 +56,8 @@ SIZE = "size"
 """Says so with one of these alone: of others' listings it may mean anything."""
 _STATES = (*ETAGS, *TIMES, SIZE)
 
+_WEB = ("http", "https")
+
 
 def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> Parts:
     """The rows of a listing as inputs, ``FOUND_SCHEMA``; read part by part.
@@ -76,6 +78,7 @@ def read_listing(filesystem: Any, path: str, key: str, source: str, settings: In
         _check_rows(uri, given, scene, where, parts.num_rows)
         others = _in_sequences(sequence, time, settings, where, parts.num_rows) | same | {"stamp": stamp}
         found = _inputs(uri, given, scene, others, place, is_remote(source))
+        _check_secrets(found, where, parts.num_rows)
         parts.add(signatures_apart(in_order(found)))
     if not parts.num_rows:
         raise ConfigError(f"{where} lists nothing; give it a row per image")
@@ -106,6 +109,8 @@ def _inputs(
             for inner, climbs_out, whole in zip(Texts(inside), climbs.to_pylist(), Texts(full), strict=True)
         ]
         full = pa.chunked_array([pa.array(joined, pa.string())])
+    # A web address's name is what comes before its query, wherever its host is written.
+    inside = pc.replace_substring_regex(inside, r"\?(?s:.*)$", "") if scheme.lower().endswith(_WEB) else inside
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(_addresses(uri), "^(?s:.*)/", ""), inside)
     relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
     return found_table(
@@ -189,13 +194,11 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
     """
     has_no_uri = pc.fill_null(pc.equal(uri, ""), True)
     has_no_scene = pc.invert(pc.is_in(scene, value_set=pa.array([None, "", *SCENES])))
-    may_be_secret = pc.fill_null(pc.match_substring_regex(uri, MAY_BE_SECRET), False)
     may_be_odd = pc.or_(pc.invert(pc.string_is_ascii(given)), pc.invert(pc.utf8_is_printable(given)))
     is_odd = pc.fill_null(pc.or_(may_be_odd, pc.greater(pc.utf8_length(given), MAX_ID_LENGTH)), False)
     wrong = [
         _first(has_no_uri, lambda _: True, uri),
         _first(has_no_scene, lambda _: True, scene),
-        _first(may_be_secret, lambda text: carries_secret(text) and not is_signed(text), uri),
         _first(is_odd, lambda id: len(id) > MAX_ID_LENGTH or not id.isprintable(), given),
         _first(pc.greater(pc.binary_length(uri), MAX_URI_LENGTH), lambda _: True, uri),
     ]
@@ -209,12 +212,28 @@ def _check_rows(uri: pa.ChunkedArray, given: pa.ChunkedArray, scene: pa.ChunkedA
         (
             f"{row_name} has no uri; give every row one",
             f"{row_name}: scene is {value!r}; takes indoor, outdoor or nothing",
-            f"{row_name}: the URI carries credentials; give them through the environment or a profile, where no "
-            "manifest can store them",
             f"{row_name}: id takes up to {MAX_ID_LENGTH} printable characters, got {str(value)[:40]!r}",
             f"{row_name}: the URI has more than {MAX_URI_LENGTH} bytes: {str(value)[:40]!r}…; no store has such names",
         )[check]
     )
+
+
+def _check_secrets(found: pa.Table, where: str, before: int) -> None:
+    """Refuse a listing for its first row, behind so many others, of which a manifest would store what is secret.
+
+    Looked at is what is stored: the row's URI joined with the listing's place, and the id that it gives.
+    """
+    for name, is_wrong, what in (
+        ("uri", lambda text: carries_secret(text) and not is_signed(text), "URI"),
+        ("given", carries_secret, "id"),
+    ):
+        column = found.column(name)
+        wrong = _first(pc.fill_null(pc.match_substring_regex(column, MAY_CARRY), False), is_wrong, column)
+        if wrong is not None:
+            raise ConfigError(
+                f"{where} row {before + wrong[0] + 1}: the {what} carries credentials; give them through the "
+                "environment or a profile, where no manifest can store them"
+            )
 
 
 def _first(

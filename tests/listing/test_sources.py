@@ -1,10 +1,13 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
+import http.server
 import logging
 import os
 import posixpath
 import re
+import threading
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import fsspec
@@ -236,6 +239,44 @@ def test_rows_with_credentials_are_refused(tmp_path):
     assert "verysecret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "https://host/a.jpg#access_token=verysecret123",
+        "https://host/hf_verysecretAbCdEfGh/b.jpg",
+        "https://host/a;jsessionid=verysecret/b.jpg",
+        "https://host/token=verysecret/b.jpg",
+        "s3://bucket/AKIAVERYSECRET123456/b.jpg",
+        "https://host/eyJverysecret.eyJverysecret.x/b.jpg",
+        "memory://in/a.jpg?sig=verysecret",
+        "a.jpg?sig=verysecret",
+        "hf_verysecretAbCdEfGh/b.jpg",
+        "../token=verysecret/b.jpg",
+    ],
+)
+def test_no_secret_of_a_row_is_stored(row):
+    """Whatever its form is, and also where the listing's place alone makes a URI of the row."""
+    fsspec.filesystem("memory").pipe("/rows/list.txt", f"b.jpg\n{row}\n".encode())
+    with pytest.raises(ConfigError, match="row 2: the URI carries credentials") as caught:
+        list_inputs(["memory://rows/list.txt"])
+    assert "verysecret" not in str(caught.value).lower()
+
+
+def test_no_secret_of_an_id_is_stored(tmp_path):
+    """An id may be a URL, and not a signed one."""
+    (tmp_path / "list.csv").write_text("uri,id\na.jpg,https://host/a.jpg\nb.jpg,https://host/b.jpg?sig=verysecret\n")
+    with pytest.raises(ConfigError, match="row 2: the id carries credentials") as caught:
+        list_inputs([str(tmp_path / "list.csv")])
+    assert "verysecret" not in str(caught.value)
+
+
+def test_files_here_may_be_called_anything(tmp_path):
+    """A local name that looks like a signed address, or like a key, is a name."""
+    names = ["a.jpg?sig=1", "hf_verysecretAbCdEfGh.png", "token=1.png"]
+    (tmp_path / "list.txt").write_text("\n".join(names) + "\n")
+    assert [row.uri for row in list_inputs([str(tmp_path / "list.txt")])] == [str(tmp_path / name) for name in names]
+
+
 def test_sources_are_numbered(panoramas):
     """The error names which of several sources is wrong."""
     with pytest.raises(ConfigError, match=r"^input\.uris\[1\]: .*absent does not exist"):
@@ -461,6 +502,25 @@ def test_signatures_are_used_and_never_stored(tmp_path):
     growth = grown(manifest, later)
     assert (growth.new, growth.gone, list(growth.changed)) == (0, 0, [])
     assert growth.table.column("signed").null_count == 1
+
+
+@pytest.fixture
+def address(tmp_path):
+    """Of a web server that serves the test's folder."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_signed_rows_may_be_relative(tmp_path, address):
+    """On the listing's own host, too, names end where queries begin, and ids hold no token."""
+    (tmp_path / "list.csv").write_text("uri\na.jpg?token=part1.part2\npano1?token=partX\nb.jpg?width=9\n")
+    listing = list_inputs([f"{address}/list.csv"])
+    assert [row.id for row in listing] == ["a", "pano1", "b"]
+    assert [row.uri.rpartition("/")[2] for row in listing] == ["a.jpg", "pano1", "b.jpg?width=9"]
+    assert [row.signed is not None for row in listing] == [True, True, False]
 
 
 def test_tokens_may_be_all_that_tells_pictures_apart(tmp_path):

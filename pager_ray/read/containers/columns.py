@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pager_ray.masking import carries_secret
 from pager_ray.read.containers.places import SCENES, IndexSettings
 from pager_ray.read.containers.sequences import flat, place_in_sequence
 from pager_ray.read.pose import pose_text
@@ -63,6 +64,8 @@ def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, A
             raise ValueError(
                 f"its id ({settings.id_column}) is {text[:40]!r}; takes up to {MAX_ID_LENGTH} printable characters"
             )
+        if carries_secret(text):
+            raise ValueError(f"its id ({settings.id_column}) carries credentials, which no manifest can store")
         found["given"] = text
     scene = values.get(settings.scene_column or "scene")
     if scene in SCENES:

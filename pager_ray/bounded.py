@@ -37,6 +37,13 @@ _WORTH_THREADS: Final = 1 << 20
 
 _COUNTED: Final = 256 << 20
 
+# Encodings that store once what many rows are, and that store what a value adds to the one before.
+_DELTA: Final = "DELTA_BYTE_ARRAY"
+_MULTIPLYING: Final = frozenset({"RLE_DICTIONARY", "PLAIN_DICTIONARY", _DELTA})
+_OF_ANY_LENGTH: Final = frozenset({"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"})
+# Bits of a value of which millions are no harm: numbers, dates, UUIDs, decimals.
+_NARROW: Final = 512
+
 
 class Unreasonable(ValueError):
     """A file is larger, deeper or holds more than anything of its kind."""
@@ -191,10 +198,15 @@ def read_parquet(
     """
     import pyarrow as pa
 
-    file, wanted, lacking = _opened(source, size, columns, may_lack)
+    file, wanted, lacking, at_once = _opened(source, size, columns, may_lack)
     if most_rows is not None and file.metadata.num_rows > most_rows:
         raise Unreasonable(f"says {file.metadata.num_rows} rows, at most {most_rows} are read")
-    table = _plain(file.read(columns=wanted, use_threads=size > _WORTH_THREADS), size)
+    if at_once is None:
+        table = file.read(columns=wanted, use_threads=size > _WORTH_THREADS)
+    else:
+        batches = counted_batches(file, FREE_BYTES + EXPANSION * size, at_once, columns=wanted)
+        table = pa.Table.from_batches(list(batches)).combine_chunks()
+    table = _plain(table if wanted is None else table.select(wanted), size)
     for name in lacking:
         table = table.append_column(name, pa.nulls(table.num_rows, (may_lack or {})[name]))
     return table
@@ -204,15 +216,53 @@ def parquet_parts(source: Any, size: int, columns: Sequence[str], rows: int) -> 
     """As :func:`read_parquet`, up to so many rows at a time; none where there are no rows."""
     import pyarrow as pa
 
-    file, wanted, _ = _opened(source, size, columns, None)
-    for batch in file.iter_batches(batch_size=rows, columns=wanted):
-        yield _plain(pa.Table.from_batches([batch]), size)
+    file, wanted, _, at_once = _opened(source, size, columns, None)
+    if at_once is None or at_once >= rows:
+        for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            yield _plain(pa.Table.from_batches([batch]), size)
+        return
+    held: list[pa.RecordBatch] = []
+    for batch in counted_batches(file, FREE_BYTES + EXPANSION * size, at_once, columns=wanted):
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= rows:
+            yield _plain(pa.Table.from_batches(held).combine_chunks(), size)
+            held = []
+    if held:
+        yield _plain(pa.Table.from_batches(held).combine_chunks(), size)
+
+
+def counted_batches(file: pq.ParquetFile, most: int, at_once: int, **options: Any) -> Iterator[pa.RecordBatch]:
+    """So many rows at a time, while all of them together take no more bytes than that.
+
+    Args:
+        options: of ``ParquetFile.iter_batches``.
+
+    Raises:
+        Unreasonable: they take more.
+    """
+    written = 0
+    for batch in file.iter_batches(batch_size=at_once, **options):
+        written += batch.nbytes
+        if written > most:
+            raise Unreasonable(f"holds more than {most} bytes in {', '.join(batch.schema.names)}")
+        yield batch
+
+
+def multiplies(chunk: pq.ColumnChunkMetaData) -> bool:
+    """Whether a column chunk may hold values that it stores once for many rows, or in parts of each other."""
+    return chunk.physical_type in _OF_ANY_LENGTH and not _MULTIPLYING.isdisjoint(chunk.encodings)
+
+
+def rows_at_once(stored: int) -> int:
+    """How many rows of a column chunk of so many bytes, each of which may be as long as all that it stores, are read
+    before they are counted."""
+    return max(1, _COUNTED // max(stored, 1))
 
 
 def _opened(
     source: Any, size: int, columns: Sequence[str] | None, may_lack: Mapping[str, pa.DataType] | None
-) -> tuple[pq.ParquetFile, list[str] | None, list[str]]:
-    """The file, the columns to read of it, and those that it may lack and does."""
+) -> tuple[pq.ParquetFile, list[str] | None, list[str], int | None]:
+    """The file, the columns to read of it, those that it may lack and does, and how many rows may be read unseen."""
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(source)
@@ -223,15 +273,47 @@ def _opened(
     wanted = [name for name in wanted if name not in lacking] if wanted is not None else None
     if wanted is not None and (absent := [name for name in wanted if name not in schema.names]):
         raise KeyError(", ".join(absent))
-    # Each row may be the longest value of a dictionary.
-    multiplied = [
-        name
-        for name, stored in _sizes(file.metadata, columns).items()
-        if file.metadata.num_rows * stored > _COUNTED and _is_text(schema.field(name).type)
-    ]
-    if multiplied:
-        file = pq.ParquetFile(source, read_dictionary=multiplied, metadata=file.metadata)
-    return file, wanted, lacking
+    dictionaries, at_once = _ways(file.metadata, schema, schema.names if wanted is None else wanted)
+    if dictionaries:
+        file = pq.ParquetFile(source, read_dictionary=dictionaries, metadata=file.metadata)
+    return file, wanted, lacking, at_once
+
+
+def _ways(metadata: pq.FileMetaData, schema: pa.Schema, columns: Sequence[str]) -> tuple[list[str], int | None]:
+    """Leaves that are read as the dictionaries that they are, and how many rows at a time the others may be.
+
+    Each row may be the longest value of a dictionary, or as long as all that its column stores.
+    """
+    chunks: dict[str, list[pq.ColumnChunkMetaData]] = {}
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for number in range(row_group.num_columns):
+            chunk = row_group.column(number)
+            if chunk.path_in_schema.partition(".")[0] in columns and multiplies(chunk):
+                chunks.setdefault(chunk.path_in_schema, []).append(chunk)
+    dictionaries, at_once = [], None
+    for leaf, some in chunks.items():
+        values, stored = sum(chunk.num_values for chunk in some), sum(chunk.total_uncompressed_size for chunk in some)
+        if values * stored <= _COUNTED or _width(schema, leaf) <= _NARROW:
+            continue
+        is_whole = any(chunk.physical_type != "BYTE_ARRAY" or _DELTA in chunk.encodings for chunk in some)
+        if not is_whole:
+            dictionaries.append(leaf)
+            continue
+        if "." in leaf:
+            # One row may hold any number of them.
+            raise Unreasonable(f"has lists or structs in {leaf} that are encoded as {', '.join(some[0].encodings)}")
+        of_this = rows_at_once(max(chunk.total_uncompressed_size for chunk in some))
+        at_once = of_this if at_once is None else min(at_once, of_this)
+    return dictionaries, at_once
+
+
+def _width(schema: pa.Schema, leaf: str) -> float:
+    """Bits of each value of a column; without end where they differ."""
+    try:
+        return float(schema.field(leaf).type.bit_width)
+    except (KeyError, ValueError):
+        return float("inf")
 
 
 def _plain(table: pa.Table, size: int) -> pa.Table:
@@ -241,22 +323,35 @@ def _plain(table: pa.Table, size: int) -> pa.Table:
         Unreasonable: it would hold more than such a file does.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     for place, field in enumerate(table.schema):
-        if not pa.types.is_dictionary(field.type):
-            continue
         column = table.column(place)
-        if _is_text(field.type.value_type):
-            written = sum(
-                pc.sum(pc.binary_length(chunk.dictionary).cast(pa.int64()).take(chunk.indices)).as_py() or 0
-                for chunk in column.chunks
-            )
-            if written > FREE_BYTES + EXPANSION * size:
-                raise Unreasonable(f"holds {written} bytes of {field.name} in a file of {size}")
-        plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
-        table = table.set_column(place, plain, column.cast(field.type.value_type))
+        written = sum(_written(chunk) for chunk in column.chunks)
+        if written > FREE_BYTES + EXPANSION * size:
+            raise Unreasonable(f"holds {written} bytes of {field.name} in a file of {size}")
+        if pa.types.is_dictionary(field.type):
+            plain = pa.field(field.name, field.type.value_type, field.nullable, field.metadata)
+            table = table.set_column(place, plain, column.cast(field.type.value_type))
     return table
+
+
+def _written(array: pa.Array) -> int:
+    """Bytes of what dictionaries in a column, at any depth, stand for."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        if not _is_text(kind.value_type):
+            return 0
+        return pc.sum(pc.binary_length(array.dictionary).cast(pa.int64()).take(array.indices)).as_py() or 0
+    if pa.types.is_struct(kind):
+        return sum(_written(array.field(number)) for number in range(kind.num_fields))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _written(array.flatten())
+    if pa.types.is_map(kind):
+        return _written(array.keys) + _written(array.items)
+    return 0
 
 
 def as_texts(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -277,4 +372,5 @@ def as_texts(table: pa.Table, names: Sequence[str]) -> pa.Table:
 def _is_text(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(is_text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pager_ray.bounded import MAX_DEPTH, Unreasonable, parse_json, parse_yaml, read_parquet
+from pager_ray.bounded import MAX_DEPTH, Unreasonable, parquet_parts, parse_json, parse_yaml, read_parquet
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, ShapeError, StorageError
@@ -79,6 +79,64 @@ def test_parquet_promises_what_its_size_can_hold() -> None:
     assert read_parquet(buffer, len(buffer), ["shard"]).column_names == ["shard"]
     with pytest.raises(KeyError, match="none"):
         read_parquet(buffer, len(buffer), ["none"])
+
+
+LONG = "x" * 1_000_000
+
+
+def _once(kind: pa.DataType, rows: int = 300) -> pa.Array:
+    """The same megabyte in every row."""
+    value = LONG.encode() if "binary" in str(kind) else LONG
+    return pa.array([value], kind).take(pa.nulls(rows, pa.int8()).fill_null(0))
+
+
+MULTIPLIED = {
+    "large_string": lambda: _once(pa.large_string()),
+    "large_binary": lambda: _once(pa.large_binary()),
+    "wide": lambda: pa.array([b"x" * 100_000] * 3000, pa.binary(100_000)),
+    "struct": lambda: pa.StructArray.from_arrays([_once(pa.large_string())], ["inner"]),
+    "list": lambda: pa.LargeListArray.from_arrays([0, 300], _once(pa.large_string())),
+}
+
+
+@pytest.mark.parametrize("name", MULTIPLIED)
+def test_what_is_stored_once_is_counted_for_every_row(name: str) -> None:
+    """Whatever its type is, and wherever it is nested: a few hundred bytes are no gigabytes."""
+    buffer = parquet(pa.table({"uri": MULTIPLIED[name]()}), dictionary_pagesize_limit=1 << 30)
+    assert len(buffer) < 10_000
+    with pytest.raises(Unreasonable, match=r"holds .* bytes"):
+        read_parquet(buffer, len(buffer))
+    with pytest.raises(Unreasonable, match=r"holds .* bytes"):
+        list(parquet_parts(buffer, len(buffer), ["uri"], 1 << 20))
+
+
+def test_parts_of_earlier_values_are_counted_for_every_row() -> None:
+    """A value may be stored as what it adds to the one before."""
+    buffer = parquet(
+        pa.table({"uri": _once(pa.large_string())}),
+        use_dictionary=False,
+        column_encoding={"uri": "DELTA_BYTE_ARRAY"},
+    )
+    with pytest.raises(Unreasonable, match=r"holds more than \d+ bytes in uri"):
+        read_parquet(buffer, len(buffer))
+    nested = pa.table({"uri": pa.LargeListArray.from_arrays([0, 300], _once(pa.large_string()))})
+    buffer = parquet(nested, use_dictionary=False, column_encoding={"uri.list.element": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(Unreasonable, match="are encoded as"):
+        read_parquet(buffer, len(buffer))
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "RLE_DICTIONARY"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_columns_come_back_however_they_are_encoded(kind: pa.DataType, encoding: str) -> None:
+    """Of the encodings that writers have for texts, in a file of which each row might be as long as all."""
+    ids = [f"s3://bucket/panoramas/{number % 97:04}/{number:08}.jpg" for number in range(40_000)]
+    table = pa.table({"uri": pa.array(ids, kind), "size": pa.array(range(40_000))})
+    chosen = {} if encoding == "RLE_DICTIONARY" else {"use_dictionary": False, "column_encoding": {"uri": encoding}}
+    buffer = parquet(table, row_group_size=30_000, **chosen)
+    assert read_parquet(buffer, len(buffer)).column("uri").to_pylist() == ids
+    parts = list(parquet_parts(buffer, len(buffer), ["uri"], 25_000))
+    assert max(part.num_rows for part in parts) <= 30_000
+    assert [uri for part in parts for uri in part.column("uri").to_pylist()] == ids
 
 
 def test_a_listing_of_one_name_is_told_at_once(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import Unreasonable, check_footer
+from pager_ray.bounded import (
+    Unreasonable,
+    check_footer,
+    counted_batches,
+    multiplies,
+    read_parquet,
+    rows_at_once,
+    size_of,
+)
 from pager_ray.errors import InputError
 from pager_ray.read.containers.columns import described
 from pager_ray.read.containers.places import (
@@ -102,15 +110,15 @@ def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
             raise ValueError(f"has no column {absent[0]}; it has {', '.join(schema.names)}")
         wanted = [name for name in dict.fromkeys(wanted) if name in schema.names and name != column]
         read = [name for name in wanted if leaf_of(schema.field(name)) is None]
-        table = parquet.read(columns=read) if read else None
+        table = read_parquet(file, file.size, read) if read else None
         sizes = _group_sizes(parquet.metadata, leaf_of(schema.field(column)) or column)
     except (pa.ArrowException, ValueError, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
         text = " ".join(str(error).split())
-        is_clear = isinstance(error, ValueError) and text.startswith(("has ", "its ", "says "))
+        is_clear = isinstance(error, ValueError) and text.startswith(("has ", "its ", "says ", "holds "))
         found.problem = text if is_clear else f"cannot be read as a Parquet file ({text}); fetch it again"
-        found.problem_class = "no_image_column" if is_clear else CORRUPT
+        found.problem_class = "no_image_column" if is_clear and not isinstance(error, Unreasonable) else CORRUPT
         return found
     found.table = members_of(list(_rows(table, column, ids, sizes, settings)))
     return found
@@ -129,8 +137,8 @@ def read_rows(file: Ranged, settings: IndexSettings, needed: tuple[str, ...]) ->
         there = set(parquet.schema_arrow.names)
         if not there.issuperset(needed):
             return []
-        asked = (*needed, *settings.columns)
-        rows: list[dict[str, Any]] = parquet.read(columns=[name for name in asked if name in there]).to_pylist()
+        asked = [name for name in dict.fromkeys((*needed, *settings.columns)) if name in there]
+        rows: list[dict[str, Any]] = read_parquet(file, file.size, asked).to_pylist()
     except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
@@ -145,12 +153,12 @@ def _is_the_stores(error: Exception) -> bool:
 
 def _group_sizes(metadata: pq.FileMetaData, leaf: str) -> list[tuple[int, int]]:
     """Rows of each row group, and bytes of its pictures, decompressed."""
-    sizes = []
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        place = next(at for at in range(group.num_columns) if group.column(at).path_in_schema == leaf)
-        sizes.append((group.num_rows, group.column(place).total_uncompressed_size))
-    return sizes
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [(group.num_rows, _chunk_of(group, leaf).total_uncompressed_size) for group in groups]
+
+
+def _chunk_of(group: pq.RowGroupMetaData, leaf: str) -> pq.ColumnChunkMetaData:
+    return next(chunk for chunk in map(group.column, range(group.num_columns)) if chunk.path_in_schema == leaf)
 
 
 def _rows(
@@ -183,7 +191,12 @@ def _rows(
 def _opened(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
     with filesystem.open(path, "rb", cache_type="none") as file:
         # One request for the column chunk, however large.
-        yield pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        try:
+            check_footer(parquet.metadata, size_of(file))
+        except Unreasonable as error:
+            raise InputError(CORRUPT, f"its Parquet file {error}; fetch the file again") from error
+        yield parquet
 
 
 def read_row_group(filesystem: Any, path: str, column: str, group: int, most: int) -> pa.ChunkedArray:
@@ -199,10 +212,8 @@ def read_row_group(filesystem: Any, path: str, column: str, group: int, most: in
             leaf = leaf_of(schema.field(column)) if column in schema.names else None
             if leaf is None or group >= parquet.num_row_groups:
                 raise InputError(CHANGED, "its Parquet file is another one than when it was listed")
-            if _group_sizes(parquet.metadata, leaf)[group][1] > most:
-                raise InputError(GROUP_TOO_LARGE, f"its row group holds more than {most} bytes of pictures")
-            cells = parquet.read_row_group(group, columns=[leaf], use_threads=False).column(column)
-    except (pa.ArrowException, OSError) as error:
+            cells = _cells(parquet, group, leaf, most).column(column)
+    except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
         text = " ".join(str(error).split())
@@ -210,6 +221,27 @@ def read_row_group(filesystem: Any, path: str, column: str, group: int, most: in
     if pa.types.is_struct(cells.type):
         cells = pa.chunked_array([chunk.flatten()[chunk.type.get_field_index("bytes")] for chunk in cells.chunks])
     return cells
+
+
+def _cells(parquet: pq.ParquetFile, group: int, leaf: str, most: int) -> pa.Table:
+    """The pictures of a row group, also where one that is stored once is that of many rows.
+
+    Raises:
+        InputError: ``row_group_too_large``.
+        Unreasonable, pyarrow.ArrowException, OSError: it cannot be read.
+    """
+    chunk = _chunk_of(parquet.metadata.row_group(group), leaf)
+    too_large = InputError(GROUP_TOO_LARGE, f"its row group holds more than {most} bytes of pictures")
+    if chunk.total_uncompressed_size > most:
+        raise too_large
+    if not multiplies(chunk) or not chunk.num_values:
+        return parquet.read_row_group(group, columns=[leaf], use_threads=False)
+    at_once = rows_at_once(chunk.total_uncompressed_size)
+    options = {"row_groups": [group], "columns": [leaf], "use_threads": False}
+    try:
+        return pa.Table.from_batches(list(counted_batches(parquet, most, at_once, **options)))
+    except Unreasonable:
+        raise too_large from None
 
 
 def cell(cells: pa.ChunkedArray, row: int, max_bytes: int) -> bytes:

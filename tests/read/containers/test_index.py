@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pager_ray.errors import InputError
 from pager_ray.read.containers import Container, IndexSettings, Members, Place, index_container
 from pager_ray.read.containers import members as reading
-from pager_ray.read.fetch import fetch
+from pager_ray.read.containers.parquets import read_rows
+from pager_ray.read.fetch import fetch, fetch_row_group
+from pager_ray.read.ranges import Ranged
 from pager_ray.retrying import Retry
 from tests.read.packed import FORMS, add, pack, write_hub, write_index, write_tar
 
@@ -246,6 +249,35 @@ def test_row_groups_beyond_the_limit_are_rejects(tmp_path: Path) -> None:
     rows = found.table.to_pylist()
     assert [row["error_class"] for row in rows] == ["row_group_too_large"] * 2 + [None] * 2
     assert read(path, found, rows[3]) == bytes([3]) * 10
+
+
+@pytest.mark.parametrize("encoding", [None, "DELTA_BYTE_ARRAY"])
+def test_a_picture_that_many_rows_share_counts_for_each(encoding: str | None, tmp_path: Path) -> None:
+    """A row group is as large as what its rows are, not as what the file stores of them."""
+    path = tmp_path / "x.parquet"
+    shared = pa.array([b"x" * 1_000_000]).take(pa.nulls(50, pa.int8()).fill_null(0))
+    chosen = {"use_dictionary": False, "column_encoding": {"image": encoding}} if encoding else {}
+    pq.write_table(pa.table({"image": shared}), path, compression="zstd", **chosen)
+    found = index(path)
+    assert read(path, found, found.table.to_pylist()[49]) == b"x" * 1_000_000
+    with pytest.raises(InputError, match="its row group holds more than 20000000 bytes of pictures") as caught:
+        fetch_row_group(f"parquet://image/0::file://{path}", 0, Retry(0), max_row_group_bytes=20_000_000)
+    assert caught.value.error_class == "row_group_too_large"
+
+
+def test_columns_beside_pictures_are_counted(tmp_path: Path) -> None:
+    """A text that is stored once is that of every row: the container is a reject of its own, as a table it is none."""
+    path = tmp_path / "x.parquet"
+    place = pa.array(["x" * 1_000_000]).take(pa.nulls(300, pa.int8()).fill_null(0))
+    names = [f"{number}.png" for number in range(300)]
+    table = pa.table({"image": [b"1"] * 300, "file_name": names, "scene": place})
+    pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < 20_000
+    found = index(path)
+    assert (found.table.num_rows, found.problem_class) == (0, "corrupt_container")
+    assert str(found.problem).startswith("holds 300000000 bytes of scene")
+    ranged = Ranged(fsspec.filesystem("file"), str(path), path.stat().st_size, Retry(0))
+    assert read_rows(ranged, SETTINGS, ("file_name",)) == []
 
 
 def test_links_and_long_names_are_no_obstacle(tmp_path: Path) -> None:

@@ -40,9 +40,10 @@ _COUNTED: Final = 256 << 20
 # Encodings that store once what many rows are, and that store what a value adds to the one before.
 _DELTA: Final = "DELTA_BYTE_ARRAY"
 _MULTIPLYING: Final = frozenset({"RLE_DICTIONARY", "PLAIN_DICTIONARY", _DELTA})
-_OF_ANY_LENGTH: Final = frozenset({"BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"})
-# Bits of a value of which millions are no harm: numbers, dates, UUIDs, decimals.
-_NARROW: Final = 512
+_TEXT: Final = "BYTE_ARRAY"
+_OF_ANY_LENGTH: Final = frozenset({_TEXT, "FIXED_LEN_BYTE_ARRAY"})
+# Bytes of a value of which millions are no harm: UUIDs, decimals.
+_NARROW: Final = 64
 
 
 class Unreasonable(ValueError):
@@ -147,23 +148,22 @@ def check_footer(metadata: pq.FileMetaData, size: int, columns: Sequence[str] | 
     """
     if metadata.num_rows > FREE_ROWS + ROWS_PER_BYTE * size:
         raise Unreasonable(f"says {metadata.num_rows} rows in {size} bytes: rows that are all alike")
-    promised = sum(_sizes(metadata, columns).values())
+    promised = sum(chunk.total_uncompressed_size for chunk in _chunks(metadata, columns))
     if promised < 0 or promised > FREE_BYTES + EXPANSION * size:
         raise Unreasonable(f"says {promised} bytes in a file of {size}")
 
 
-def _sizes(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> dict[str, int]:
-    """Uncompressed bytes of each column that will be read."""
-    sizes: dict[str, int] = {}
-    wanted = None if columns is None else {*columns}
+def _chunks(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> Iterator[pq.ColumnChunkMetaData]:
+    """The chunks of the columns that will be read."""
+    names = None if columns is None else {*columns}
+    inside = tuple(f"{name}." for name in names or ())
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for number in range(row_group.num_columns):
-            column = row_group.column(number)
-            name = column.path_in_schema.partition(".")[0]
-            if wanted is None or name in wanted:
-                sizes[name] = sizes.get(name, 0) + column.total_uncompressed_size
-    return sizes
+            chunk = row_group.column(number)
+            # A name may hold a dot itself.
+            if names is None or chunk.path_in_schema in names or chunk.path_in_schema.startswith(inside):
+                yield chunk
 
 
 def size_of(file: Any) -> int:
@@ -273,47 +273,38 @@ def _opened(
     wanted = [name for name in wanted if name not in lacking] if wanted is not None else None
     if wanted is not None and (absent := [name for name in wanted if name not in schema.names]):
         raise KeyError(", ".join(absent))
-    dictionaries, at_once = _ways(file.metadata, schema, schema.names if wanted is None else wanted)
+    dictionaries, at_once = _ways(file.metadata, schema.names if wanted is None else wanted)
     if dictionaries:
         file = pq.ParquetFile(source, read_dictionary=dictionaries, metadata=file.metadata)
     return file, wanted, lacking, at_once
 
 
-def _ways(metadata: pq.FileMetaData, schema: pa.Schema, columns: Sequence[str]) -> tuple[list[str], int | None]:
+def _ways(metadata: pq.FileMetaData, columns: Sequence[str]) -> tuple[list[str], int | None]:
     """Leaves that are read as the dictionaries that they are, and how many rows at a time the others may be.
 
     Each row may be the longest value of a dictionary, or as long as all that its column stores.
     """
     chunks: dict[str, list[pq.ColumnChunkMetaData]] = {}
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            chunk = row_group.column(number)
-            if chunk.path_in_schema.partition(".")[0] in columns and multiplies(chunk):
-                chunks.setdefault(chunk.path_in_schema, []).append(chunk)
+    for chunk in _chunks(metadata, columns):
+        if multiplies(chunk):
+            chunks.setdefault(chunk.path_in_schema, []).append(chunk)
+    described = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    narrow = {one.path for one in described if one.physical_type != _TEXT and one.length <= _NARROW}
     dictionaries, at_once = [], None
     for leaf, some in chunks.items():
         values, stored = sum(chunk.num_values for chunk in some), sum(chunk.total_uncompressed_size for chunk in some)
-        if values * stored <= _COUNTED or _width(schema, leaf) <= _NARROW:
+        if values * stored <= _COUNTED or leaf in narrow:
             continue
-        is_whole = any(chunk.physical_type != "BYTE_ARRAY" or _DELTA in chunk.encodings for chunk in some)
+        is_whole = any(chunk.physical_type != _TEXT or _DELTA in chunk.encodings for chunk in some)
         if not is_whole:
             dictionaries.append(leaf)
             continue
-        if "." in leaf:
+        if leaf not in columns:
             # One row may hold any number of them.
             raise Unreasonable(f"has lists or structs in {leaf} that are encoded as {', '.join(some[0].encodings)}")
         of_this = rows_at_once(max(chunk.total_uncompressed_size for chunk in some))
         at_once = of_this if at_once is None else min(at_once, of_this)
     return dictionaries, at_once
-
-
-def _width(schema: pa.Schema, leaf: str) -> float:
-    """Bits of each value of a column; without end where they differ."""
-    try:
-        return float(schema.field(leaf).type.bit_width)
-    except (KeyError, ValueError):
-        return float("inf")
 
 
 def _plain(table: pa.Table, size: int) -> pa.Table:

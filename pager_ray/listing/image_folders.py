@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet, size_of
 from pager_ray.errors import ConfigError
+from pager_ray.listing.csvs import header_of, read_texts, typed
 from pager_ray.masking import mask_uri
 from pager_ray.read.containers import IndexSettings
-from pager_ray.read.containers.columns import described
+from pager_ray.read.containers.columns import described, rows_of
 from pager_ray.read.containers.sequences import flat
 from pager_ray.read.ranges import read_range
 
@@ -123,18 +124,36 @@ def _rows(filesystem: Any, path: str, settings: IndexSettings) -> list[dict[str,
         with filesystem.open(path, "rb") as file:
             if size_of(file) > MAX_METADATA:
                 raise Unreasonable(f"has more than {MAX_METADATA} bytes")
-            if path.endswith(".parquet"):
-                names = pq.read_schema(file).names
-                table = read_parquet(file, size_of(file), [name for name in wanted if name in names])
-                rows: list[dict[str, Any]] = table.to_pylist()
-                return rows
-            if path.endswith(".csv"):
-                table = pyarrow.csv.read_csv(file)
-                return table.select([name for name in wanted if name in table.column_names]).to_pylist()
+            if path.endswith((".parquet", ".csv")):
+                return rows_of(_table(file, path, wanted, settings))
             values = [parse_json(line, 1 << 20, nan=True) for line in file.read().splitlines() if line.strip()]
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); correct it") from error
     return [value for value in values if isinstance(value, dict)]
+
+
+def _table(file: Any, path: str, wanted: Sequence[str], settings: IndexSettings) -> pa.Table:
+    """Those of some columns that a table beside images has.
+
+    Raises:
+        ValueError: it has one twice, or more than such a file does.
+        pyarrow.ArrowException, csv.Error: it is damaged.
+    """
+    is_csv = path.endswith(".csv")
+    there = header_of(file) if is_csv else pq.read_schema(file).names
+    names = [name for name in dict.fromkeys(there) if name in wanted]
+    if doubled := [name for name in names if there.count(name) > 1]:
+        raise ValueError(f"it has more than one column {doubled[0]}")
+    if not is_csv:
+        return read_parquet(file, size_of(file), names)
+    if not names:
+        return pa.table({})
+    table = read_texts(file, names)
+    for name in settings.keep:
+        # Ids, scenes, sequences and times are texts, whatever else their columns may be.
+        if name in names and name not in (settings.id_column, settings.scene_column, settings.sequence_column):
+            table = table.set_column(names.index(name), name, typed(table.select([name])).column(0))
+    return table
 
 
 def files_of_card(filesystem: Any, path: str, source: str) -> list[str] | None:

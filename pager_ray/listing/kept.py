@@ -31,6 +31,9 @@ def kept_fields(kept: Iterable[pa.ChunkedArray], names: Sequence[str]) -> list[p
     seen: dict[str, set[str]] = {name: set() for name in names}
     for text in (text for part in kept for text in Texts(part.drop_null())) if names else ():
         for name, value in json.loads(text).items():
+            if value is None:
+                # Of runs that earlier versions began: nothing, of any type.
+                continue
             kind = _KINDS.get(type(value), "text")
             # Larger numbers fit no column.
             seen[name].add("text" if kind == "int" and not -_LARGEST <= value < _LARGEST else kind)

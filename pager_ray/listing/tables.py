@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pager_ray.bounded import Unreasonable, parquet_parts, size_of
 from pager_ray.errors import ConfigError
 from pager_ray.listing import parts as by_parts
+from pager_ray.listing.csvs import PARSING, header_of, read_texts, texts_of, typed
 from pager_ray.listing.cubemaps import in_order
 from pager_ray.listing.growth import stamp_of
 from pager_ray.listing.ids import FOUND_SCHEMA, found_table
@@ -25,7 +26,7 @@ from pager_ray.listing.parts import Parts
 from pager_ray.masking import MAY_CARRY, carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
 from pager_ray.read.containers import IndexSettings
-from pager_ray.read.containers.columns import kept_values
+from pager_ray.read.containers.columns import kept_values, rows_of
 from pager_ray.read.containers.sequences import (
     MAX_SEQUENCE_LENGTH,
     SEQUENCE_NAMES,
@@ -46,9 +47,6 @@ MAX_LISTING_BYTES = 1 << 31
 _BLOCK = 1 << 20
 _CSV_BLOCK = 16 << 20
 _LONGEST_LINE = 1 << 20
-# Blocks of a table are cut between rows, not at any end of a line.
-_PARSING = pyarrow.csv.ParseOptions(newlines_in_values=True)
-
 ETAGS = ("etag", "e_tag")
 TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
 """Columns that inventories of stores have, and that tell whether an object is still the one that it was."""
@@ -313,6 +311,7 @@ def _listing_columns(
             "with a `uri` column of texts, or .txt with a URI per line"
         )
 
+    is_csv = without_queries(path).lower().endswith(".csv")
     try:
         with filesystem.open(path, "rb") as file:
             names, tables = _opened(file, path, settings, keep)
@@ -333,9 +332,12 @@ def _listing_columns(
                 others = table.select([name for name in keep if name in names]).rename_columns(
                     [keep[name] for name in keep if name in names]
                 )
-                for column in (*columns, *others.columns):
+                for column in columns:
                     # Parquet files may hold bytes that are no UTF-8 in columns of text.
                     column.validate(full=True)
+                if is_csv:
+                    # Types of columns that are kept are those that all rows agree on.
+                    others = typed(others)
                 told = table.select([name for name in _STATES if names.count(name) == 1])
                 held = table.select([name for name in settings.pose if name in names])
                 same = {"kept": _kept(others, settings.keep, where), "pose": _poses(held)}
@@ -357,21 +359,14 @@ def _opened(
     if name.endswith(".txt"):
         return ["uri"], _lines_of(file)
     if name.endswith(".csv"):
-        # A name may be NA or null; only an empty cell says nothing.
-        line = file.readline().decode("utf-8-sig")
-        header = next(csv.reader([line]), [])
-        file.seek(0)
-        texts = _ours(header, (*_names(header, settings), *({*_STATES, *settings.pose} - {*keep})))
-        options = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(texts, pa.string()), strings_can_be_null=True, null_values=[""]
-        )
+        header = header_of(file)
         names = [plain_name(name) for name in header]
-        if "uri" in names and not keep.keys() & {*names} and len({*texts}) == len(texts) and line.count('"') % 2 == 0:
-            return names, _blocks_of(file, texts, options)
-        # Types of columns that are kept are those that all rows agree on, so it is read as a whole.
-        table = pyarrow.csv.read_csv(file, parse_options=_PARSING, convert_options=options)
-        names = [plain_name(name) for name in table.column_names]
-        return names, [table.rename_columns(names)]
+        if "uri" not in names:
+            # A damaged table may have no such column, and is told for what it is.
+            pyarrow.csv.read_csv(file, parse_options=PARSING)
+        wanted = _ours(header, (*_names(header, settings), *settings.pose, *_STATES, *keep))
+        texts = [name for name in wanted if names.count(plain_name(name)) == 1]
+        return names, _blocks_of(file, texts, whole=not keep.keys().isdisjoint(names))
     header = pq.ParquetFile(file).schema_arrow.names
     wanted = _ours(header, (*_names(header, settings), *keep, *settings.pose, *_STATES))
     tables = parquet_parts(file, size_of(file), wanted, by_parts.PART_ROWS)
@@ -380,14 +375,16 @@ def _opened(
     )
 
 
-def _blocks_of(file: Any, texts: list[str], options: pyarrow.csv.ConvertOptions) -> Iterator[pa.Table]:
-    """Some columns of a table of comma-separated values, part by part."""
-    options.include_columns = texts
+def _blocks_of(file: Any, texts: list[str], *, whole: bool) -> Iterator[pa.Table]:
+    """Some columns of a table of comma-separated values, part by part, or as a whole, where all rows must agree."""
+    names = [plain_name(name) for name in texts]
+    if whole:
+        yield read_texts(file, texts).rename_columns(names)
+        return
     blocks = pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK)
-    with pyarrow.csv.open_csv(file, blocks, _PARSING, options) as reader:
+    with pyarrow.csv.open_csv(file, blocks, PARSING, texts_of(texts)) as reader:
         for batch in reader:
-            table = pa.Table.from_batches([batch])
-            yield table.rename_columns([plain_name(name) for name in table.column_names])
+            yield pa.Table.from_batches([batch]).rename_columns(names)
 
 
 def _stamps(table: pa.Table) -> pa.Array:
@@ -425,6 +422,6 @@ def _kept(table: pa.Table, keep: tuple[str, ...], where: str) -> pa.Array:
     if not keep:
         return pa.nulls(table.num_rows, pa.string())
     try:
-        return pa.array([kept_values(row, keep) for row in table.to_pylist()], pa.string())
+        return pa.array([kept_values(row, keep) for row in rows_of(table)], pa.string())
     except ValueError as error:
         raise ConfigError(f"{where}: {error}; choose others with input.keep_columns") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,7 +22,7 @@ from pager_ray.bounded import (
     size_of,
 )
 from pager_ray.errors import InputError
-from pager_ray.read.containers.columns import described
+from pager_ray.read.containers.columns import Unreadable, described, is_id, rows_of
 from pager_ray.read.containers.places import (
     CHANGED,
     CORRUPT,
@@ -108,7 +109,11 @@ def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
         absent = [name for name in asked if name and name not in schema.names]
         if absent:
             raise ValueError(f"has no column {absent[0]}; it has {', '.join(schema.names)}")
-        wanted = [name for name in dict.fromkeys(wanted) if name in schema.names and name != column]
+        if doubled := [name for name in (column, *asked, *settings.keep) if name and schema.names.count(name) > 1]:
+            raise ValueError(f"has more than one column {doubled[0]}; keep one")
+        if "::" in column:
+            raise ValueError(f"its column {column} has '::' in its name, which parts a URI; rename it")
+        wanted = [name for name in dict.fromkeys(wanted) if schema.names.count(name) == 1 and name != column]
         read = [name for name in wanted if leaf_of(schema.field(name)) is None]
         table = read_parquet(file, file.size, read) if read else None
         sizes = _group_sizes(parquet.metadata, leaf_of(schema.field(column)) or column)
@@ -134,11 +139,11 @@ def read_rows(file: Ranged, settings: IndexSettings, needed: tuple[str, ...]) ->
         file.hold(max(0, file.size - WINDOW))
         parquet = pq.ParquetFile(file, pre_buffer=False)
         check_footer(parquet.metadata, file.size)
-        there = set(parquet.schema_arrow.names)
-        if not there.issuperset(needed):
+        there = [name for name, count in Counter(parquet.schema_arrow.names).items() if count == 1]
+        if not {*there}.issuperset(needed):
             return []
         asked = [name for name in dict.fromkeys((*needed, *settings.columns)) if name in there]
-        rows: list[dict[str, Any]] = read_parquet(file, file.size, asked).to_pylist()
+        rows = rows_of(read_parquet(file, file.size, asked))
     except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
@@ -166,11 +171,11 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     at = 0
     for group, (rows, size) in enumerate(sizes):
-        values = table.slice(at, rows).to_pylist() if table is not None else [{}] * rows
+        values = rows_of(table.slice(at, rows)) if table is not None else [{}] * rows
         for row in range(rows):
             found: dict[str, Any] = {"name": f"{column}/{at + row}", "row_group": group, "row": row, "size": size}
             key = values[row].get(ids) if ids is not None else None
-            if key is not None and str(key).isprintable():
+            if key is not None and not isinstance(key, Unreadable) and is_id(str(key)):
                 found["key"] = str(key)
             try:
                 found |= described(values[row], settings)

@@ -334,3 +334,64 @@ def test_bytes_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no bytes"):
         read(tmp_path / "x.parquet", found, first)
     assert read(tmp_path / "x.parquet", found, second) == b"1"
+
+
+ODD = {
+    "time": pa.array([2**50, 1000, None], pa.timestamp("ms")),
+    "captured_at": pa.array([2**30, 1, None], pa.date32()),
+    "scene": pa.array([b"\xff", b"indoor", b"outdoor"]).view(pa.string()),
+    "sequence": pa.array([b"\xff\xfe", b"walk", b"walk"]).view(pa.string()),
+    "id": pa.array([b"\xff", b"one", b"two"]).view(pa.string()),
+    "datetime": pa.array([0, 0, 0], pa.timestamp("us", "Mars/Phobos")),
+    "key": pa.array(["", "https://host/a?sig=secret", "k" * 2000]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_value_that_nobody_asked_for_is_none(name: str, tmp_path: Path) -> None:
+    """Dates of other ages, texts that are no Unicode, unknown zones: the pictures are inputs, and nothing else."""
+    pq.write_table(pa.table({"image": [b"0", b"1", b"2"], name: ODD[name]}), tmp_path / "x.parquet", store_schema=True)
+    found = index(tmp_path / "x.parquet")
+    assert (found.problem, found.table.column("error_class").to_pylist()) == (None, [None] * 3)
+    first = found.table.to_pylist()[0]
+    assert [first[column] for column in ("key", "scene", "sequence", "time")] == [None] * 4
+    assert read(tmp_path / "x.parquet", found, first) == b"0"
+
+
+@pytest.mark.parametrize("name", ["time", "scene", "sequence", "id", "key"])
+def test_an_odd_value_that_was_asked_for_is_its_rows_trouble(name: str, tmp_path: Path) -> None:
+    """The row is a reject that says which column, its neighbours are inputs."""
+    values = ODD[name].take(pa.array([0, 1])) if name != "key" else pa.array(["", "k"])
+    pq.write_table(pa.table({"image": [b"0", b"1"], name: values}), tmp_path / "x.parquet")
+    asked = {f"{'id' if name == 'key' else name}_column": name}
+    found = index_container(Container(str(tmp_path / "x.parquet")), IndexSettings(retry=Retry(0), **asked))
+    rows = found.table.to_pylist()
+    assert [row["error_class"] for row in rows] == ["bad_columns", None]
+    assert name in rows[0]["message"]
+    kept = index_container(Container(str(tmp_path / "x.parquet")), IndexSettings(retry=Retry(0), keep=(name,)))
+    if name != "key":
+        assert kept.table.column("error_class").to_pylist() == ["bad_columns", None]
+
+
+def test_columns_that_are_there_twice_are_told_where_they_matter(tmp_path: Path) -> None:
+    """Of the pictures, or asked for; others are as if they were not there."""
+    one, ids = pa.array([b"1"]), pa.array(["a"])
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table([one, ids, ids], names=["image", "id", "id"]), path)
+    assert index(path).table.column("key").to_pylist() == [None]
+    asked = index_container(Container(str(path)), IndexSettings(retry=Retry(0), id_column="id"))
+    assert asked.problem == "has more than one column id; keep one"
+    pq.write_table(pa.table([one, one], names=["image", "image"]), path)
+    assert index(path).problem == "has more than one column image; keep one"
+    pq.write_table(pa.table([one], names=["a::b"]), path)
+    assert "has '::' in its name" in str(index(path).problem)
+
+
+def test_a_sidecar_that_is_no_unicode_is_its_samples_trouble(tmp_path: Path) -> None:
+    """Half a character of JSON's cannot be stored: the sample says so, the tar's others are inputs."""
+    members = [("a.json", b'{"cam": "\\ud800"}'), ("a.png", b"1"), ("b.json", b'{"cam": "x"}'), ("b.png", b"2")]
+    write_tar(tmp_path / "x.tar", members)
+    settings = IndexSettings(retry=Retry(0), keep=("cam",))
+    rows = index_container(Container(str(tmp_path / "x.tar")), settings).table.to_pylist()
+    assert [row["error_class"] for row in rows] == ["bad_columns", None]
+    assert [row["error_class"] for row in index(tmp_path / "x.tar").table.to_pylist()] == [None, None]

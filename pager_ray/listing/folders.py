@@ -16,15 +16,11 @@ from pager_ray.listing.growth import stamp_of
 from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
 from pager_ray.read import is_image_name
-from pager_ray.read.formats import extra_for
+from pager_ray.read.formats import extra_for, is_hidden_folder, is_left_behind
 from pager_ray.schemes import SchemeError, open_place
 from pager_ray.storage import client_errors
 
 log = get_logger(__name__)
-
-LEFT_BEHIND = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
-"""Folders of file servers, archivers and systems, compared without case; so is every folder whose name begins with a
-dot. The pictures in them are thumbnails and deleted ones."""
 
 _SHOWN_SUFFIXES = 5
 
@@ -82,7 +78,7 @@ def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:
             try:
                 yield from _walk(entry.path, above | {key: folder})
             except PermissionError:
-                if not _is_left_behind(entry.name):
+                if not is_hidden_folder(entry.name):
                     raise
 
 
@@ -90,8 +86,7 @@ def lies_hidden(path: str, root: str) -> bool:
     """Whether a file below a folder is one that tools leave behind."""
     inside = f"{root.rstrip('/')}/" if root else ""
     below = path[len(inside) :] if path.startswith(inside) else posixpath.basename(path)
-    *folders, name = below.split("/")
-    return name.startswith(".") or any(map(_is_left_behind, folders))
+    return is_left_behind(below)
 
 
 def without_results(filesystem: Any, paths: Sequence[str], root: str, results: Sequence[str]) -> Sequence[str]:
@@ -154,7 +149,3 @@ def what_helps(paths: Sequence[str]) -> str | None:
     if not suffixes:
         return None
     return f"{', '.join(sorted(suffixes))} files are not read: convert them to JPEG or PNG"
-
-
-def _is_left_behind(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in LEFT_BEHIND

@@ -1,7 +1,7 @@
 """A listing that grew since a run began: what is new in it, what is gone from it, and what was replaced in its place.
 
-An input is its URI. It keeps the id that it has, whatever others there are by now; what is gone stays an input, as it
-was predicted.
+An input is its URI, and its id too where one URI is that of several. It keeps the id that it has, whatever others there
+are by now; what is gone stays an input, as it was predicted.
 """
 
 from __future__ import annotations
@@ -82,16 +82,18 @@ def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
 
 
 def _keys(*tables: pa.Table) -> list[pa.ChunkedArray]:
-    """What inputs are known by: their URIs, and their ids too where signatures are all that tells URIs apart."""
-    now = tables[-1]
-    signed = now.column("uri").filter(pc.is_valid(now.column(SIGNED.name)))
-    counted = pc.value_counts(signed)
-    shared = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    """What inputs are known by: their URIs, and their ids too where several have one URI, as where each is levelled
+    otherwise, or where signatures are all that told URIs apart."""
     uris = [table.column("uri") for table in tables]
-    if not len(shared):
+    shared = []
+    for uri in uris:
+        counted = pc.value_counts(uri)
+        shared.append(counted.field("values").filter(pc.greater(counted.field("counts"), 1)))
+    several = pa.concat_arrays(shared)
+    if not len(several):
         return uris
     return [
-        pc.if_else(pc.is_in(uri, value_set=shared), pc.binary_join_element_wise(uri, table.column("id"), "\0"), uri)
+        pc.if_else(pc.is_in(uri, value_set=several), pc.binary_join_element_wise(uri, table.column("id"), "\0"), uri)
         for uri, table in zip(uris, tables, strict=True)
     ]
 

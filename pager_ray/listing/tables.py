@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from pager_ray.listing.listed import NETWORK, SIGNED, Texts
 from pager_ray.listing.parts import Parts
 from pager_ray.masking import MAY_CARRY, carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
+from pager_ray.plain import get_logger
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import kept_values, rows_of
 from pager_ray.read.containers.sequences import (
@@ -37,6 +39,8 @@ from pager_ray.read.pose import pose_text
 from pager_ray.schemes import is_remote
 from pager_ray.storage import error_reason
 
+log = get_logger(__name__)
+
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
 MAX_ID_LENGTH = 1024
@@ -47,6 +51,8 @@ MAX_LISTING_BYTES = 1 << 31
 _BLOCK = 1 << 20
 _CSV_BLOCK = 16 << 20
 _LONGEST_LINE = 1 << 20
+# What ends a line of a file; other signs that end one for Python may be in a name.
+_ENDS = re.compile(r"\r\n|\n|\r")
 ETAGS = ("etag", "e_tag")
 TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
 """Columns that inventories of stores have, and that tell whether an object is still the one that it was."""
@@ -272,29 +278,33 @@ def _ours(header: Sequence[str], columns: Sequence[str]) -> list[str]:
     return [name for name in header if plain_name(name) in columns]
 
 
-def _lines_of(file: Any) -> Iterator[pa.Table]:
+def _lines_of(file: Any, where: str) -> Iterator[pa.Table]:
     """The lines of a text as URIs, part by part, but for empty ones and comments.
 
     Raises:
         Unreasonable: it is larger, or has a longer line, than any listing.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    begun, size, waiting = "", 0, list[str]()
+    begun, size, comments, waiting = "", 0, 0, list[str]()
     while True:
         block = file.read(_BLOCK)
         size += len(block)
         if size > MAX_LISTING_BYTES:
             raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
-        lines = (begun + decoder.decode(block, final=not block)).splitlines(keepends=True)
+        lines = _ENDS.split(begun + decoder.decode(block, final=not block))
         # The last one may go on.
-        begun = lines.pop() if lines and block else ""
+        begun = lines.pop() if block else ""
         if len(begun) > _LONGEST_LINE:
             raise Unreasonable(f"has a line of more than {_LONGEST_LINE} characters")
-        waiting += [text for line in lines if (text := line.strip()) and not text.startswith("#")]
+        texts = [text for line in lines if (text := line.strip(" \t"))]
+        there = [text for text in texts if not text.startswith("#")]
+        waiting, comments = waiting + there, comments + len(texts) - len(there)
         if len(waiting) >= by_parts.PART_ROWS or not block:
             yield pa.table({"uri": pa.array(waiting, pa.string())})
             waiting = []
         if not block:
+            if comments:
+                log.info("%s: left out: %s that begin with #, comments", where, f"{comments:,} lines")
             return
 
 
@@ -314,7 +324,7 @@ def _listing_columns(
     is_csv = without_queries(path).lower().endswith(".csv")
     try:
         with filesystem.open(path, "rb") as file:
-            names, tables = _opened(file, path, settings, keep)
+            names, tables = _opened(file, path, where, settings, keep)
             if "uri" not in names:
                 raise ConfigError(
                     f"{where} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
@@ -352,12 +362,12 @@ def _listing_columns(
 
 
 def _opened(
-    file: Any, path: str, settings: IndexSettings, keep: Mapping[str, str]
+    file: Any, path: str, where: str, settings: IndexSettings, keep: Mapping[str, str]
 ) -> tuple[list[str], Iterable[pa.Table]]:
     """The names of a listing's columns, as they are compared, and its rows under these names."""
     name = without_queries(path).lower()
     if name.endswith(".txt"):
-        return ["uri"], _lines_of(file)
+        return ["uri"], _lines_of(file, where)
     if name.endswith(".csv"):
         header = header_of(file)
         names = [plain_name(name) for name in header]

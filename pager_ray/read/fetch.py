@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,7 @@ def fetch(
 
         def read() -> bytes:
             if member is None:
+                _check_cached(filesystem, path, max_bytes)
                 return read_range(filesystem, path, 0, max_bytes + 1)
             return read_member(filesystem, path, member, place, max_bytes, max_row_group_bytes)
 
@@ -266,6 +268,18 @@ def _refusal(error: BaseException | None) -> SchemeError | None:
     while error is not None and not isinstance(error, SchemeError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _check_cached(filesystem: Any, path: str, max_bytes: int) -> None:
+    """Refuse what a cache would fetch as a whole, to disk, before anybody could see how large it is."""
+    module = sys.modules.get("fsspec.implementations.cached")
+    if module is None or not isinstance(filesystem, module.CachingFileSystem):
+        return
+    size = filesystem.info(path).get("size")
+    if size is None:
+        raise InputError("too_large", "nobody says how large it is, and a cache takes it whole; leave the cache out")
+    if size > max_bytes:
+        raise InputError("too_large", f"has {size} bytes; takes at most {max_bytes}")
 
 
 def _check_is_file(path: str, shown: str) -> None:

@@ -160,3 +160,19 @@ def _heif_reader() -> type[ImageFile]:
     options.DECODE_THREADS = 1
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
     return HeifImageFile
+
+
+LEFT_BEHIND = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
+"""Folders of file servers, archivers and systems, compared without case; so is every folder whose name begins with a
+dot. The pictures in them are thumbnails and deleted ones."""
+
+
+def is_hidden_folder(name: str) -> bool:
+    """Whether what lies in a folder of this name is none of a collection's."""
+    return (name.startswith(".") and name not in (".", "..")) or name.casefold() in LEFT_BEHIND
+
+
+def is_left_behind(path: str) -> bool:
+    """Whether a file, or a member of an archive, is one that tools leave behind, by its path below what was named."""
+    *folders, name = path.split("/")
+    return name.startswith(".") or any(map(is_hidden_folder, folders))

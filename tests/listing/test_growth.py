@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pager_ray.listing import Growth, Listed, Listing, grown, list_inputs
+from pager_ray.listing.containers import SourceOptions
 from pager_ray.listing.growth import stamp_of
+from pager_ray.read.containers import IndexSettings
 
 STANDING = [
     Listed("/in/a.jpg", "a", "indoor", stamp=1),
@@ -42,6 +44,28 @@ def test_an_input_is_its_uri() -> None:
     """Another file beside it may make its derived id another one: it keeps the one that it has."""
     growth = grown(Listing.of(STANDING).table, [replace(STANDING[0], id="a.jpg"), Listed("/in/a.png", "a.png")])
     assert [row.id for row in rows(growth)] == ["a", "b", "c", "a.png"]
+
+
+def test_one_uri_may_be_that_of_several_inputs(tmp_path: Path) -> None:
+    """Each is known by its id: one that is added is new, one that is gone is gone, and those that stay are the same."""
+    path = tmp_path / "list.csv"
+
+    def listed(*rows: str) -> Listing:
+        path.write_text("\n".join(("uri,id,pitch_degrees,roll_degrees", *rows)) + "\n")
+        settings = IndexSettings(pose=("pitch_degrees", "roll_degrees"))
+        return list_inputs([str(path)], options=SourceOptions(settings=settings))
+
+    two = listed("a.jpg,one,1,0", "a.jpg,two,2,0")
+    assert len(two) == 2
+    again = grown(two.table, two)
+    assert (again.new, again.gone, list(again.changed)) == (0, 0, [])
+    three = grown(two.table, listed("a.jpg,two,2,0", "a.jpg,three,3,0", "a.jpg,one,1,0"))
+    assert (three.new, three.gone, list(three.changed)) == (1, 0, [])
+    assert [row.id for row in rows(three)] == ["one", "two", "three"]
+    fewer = grown(two.table, listed("a.jpg,two,9,0"))
+    assert (fewer.new, fewer.gone, list(fewer.changed)) == (0, 1, ["two"])
+    more = grown(listed("a.jpg,one,1,0").table, two)
+    assert (more.new, more.gone, list(more.changed)) == (1, 0, [])
 
 
 def test_ids_that_somebody_has_are_made_longer() -> None:

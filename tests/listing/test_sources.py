@@ -585,6 +585,20 @@ def test_a_text_of_one_endless_line_is_none(tmp_path, monkeypatch):
         ids(tmp_path / "list.txt")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_lines_end_where_files_end_them(tmp_path, monkeypatch, caplog, end, block):
+    """Other signs that end a line are of names; comments are told, and a name may begin like one."""
+    monkeypatch.setattr(tables, "_BLOCK", block)
+    names = ["x\u2028y.png", "x\x85y.png", "x\x0by.png", "x\x1cy.png", "z\u00a0", "./#1.png"]
+    text = "\ufeff" + end.join(["# rooms", *names, " \t", "  b.png\t", "#c.png", "d.png"])
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    with caplog.at_level(logging.INFO):
+        uris = [row.uri for row in list_inputs([str(tmp_path / "list.txt")])]
+    assert uris == [str(tmp_path / name) for name in [*names[:-1], "#1.png", "b.png", "d.png"]]
+    assert "list.txt: left out: 2 lines that begin with #, comments" in caplog.text
+
+
 @pytest.mark.parametrize("keep", [(), ("time",)])
 @pytest.mark.parametrize("block", [200, 1 << 20])
 def test_tables_of_values_are_read_by_parts(tmp_path, monkeypatch, block, keep):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -260,3 +261,21 @@ def test_places_of_faces_that_are_none(places: str) -> None:
     with pytest.raises(InputError, match="face") as caught:
         fetch_content("zip://x_{f,r,b,l,u,d}.png::/in/x.zip", Retry(0), face_places=places)
     assert caught.value.error_class == "changed"
+
+
+def test_a_cache_takes_no_more_than_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fetch a file as a whole, to disk: how large it is, is asked first, and a stranger may name none."""
+    (tmp_path / "large.bin").write_bytes(bytes(1 << 20))
+    (tmp_path / "small.bin").write_bytes(b"small")
+    taken = []
+    monkeypatch.setattr(LocalFileSystem, "get_file", lambda *args, **_: taken.append(args) or shutil.copy(*args[1:3]))
+    for cache in ("simplecache", "filecache", "blockcache"):
+        with pytest.raises(InputError, match="has 1048576 bytes; takes at most 1000") as caught:
+            fetch(f"{cache}::file://{tmp_path}/large.bin", Retry(0), max_bytes=1000)
+        assert caught.value.error_class == "too_large"
+    assert taken == []
+    assert fetch(f"simplecache::file://{tmp_path}/small.bin", Retry(0), max_bytes=1000) == b"small"
+    for uri in ("simplecache::https://example.com/a.jpg", "zip://a.jpg::filecache::s3://bucket/x.zip"):
+        with pytest.raises(InputError, match=r"may not name caches; .*input\.private=allow") as caught:
+            fetch(uri, Retry(0), strangers=True)
+        assert caught.value.error_class == "forbidden_uri"

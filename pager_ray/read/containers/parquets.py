@@ -144,6 +144,7 @@ def read_rows(file: Ranged, settings: IndexSettings, needed: tuple[str, ...]) ->
             return []
         asked = [name for name in dict.fromkeys((*needed, *settings.columns)) if name in there]
         rows = rows_of(read_parquet(file, file.size, asked))
+        rows = [row for row in rows if not any(isinstance(row[name], Unreadable) for name in needed)]
     except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
@@ -175,7 +176,8 @@ def _rows(
         for row in range(rows):
             found: dict[str, Any] = {"name": f"{column}/{at + row}", "row_group": group, "row": row, "size": size}
             key = values[row].get(ids) if ids is not None else None
-            if key is not None and not isinstance(key, Unreadable) and is_id(str(key)):
+            # A number that is none is nobody's name.
+            if key is not None and key == key and not isinstance(key, Unreadable) and is_id(str(key)):
                 found["key"] = str(key)
             try:
                 found |= described(values[row], settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -20,6 +21,10 @@ CORRUPT: Final = "corrupt_container"
 
 CHANGED: Final = "changed"
 """Class of rejects whose container is another one than when it was listed."""
+
+REPLACED: Final = "that later ones of their names replace"
+BEHIND_TOOLS: Final = "that tools leave behind"
+"""What is told of members that are no inputs."""
 
 GROUP_TOO_LARGE: Final = "row_group_too_large"
 
@@ -136,6 +141,14 @@ def plain(name: str) -> tuple[str, bool]:
     """A name with bytes that are no UTF-8 written out, and whether there were none."""
     text = name.encode("utf-8", "backslashreplace").decode("utf-8")
     return text, text == name
+
+
+def last_of_each(names: Sequence[str]) -> list[bool]:
+    """Which members are the last ones of their names: what is added to an archive replaces what was there."""
+    if len({*names}) == len(names):
+        return [True] * len(names)
+    last = {name: place for place, name in enumerate(names)}
+    return [last[name] == place for place, name in enumerate(names)]
 
 
 def bad_name(name: str) -> str | None:

@@ -8,7 +8,6 @@ its own (``left.jpg``, ``right.jpg``).
 
 from __future__ import annotations
 
-import posixpath
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,9 +17,20 @@ from typing import Any, Final
 from pager_ray.bounded import parse_json
 from pager_ray.errors import InputError
 from pager_ray.read.containers.columns import described
-from pager_ray.read.containers.places import CHANGED, CORRUPT, IndexSettings, Members, bad_name, members_of, plain
+from pager_ray.read.containers.places import (
+    BEHIND_TOOLS,
+    CHANGED,
+    CORRUPT,
+    REPLACED,
+    IndexSettings,
+    Members,
+    bad_name,
+    last_of_each,
+    members_of,
+    plain,
+)
 from pager_ray.read.containers.sequences import flat
-from pager_ray.read.formats import IMAGE_SUFFIXES
+from pager_ray.read.formats import IMAGE_SUFFIXES, is_left_behind
 from pager_ray.read.ranges import WINDOW, Ranged, read_range
 
 BLOCK: Final = 512
@@ -99,6 +109,9 @@ def index_tar(
     except _DAMAGE as error:
         last = f" behind {components[-1].name}" if components else ""
         found.problem = f"cannot be read as a tar{last} ({' '.join(str(error).split())}); fetch it again"
+    counts = last_of_each([component.name for component in components])
+    found.left_out.update({REPLACED: counts.count(False)} if not all(counts) else {})
+    components = [component for component, is_last in zip(components, counts, strict=True) if is_last]
     for sample, parts in _samples(components):
         rows += _pictures(sample, parts, columns.get(sample, {}), file.size, settings, found.left_out)
     found.table = members_of(rows)
@@ -163,9 +176,8 @@ def _hop(file: Ranged, left_out: Counter[str]) -> Iterator[_Component]:
         if not member.isreg() or member.issparse():
             left_out["links and special files"] += 1
             continue
-        base = posixpath.basename(member.name)
-        if base.startswith("."):
-            left_out["that tools leave behind"] += 1
+        if is_left_behind(member.name):
+            left_out[BEHIND_TOOLS] += 1
             continue
         name = member.name.removeprefix("./")
         # The sum is over name, size and time.
@@ -178,7 +190,7 @@ def _indexed(file: Ranged, dali: bytes | None) -> list[_Component] | None:
     """The files of a tar as an index beside it names them (DALI's, from version 1.2 on); None where it does not fit."""
     if dali is None:
         return None
-    head, *lines = dali.decode("utf-8", "replace").splitlines()
+    head, *lines = dali.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n").split("\n")
     version, _, _ = head.partition(" ")
     if version not in ("v1.2", "v1.3"):
         return None

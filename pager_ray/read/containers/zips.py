@@ -12,8 +12,19 @@ import zlib
 from typing import Any, Final
 
 from pager_ray.errors import InputError
-from pager_ray.read.containers.places import CHANGED, CORRUPT, IndexSettings, Members, bad_name, members_of, plain
-from pager_ray.read.formats import is_image_name
+from pager_ray.read.containers.places import (
+    BEHIND_TOOLS,
+    CHANGED,
+    CORRUPT,
+    REPLACED,
+    IndexSettings,
+    Members,
+    bad_name,
+    last_of_each,
+    members_of,
+    plain,
+)
+from pager_ray.read.formats import is_image_name, is_left_behind
 from pager_ray.read.ranges import WINDOW, Ranged, read_range
 
 MAX_DIRECTORY: Final = 256 << 20
@@ -29,7 +40,6 @@ _METHODS: Final = {
 _DAMAGE: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, NotImplementedError, struct.error)
 # What a local header may have beyond the directory's entry: times and owners. Beyond that a second read is made.
 _SLACK: Final = 256
-_BEHIND_TOOLS: Final = "that tools leave behind"
 
 
 def index_zip(file: Ranged, settings: IndexSettings) -> Members:
@@ -41,12 +51,15 @@ def index_zip(file: Ranged, settings: IndexSettings) -> Members:
         found.problem = f"is no zip that can be read ({' '.join(str(error).split())}); fetch it again"
         return found
     rows: list[dict[str, Any]] = []
-    for entry in entries:
+    for entry, counts in zip(entries, last_of_each([entry.filename for entry in entries]), strict=True):
         if entry.is_dir():
             continue
+        if not counts:
+            found.left_out[REPLACED] += 1
+            continue
         name, is_utf8 = plain(entry.filename)
-        if _is_left_behind(name):
-            found.left_out[_BEHIND_TOOLS] += 1
+        if is_left_behind(name):
+            found.left_out[BEHIND_TOOLS] += 1
         elif not is_image_name(name):
             base = name.rpartition("/")[2]
             found.left_out[f".{base.rpartition('.')[2].lower()}" if "." in base else "without a suffix"] += 1
@@ -80,10 +93,6 @@ def _directory(file: Ranged) -> list[zipfile.ZipInfo]:
     file.hold(max(0, file.size - WINDOW))
     with zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
         return archive.infolist()
-
-
-def _is_left_behind(name: str) -> bool:
-    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _trouble(entry: zipfile.ZipInfo, zip_size: int, settings: IndexSettings) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -395,3 +396,48 @@ def test_a_sidecar_that_is_no_unicode_is_its_samples_trouble(tmp_path: Path) -> 
     rows = index_container(Container(str(tmp_path / "x.tar")), settings).table.to_pylist()
     assert [row["error_class"] for row in rows] == ["bad_columns", None]
     assert [row["error_class"] for row in index(tmp_path / "x.tar").table.to_pylist()] == [None, None]
+
+
+@pytest.mark.parametrize("form", ["tar", "zip"])
+def test_a_member_that_was_added_again_is_the_last_one(form: str, tmp_path: Path) -> None:
+    """As for everybody who unpacks it, by place and by name; what it replaces is told."""
+    path = tmp_path / f"x.{form}"
+    members = [("a.png", b"1"), ("b.png", b"22"), ("a.png", b"333")]
+    if form == "tar":
+        write_tar(path, members)
+    else:
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+            warnings.simplefilter("ignore")
+            for name, content in members:
+                archive.writestr(name, content)
+    found = index(path)
+    rows = sorted(found.table.to_pylist(), key=lambda row: row["name"])
+    assert [(row["name"], read(path, found, row)) for row in rows] == [("a.png", b"333"), ("b.png", b"22")]
+    assert fetch(f"{form}://a.png::file://{path}", Retry(0)) == b"333"
+    assert found.left_out == {"that later ones of their names replace": 1}
+
+
+@pytest.mark.parametrize("form", ["tar", "zip"])
+def test_what_tools_leave_behind_is_no_input_in_archives_either(form: str, tmp_path: Path) -> None:
+    """Thumbnails of file servers, and what is hidden, at any depth; a leading ./ is no hidden folder."""
+    path = tmp_path / f"x.{form}"
+    hidden = ("@eaDir/a.png", "in/#recycle/a.png", ".cache/a.png", "in/.a.png", "__MACOSX/in/a.png")
+    members = [(name, b"0") for name in (*hidden, "./in/a.png" if form == "tar" else "in/a.png")]
+    if form == "tar":
+        write_tar(path, members)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members:
+                archive.writestr(name, content)
+    found = index(path)
+    assert found.table.column("name").to_pylist() == ["in/a.png"]
+    assert found.left_out == {"that tools leave behind": 5}
+
+
+@pytest.mark.parametrize("text", ["", "\n", "v1.2", "v1.2 1\n", "v1.2 1\npng x 1 a.png\n", "\xff", "v1.2 2\npng 512\n"])
+def test_an_index_that_fits_nothing_is_left_alone(text: str, tmp_path: Path) -> None:
+    """An empty one, too: the tar's own headers list it."""
+    path = write_tar(tmp_path / "x.tar", [("a.png", b"1")])
+    (tmp_path / "x.idx").write_text(text, encoding="latin-1")
+    found = index(path, dali=str(tmp_path / "x.idx"))
+    assert (found.problem, found.table.column("name").to_pylist()) == (None, ["a.png"])

@@ -270,8 +270,8 @@ def _check_is_foreign(parts: Sequence[tuple[str, str]]) -> None:
         if any(outer in CACHES for outer, _ in parts[:-1]):
             # It would take what is named to this machine's disk, however large, and leave it there.
             raise SchemeError(
-                "a listing that came over a network may not name caches; name the file alone, copy the listing here, or "
-                "set input.private=allow",
+                "a listing that came over a network may not name caches; name the file alone, copy the listing here, "
+                "or set input.private=allow",
             )
         # The web is asked by a client that looks at each address; stores are where the operator's settings say.
         return

@@ -61,6 +61,8 @@ SIZE = "size"
 _STATES = (*ETAGS, *TIMES, SIZE)
 
 _WEB = ("http", "https")
+# A member's URI whose container is neither an address nor an absolute path.
+_RELATIVE_MEMBER = r"^(zip|tar|parquet|video)://(?s:.+)::[^/:][^:]*$"
 
 
 def read_listing(filesystem: Any, path: str, key: str, source: str, settings: IndexSettings) -> Parts:
@@ -105,6 +107,12 @@ def _inputs(
     folder = posixpath.normpath(posixpath.dirname(place)) if posixpath.dirname(place) else ""
     prefix = scheme + separator + (folder if not folder or folder.endswith("/") else f"{folder}/")
     full = pc.if_else(is_absolute, uri, pc.binary_join_element_wise(prefix, inside, ""))
+    is_inside = pc.match_substring_regex(uri, _RELATIVE_MEMBER)
+    if pc.any(is_inside).as_py():
+        # A member of a container that lies where the listing does.
+        joined = [_in_folder(text, scheme + separator, folder) for text in Texts(uri.filter(is_inside))]
+        full = pc.replace_with_mask(full.combine_chunks(), is_inside.combine_chunks(), pa.array(joined, pa.string()))
+        full = pa.chunked_array([full])
     # Only these still have to be joined with the folder's own name: ".", ".." and what begins with it.
     climbs = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(inside, r"^\.(\.(/|$)|$)"))
     if pc.any(climbs).as_py():
@@ -127,6 +135,13 @@ def _inputs(
         origin=pa.repeat(pa.scalar(NETWORK if is_remote else None, pa.string()), len(uri)),
         **others,
     )
+
+
+def _in_folder(uri: str, scheme: str, folder: str) -> str:
+    """The URI of a member whose container is named relative to a folder."""
+    member, _, container = uri.rpartition("::")
+    path = posixpath.normpath(posixpath.join(folder, container))
+    return f"{member}::{scheme or 'file://'}{path if scheme else posixpath.abspath(path)}"
 
 
 def _in_sequences(
@@ -329,6 +344,10 @@ def _listing_columns(
                 raise ConfigError(
                     f"{where} has no `uri` column; it has {', '.join(names)}; name the one of paths `uri`"
                 )
+            asked = (settings.id_column, settings.scene_column, settings.sequence_column, settings.time_column)
+            absent = [name for name in asked if name is not None and plain_name(name) not in names]
+            if absent and not without_queries(path).lower().endswith(".txt"):
+                raise ConfigError(f"{where} has no column {absent[0]}; it has {', '.join(names)}")
             columns_of = _names(names, settings)
             if doubled := [name for name in (*columns_of, *keep, *settings.pose) if names.count(name) > 1]:
                 raise ConfigError(f"{where} has more than one `{doubled[0]}` column; keep one")

@@ -585,6 +585,37 @@ def test_a_text_of_one_endless_line_is_none(tmp_path, monkeypatch):
         ids(tmp_path / "list.txt")
 
 
+@pytest.mark.parametrize("key", ["id_column", "scene_column", "sequence_column", "time_column"])
+def test_a_column_that_was_asked_for_has_to_be_there(tmp_path, key):
+    """A misspelt one is no other column; it may be written in any case, and a list of lines has none."""
+    (tmp_path / "list.csv").write_text("uri,id,Pano_ID\na.jpg,x,1\n")
+    pq.write_table(pa.table({"uri": ["a.jpg"], "id": ["x"]}), tmp_path / "list.parquet")
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    options = SourceOptions(settings=IndexSettings(**{key: "panoid"}))
+    for name, there in (("list.csv", "uri, id, pano_id"), ("list.parquet", "uri, id")):
+        with pytest.raises(ConfigError, match=rf"{name} has no column panoid; it has {there}$"):
+            list_inputs([str(tmp_path / name)], options=options)
+    assert len(list_inputs([str(tmp_path / "list.txt")], options=options)) == 1
+    if key == "id_column":
+        options = SourceOptions(settings=IndexSettings(id_column="pano_id"))
+        assert [row.id for row in list_inputs([str(tmp_path / "list.csv")], options=options)] == ["1"]
+
+
+def test_containers_of_a_listings_members_lie_beside_it(tmp_path, monkeypatch):
+    """Where the listing lies, not where the job was started; here and in a store."""
+    monkeypatch.chdir("/")
+    (tmp_path / "deep").mkdir()
+    rows = ["zip://a.png::tars/y.zip", "tar://b.png::../x.tar", "zip://c.png::s3://bucket/z.zip", "zip://d.png::/z.zip"]
+    (tmp_path / "deep" / "list.txt").write_text("\n".join(rows))
+    uris = [row.uri for row in list_inputs([str(tmp_path / "deep" / "list.txt")])]
+    assert uris[:2] == [f"zip://a.png::file://{tmp_path}/deep/tars/y.zip", f"tar://b.png::file://{tmp_path}/x.tar"]
+    assert uris[2:] == rows[2:]
+    fsspec.filesystem("memory").pipe("/members/list.txt", "\n".join(rows[:3]).encode())
+    uris = [row.uri for row in list_inputs(["memory://members/list.txt"])]
+    assert uris[0] == "zip://a.png::memory://members/tars/y.zip"
+    assert uris[1] == "tar://b.png::memory://x.tar"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_lines_end_where_files_end_them(tmp_path, monkeypatch, caplog, end, block):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
@@ -21,7 +22,7 @@ from pager_ray.infer.predictor import Router
 from pager_ray.infer.profiling import profiled
 from pager_ray.infer.routing import load_router, needs_clip
 from pager_ray.masking import mask_uri
-from pager_ray.model import PagerModel
+from pager_ray.model import PagerModel, load_model
 from pager_ray.prediction import Prediction
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.fetch import fetch_content
@@ -43,7 +44,7 @@ _KEPT_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F", "LAB"}
 
 def predict(
     image: str | os.PathLike[str] | PIL.Image.Image | UInt8[np.ndarray, "h w 3"],
-    model: PagerModel,
+    model: PagerModel | str | os.PathLike[str],
     *,
     scene: str | None = None,
     settings: InferenceSettings | None = None,
@@ -62,7 +63,8 @@ def predict(
         image: path or fsspec URL of an image file, a PIL image, or an RGB array; 2:1. A URL with six names in braces
             (``room/{front,right,back,left,up,down}.jpg``) is a cubemap. Pixels in memory are treated
             as their file would be; only a cropped panorama's GPano metadata are not read from a PIL image.
-        model: from :func:`pager_ray.load_model`.
+        model: from :func:`pager_ray.load_model`; or what that takes, such as ``embedded``, loaded at the first call of
+            this process, and kept until another is named.
         scene: ``indoor`` or ``outdoor`` picks the scale head; None lets the checkpoint's router
             decide, or CLIP where it has none, when the model has two.
         settings: depth range, sky knobs and filling; the released defaults when None.
@@ -82,8 +84,10 @@ def predict(
         InputError: the image cannot be read or is no panorama, or its mask is none; ``error_class`` is the one that a
             job rejects it with.
         ShapeError: an array that is not uint8 (H, W, 3), or a mask that is not (H, W).
-        CheckpointError: the scene router is needed and its weights cannot be found.
+        CheckpointError: the checkpoint cannot be used, or the scene router is needed and its weights cannot be found.
     """
+    if isinstance(model, str | os.PathLike):
+        model = _LOADED.get(os.fspath(model))
     given = _given_tilt(upright, pitch_degrees, roll_degrees)
     for name, degrees in {"nadir_degrees": nadir_degrees, "zenith_degrees": zenith_degrees}.items():
         if not 0 <= degrees < MAX_CAP:
@@ -205,6 +209,32 @@ def _same(array: np.ndarray) -> np.ndarray:
 
 
 _routers: dict[str, Router] = {}
+
+
+class _Loaded:
+    """The checkpoint that was named last, loaded once for all threads of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._name: str | None = None
+        self._model: PagerModel | None = None
+
+    def get(self, name: str) -> PagerModel:
+        """The model of a checkpoint.
+
+        Raises:
+            CheckpointError: it cannot be used.
+        """
+        with self._lock:
+            if self._model is None or self._name != name:
+                # Two may be more than a device holds.
+                self._name = self._model = None
+                self._model = load_model(name)
+                self._name = name
+            return self._model
+
+
+_LOADED: Final = _Loaded()
 
 
 def _shared_router(model: PagerModel) -> Router:

@@ -16,6 +16,7 @@ from pager_ray import single
 from pager_ray.errors import CheckpointError, ConfigError, InputError, ShapeError
 from pager_ray.geometry import cubemap_to_erp, erp_to_cubemap, level_rotation, normalise_normals, stitch_maps
 from pager_ray.infer import InferenceSettings, Predictor
+from pager_ray.model import load_model
 from pager_ray.model.router import SceneRouter
 from pager_ray.single import predict
 from tests.infer.golden import HEIGHT, WIDTH, assert_near, faces, model, panorama
@@ -256,6 +257,20 @@ def test_the_callers_picture_is_left_alone(tmp_path: Path) -> None:
     before = dict(picture.info)
     predict(picture, model(METRIC))
     assert picture.info == before
+
+
+def test_a_checkpoint_may_be_named(monkeypatch: pytest.MonkeyPatch, tiny_unified: Path) -> None:
+    """In place of a model: it is loaded once, by name or path, and one that is none says so."""
+    loaded = []
+    monkeypatch.setattr(single, "load_model", lambda name: loaded.append(name) or load_model(name))
+    expected = predict(panorama(), model("tiny_unified"), scene="indoor")
+    for source in (str(tiny_unified), tiny_unified):
+        np.testing.assert_array_equal(predict(panorama(), source, scene="indoor").depth, expected.depth)
+    assert loaded == [str(tiny_unified)]
+    assert predict(panorama(), "embedded").depth.shape == expected.depth.shape
+    with pytest.raises(CheckpointError, match="nosuch"):
+        predict(panorama(), "nosuch/place")
+    assert loaded == [str(tiny_unified), "embedded", "nosuch/place"]
 
 
 def test_settings_reach_the_prediction() -> None:

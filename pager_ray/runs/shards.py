@@ -89,6 +89,9 @@ _MEANING: dict[str, dict[str, str]] = {
     "depth_p99": {"description": "99 % quantile of depth over face pixels", "unit": "metre"},
     "range_limit_fraction": {"description": "share of face pixels at or beyond a limit of the depth range"},
     "median_confidence": {"description": "median of the depth head's confidence (1 + exp of its logit)"},
+    "scale_disagreement": {
+        "description": "how far the log scales of the indoor and the outdoor head are apart; null where one alone ran"
+    },
     "depth": {"unit": "metre", "ray_type": "euclidean", "description": "distance along the pixel's ray"},
     "normals": {"unit": "unit vector", "frame": FRAME, "description": "surface normals"},
     "sky": {"unit": "probability", "description": "probability of sky"},
@@ -99,7 +102,7 @@ PREDICTION_COLUMNS = [
     "pose_heading", "pose_pitch", "pose_roll", "level_pitch", "level_roll",
     "sequence", "time", "valid_fraction", "scene", "p_outdoor", "log_scale", "sky_fraction",
     "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99", "range_limit_fraction", "median_confidence",
-    "map_height", "map_width",
+    "scale_disagreement", "map_height", "map_width",
 ]  # fmt: skip
 
 LATER_COLUMNS = {
@@ -115,6 +118,7 @@ LATER_COLUMNS = {
     "pose_roll": pa.float32(),
     "level_pitch": pa.float32(),
     "level_roll": pa.float32(),
+    "scale_disagreement": pa.float32(),
 }
 """Prediction columns that shards of earlier versions lack; they are read as nulls."""
 

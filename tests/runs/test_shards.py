@@ -10,6 +10,7 @@ import pytest
 from pager_ray.encode import codec_from_metadata, get_codec
 from pager_ray.errors import StorageError
 from pager_ray.listing import parts
+from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.runs import RunLayout, predictions_schema, reconcile, write_shard
 from pager_ray.runs.ledger import LEDGER_SCHEMA
 from pager_ray.runs.reconcile import drop_superseded, iterate_shards, standing_rejects
@@ -58,6 +59,15 @@ def test_rows_are_split_by_outcome(layout):
     assert predictions.column("id").to_pylist() == ["a/b", "d"]
     assert pq.read_table(layout.rejects.join("s0.parquet")).column("error_class").to_pylist() == ["missing"]
     assert layout.previews.names() == ["a%2Fb.jpg", "d.jpg"]
+
+
+def test_what_a_run_is_filtered_by_is_stored(layout):
+    """Every number of a panorama's quality, and nothing where there is none."""
+    numbers = {name: number / 8 for number, name in enumerate(QUALITY_COLUMNS)}
+    write_shard(layout, "s0", rows_of(good("a") | numbers, good("b")), schema_of("default"))
+    first, second = pq.read_table(layout.results.join("s0.parquet")).select(QUALITY_COLUMNS).to_pylist()
+    assert first == numbers
+    assert {*second.values()} == {None}
 
 
 def test_rejects_that_were_done_again_leave_their_files(layout):

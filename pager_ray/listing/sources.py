@@ -95,8 +95,15 @@ def list_inputs(
     options = replace(options, settings=replace(options.settings, retry=retry, schemes=tuple(schemes)))
     inputs = _found(uris, "input.uris", options)
     if masks is not None and masks.uris:
-        nothing = dict.fromkeys(("id_column", "scene_column", "sequence_column", "time_column"))
-        settings = replace(options.settings, image_column=masks.column, keep=(), **nothing)
+        settings = replace(
+            options.settings,
+            image_column=masks.column,
+            id_column=None,
+            scene_column=None,
+            sequence_column=None,
+            time_column=None,
+            keep=(),
+        )
         # What is remembered of containers is what inputs are in them.
         format = options.format if options.format in ("files", "cubemap") else "auto"
         found = _found(masks.uris, "input.mask.uris", SourceOptions(format, settings, results=options.results))

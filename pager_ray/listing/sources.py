@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
+from pager_ray.listing.columns import plain_name
 from pager_ray.listing.containers import (
     FORM_OF,
     NO_FACES,
@@ -40,7 +41,7 @@ from pager_ray.listing.image_folders import columns_of_images, files_of_card
 from pager_ray.listing.listed import SIGNED, Listing, Texts
 from pager_ray.listing.masks import MaskSources, with_masks
 from pager_ray.listing.parts import Parts, kept_memory
-from pager_ray.listing.tables import LISTING_SUFFIXES, plain_name, read_listing, signatures_apart
+from pager_ray.listing.tables import LISTING_SUFFIXES, read_listing, signatures_apart
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
 from pager_ray.plain import get_logger

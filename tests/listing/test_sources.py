@@ -18,12 +18,12 @@ import pytest
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing import (
     Listing,
+    columns,
     grown,
     list_inputs,
     listing_digest,
     parts,
     read_manifest,
-    tables,
     with_signatures,
     write_manifest,
 )
@@ -567,7 +567,7 @@ def test_signed_containers_are_refused():
 @pytest.mark.parametrize("block", [1, 3, 1 << 20])
 def test_texts_are_read_by_parts(tmp_path, monkeypatch, block, ends):
     """A listing of lines is the same wherever it is cut, within a character, too."""
-    monkeypatch.setattr(tables, "_BLOCK", block)
+    monkeypatch.setattr(columns, "_BLOCK", block)
     monkeypatch.setattr(parts, "PART_ROWS", 2)
     lines = ["# what", "ü/a.jpg", "", "  b c.jpg ", "日本.jpg", " # not one", "d.jpg"]
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + ends.join(lines).encode())
@@ -578,8 +578,8 @@ def test_texts_are_read_by_parts(tmp_path, monkeypatch, block, ends):
 
 def test_a_text_of_one_endless_line_is_none(tmp_path, monkeypatch):
     """A file without an end of line is no listing, and is not read to its own."""
-    monkeypatch.setattr(tables, "_BLOCK", 100)
-    monkeypatch.setattr(tables, "_LONGEST_LINE", 1000)
+    monkeypatch.setattr(columns, "_BLOCK", 100)
+    monkeypatch.setattr(columns, "_LONGEST_LINE", 1000)
     (tmp_path / "list.txt").write_text("a" * 100_000)
     with pytest.raises(ConfigError, match="has a line of more than 1000 characters"):
         ids(tmp_path / "list.txt")
@@ -620,7 +620,7 @@ def test_containers_of_a_listings_members_lie_beside_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_lines_end_where_files_end_them(tmp_path, monkeypatch, caplog, end, block):
     """Other signs that end a line are of names; comments are told, and a name may begin like one."""
-    monkeypatch.setattr(tables, "_BLOCK", block)
+    monkeypatch.setattr(columns, "_BLOCK", block)
     names = ["x\u2028y.png", "x\x85y.png", "x\x0by.png", "x\x1cy.png", "z\u00a0", "./#1.png"]
     text = "\ufeff" + end.join(["# rooms", *names, " \t", "  b.png\t", "#c.png", "d.png"])
     (tmp_path / "list.txt").write_bytes(text.encode())
@@ -634,7 +634,7 @@ def test_lines_end_where_files_end_them(tmp_path, monkeypatch, caplog, end, bloc
 @pytest.mark.parametrize("block", [200, 1 << 20])
 def test_tables_of_values_are_read_by_parts(tmp_path, monkeypatch, block, keep):
     """A table in one part or many gives the same rows, whatever its other columns hold, with those that are kept."""
-    monkeypatch.setattr(tables, "_CSV_BLOCK", block)
+    monkeypatch.setattr(columns, "_CSV_BLOCK", block)
     rows = [f'{number}.jpg,{"" if number % 2 else number},"{number}\n",{number},x{number}' for number in range(100)]
     rows[70] = "70.jpg,70,note,late,x"
     (tmp_path / "list.csv").write_text("\ufeffURI,time,note,number,id\n" + "\n".join(rows))
@@ -649,7 +649,7 @@ def test_tables_of_values_are_read_by_parts(tmp_path, monkeypatch, block, keep):
 
 def test_damage_behind_the_first_part_of_a_table_is_named(tmp_path, monkeypatch):
     """A row of other columns far behind is an error like one at the beginning."""
-    monkeypatch.setattr(tables, "_CSV_BLOCK", 200)
+    monkeypatch.setattr(columns, "_CSV_BLOCK", 200)
     (tmp_path / "list.csv").write_text("uri,id\n" + "".join(f"{n}.jpg,{n}\n" for n in range(200)) + "a,b,c\n")
     with pytest.raises(ConfigError, match="cannot be read as a listing"):
         ids(tmp_path / "list.csv")

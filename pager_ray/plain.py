@@ -13,8 +13,10 @@ from __future__ import annotations
 import html
 import logging
 import re
+import string
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 from pager_ray.masking import mask_text
 
@@ -23,6 +25,9 @@ MAX_TEXT: Final = 4096
 
 MAX_LABEL: Final = 200
 """Characters of a metric's label: each value is a series of its own, kept for ever."""
+
+_LABEL: Final = string.printable.replace("%", "")
+"""What a label keeps as it is."""
 
 _MAX_MASKED: Final = 1 << 14
 _CUT: Final = " […] "
@@ -52,11 +57,11 @@ def plain_text(text: object, most: int = MAX_TEXT) -> str:
     return _cut(written, most)
 
 
-def _cut(text: str, most: int) -> str:
+def _cut(text: str, most: int, mark: str = _CUT) -> str:
     if len(text) <= most:
         return text
     end = most // 3
-    return f"{text[: most - end - len(_CUT)]}{_CUT}{text[-end:]}"
+    return f"{text[: most - end - len(mark)]}{mark}{text[-end:]}"
 
 
 def plain_value(value: Any) -> Any:
@@ -101,8 +106,11 @@ def comment_text(text: object) -> str:
 
 
 def label_text(text: object) -> str:
-    """A value for a metric's label."""
-    return plain_text(text, MAX_LABEL)
+    """A value for a metric's label, which Ray takes in ASCII alone: other characters are written as in URIs.
+
+    ``ü`` is ``%C3%BC``, and ``%`` itself ``%25``, so that no two texts become one.
+    """
+    return _cut(quote(plain_text(text), safe=_LABEL), MAX_LABEL, " [...] ")
 
 
 class MaskingFilter(logging.Filter):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from pager_ray.errors import PagerError
 from pager_ray.plain import (
+    MAX_LABEL,
     MAX_TEXT,
+    label_text,
     plain_lines,
     plain_text,
 )
@@ -42,7 +45,15 @@ def fuzzed_texts(count: int) -> Iterator[str]:
             parts.insert(chance.randint(0, len(parts)), f" {chance.choice(SECRETS)} ")
         if number % 7 == 0:
             parts.append(chr(chance.randrange(chance.choice([0x20, 0x3000, 0x110000]))))
-        assert all(is_plain(line) for line in plain_lines([text]))
+        yield "".join(parts)
+
+
+def test_lines_have_no_control_and_no_secret() -> None:
+    """A line stays one, of printable characters alone, and what is secret in it is not."""
+    for text in fuzzed_texts(COUNT):
+        [line] = plain_lines([text])
+        assert line.isprintable()
+        assert SECRET not in line
 
 
 def test_long_texts_keep_their_start_and_end() -> None:
@@ -54,3 +65,15 @@ def test_long_texts_keep_their_start_and_end() -> None:
     assert str(PagerError(text)) == plain_text(text)
     for before in range(MAX_TEXT - 40, MAX_TEXT, 7):
         assert SECRET[:6] not in plain_text("x" * before + f" https://u:{SECRET}@host/ " + "x" * 9000)
+
+
+def test_labels_are_ascii_and_tell_texts_apart() -> None:
+    """Whatever a label names, it has no other character, and the text can be read back from it unless it is cut."""
+    assert label_text("s3://bucket/a b#c") == "s3://bucket/a b#c"
+    assert label_text("/Läufe/100%") == "/L%C3%A4ufe/100%25"
+    for text in fuzzed_texts(COUNT // 10):
+        label = label_text(text)
+        assert label.isascii()
+        assert len(label) <= MAX_LABEL
+        assert " [...] " in label or unquote(label) == plain_text(text)
+    assert label_text("/runs/" + "日" * 5000).startswith("/runs/%E6%97%A5")

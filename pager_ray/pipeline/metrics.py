@@ -6,13 +6,16 @@ them. All are set in the process of the board, which hears of every block, so on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from ray.util.metrics import Counter, Gauge
 
-from pager_ray.plain import label_text
+from pager_ray.plain import get_logger, label_text
+
+log = get_logger(__name__)
 
 OUTPUT = "output"
 """The label that every series has: the job's output, without secrets."""
@@ -58,35 +61,50 @@ METRICS: Mapping[str, Metric] = {
 class Meters:
     """Sets the metrics of one job; to be made and used in one process of its cluster.
 
+    No job fails for its metrics: what Ray does not take is logged once, and left out.
+
     Args:
         output: the job's output, without secrets.
     """
 
     def __init__(self, output: str) -> None:
-        self._output = label_text(output)
+        self._output = output
         self._shown: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._has_failed = False
+        self._metrics: dict[str, Counter | Gauge] = {}
         kinds: Mapping[str, type[Counter] | type[Gauge]] = {"counter": Counter, "gauge": Gauge}
-        self._metrics = {
-            name: kinds[metric.kind](name, description=metric.description, tag_keys=(OUTPUT, *metric.labels))
-            for name, metric in METRICS.items()
-        }
+        for name, metric in METRICS.items():
+            with self._unharmed():
+                tags = (OUTPUT, *metric.labels)
+                self._metrics[name] = kinds[metric.kind](name, description=metric.description, tag_keys=tags)
 
     def count(self, name: str, amount: float, *labels: str) -> None:
         """Add to a counter."""
-        if amount > 0:
-            self._metrics[name].inc(amount, self._tags(name, labels))
+        with self._unharmed():
+            if amount > 0:
+                self._metrics[name].inc(amount, self._tags(name, labels))
 
     def show(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge."""
         self._shown[name, labels] = value
-        self._metrics[name].set(value, self._tags(name, labels))
+        with self._unharmed():
+            self._metrics[name].set(value, self._tags(name, labels))
 
     def again(self) -> None:
         """Set every gauge to what it shows: Ray hands on a value once, and where that is lost it would be missing."""
-        for (name, labels), value in self._shown.items():
-            self._metrics[name].set(value, self._tags(name, labels))
+        for (name, labels), value in [*self._shown.items()]:
+            self.show(name, value, *labels)
 
     def _tags(self, name: str, labels: tuple[str, ...]) -> dict[str, str]:
         # Some labels are what a library, or somebody's code, called its error.
-        named = zip(METRICS[name].labels, labels, strict=True)
-        return {OUTPUT: self._output, **{label: label_text(value) for label, value in named}}
+        values = (self._output, *labels)
+        return {label: label_text(value) for label, value in zip((OUTPUT, *METRICS[name].labels), values, strict=True)}
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job matters more
+            if not self._has_failed:
+                log.warning("metrics are incomplete, the job goes on: %s: %s", type(error).__name__, error)
+            self._has_failed = True

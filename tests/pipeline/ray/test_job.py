@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def test_outputs_equal_single_predictions(
     check_equal(tmp_path / "run", expected)
     [start] = pager_ray.open_run(tmp_path / "run").manifest["starts"]
     assert [worker["precision"] for worker in start["workers"]] == ["float32"]
+
+
+def test_names_may_be_written_in_any_script(tmp_path: Path, samples: Path, tiny_unified: Path) -> None:
+    """Outputs and inputs with spaces, signs of URIs and letters beyond ASCII are folders and files like others."""
+    pictures = tmp_path / "Räume #1, 100%"
+    pictures.mkdir()
+    shutil.copy(min(samples.parent.glob("*.jpg")), pictures / "küche 日本 #2.jpg")
+    output = tmp_path / "Läufe 日本?" / "1 #100%"
+    assert run_job(config_of(pictures, tiny_unified, output, "scene_mode=indoor")).exit_code == 0
+    assert len(pager_ray.open_run(output)) == 1
 
 
 def test_a_second_job_is_refused_while_the_first_lives(tmp_path, samples, tiny_unified, capsys):

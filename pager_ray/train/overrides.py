@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,15 +52,20 @@ def build_settings(values: Mapping[str, Any]) -> TrainSettings:
     given = dict(values)
     if "phases" in given:
         try:
-            given["phases"] = tuple(
-                Phase(**phase) if isinstance(phase, Mapping) else Phase(*phase) for phase in given["phases"]
-            )
-        except TypeError as error:
+            given["phases"] = tuple(_section(Phase, _named(Phase, phase), "phases.") for phase in given["phases"])
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"phases: takes a list of [until, face_size, batch], got {given['phases']!r}") from error
     for name, section in _SECTIONS.items():
         if name in given:
             given[name] = _section(section, given[name], f"{name}.")
     return _section(TrainSettings, given, "")
+
+
+def _named(kind: Any, values: Any) -> Any:
+    """Values that may be given by their order alone."""
+    if isinstance(values, Mapping):
+        return values
+    return dict(zip((field.name for field in dataclasses.fields(kind)), values, strict=True))
 
 
 def _section(kind: Any, values: Any, prefix: str) -> Any:
@@ -71,7 +77,7 @@ def _section(kind: Any, values: Any, prefix: str) -> Any:
         raise ConfigError(f"{prefix}{unknown[0]}: is no key; takes {', '.join(prefix + name for name in fields)}")
     for name, value in values.items():
         takes = fields[name].type
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         wrong = (
             (takes == "int" and (not number or value != int(value)))
             or (takes == "float" and not number)

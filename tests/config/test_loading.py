@@ -1,12 +1,16 @@
 """Configuration: what is wrong is said in one line that names the key, what it got and what it takes."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
+from pager_ray.config.evaluation import ScoreConfig
 from pager_ray.config.schema import MAX_WIDTH, PlanConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
@@ -79,6 +83,31 @@ def test_mistakes_name_the_key(override, expected):
         load_config(None, [*ENOUGH, override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def kinds(annotation: object) -> set[object]:
+    """Types that an annotation is made of."""
+    return {annotation}.union(*map(kinds, get_args(annotation))) if get_origin(annotation) is not Literal else set()
+
+
+def numbers(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Keys that take numbers with a fraction."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from numbers(field.annotation, f"{prefix}{name}.")
+        elif float in kinds(field.annotation):
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("model", [RunConfig, PlanConfig, EvaluateConfig, ScoreConfig, TrainConfig])
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_every_number_is_finite(model: type, number: str) -> None:
+    """No key of any job takes what is no number, or none that JSON has: each is named, before any work."""
+    keys = {*numbers(model)}
+    assert keys
+    for key in keys:
+        with pytest.raises(ConfigError, match=rf"^{key}: got .*takes a finite number"):
+            load_config(None, [f"{key}={f'[[{number}, 56, 4]]' if key == 'phases' else number}"], model)
 
 
 def test_keys_inside_a_value_are_refused():

@@ -26,6 +26,11 @@ def test_end_to_end(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["budget.samples=4", "speed=9"], "speed: is no key"),
         (["budget.samples=4", "losses.depth=much"], "losses.depth: takes float"),
+        (["budget.samples=4", "losses.depth=NaN"], "losses.depth: takes float, got nan"),
+        (["budget.minutes=1e999"], "budget.minutes: takes float, got inf"),
+        (["budget.samples=4", "seed=Infinity"], "seed: takes int, got inf"),
+        (["budget.samples=4", "phases=[[NaN,28,2],[1,28,2]]"], "phases.until: takes float, got nan"),
+        (["budget.samples=4", "phases=[[0.5,28]]"], "phases: takes a list of [until, face_size, batch]"),
         (["budget.samples=4", "phases=[[0.5,28,2]]"], "phases: must end"),
         ([], "budget"),
     ],

@@ -97,6 +97,12 @@ class Terminated(KeyboardInterrupt):
     """
 
 
+def exit_code_of(error: BaseException) -> int:
+    """What a command exits with that an error ends; :mod:`pager_ray.cli.entry` says what each code means."""
+    codes = ((ConfigError, 2), (ErrorBudgetExceeded, 4), (Terminated, 143), (KeyboardInterrupt, 130))
+    return next((code for kind, code in codes if isinstance(error, kind)), 1)
+
+
 def own_cause(error: BaseException) -> PagerError | None:
     """The error of this family inside what others wrapped around it; None where there is none.
 

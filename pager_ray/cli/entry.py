@@ -31,14 +31,11 @@ from pager_ray.cli.score import score
 from pager_ray.cli.status import status
 from pager_ray.cli.train import train
 from pager_ray.cli.verify import EXIT_FAILED, verify
-from pager_ray.errors import ConfigError, ErrorBudgetExceeded, PagerError, Terminated
+from pager_ray.errors import PagerError, Terminated, exit_code_of
 from pager_ray.plain import MaskingFilter, plain_text
 from pager_ray.version import __version__
 
 EXIT_USAGE = 2
-EXIT_BUDGET = 4
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 _TALKATIVE = (
     "ray",
@@ -125,22 +122,13 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
         message = plain_text(" ".join(error.format_message().split()))
         click.echo(f"pager-ray: {message} (--help shows what there is)", err=True)
         return EXIT_USAGE
-    except ConfigError as error:
-        return _complain(error, EXIT_USAGE)
-    except ErrorBudgetExceeded as error:
-        return _complain(error, EXIT_BUDGET)
     except PagerError as error:
-        return _complain(error, EXIT_FAILED)
+        click.echo(f"pager-ray: {plain_text(' '.join(str(error).split()))}", err=True)
+        return exit_code_of(error)
     except (KeyboardInterrupt, click.Abort) as error:
         # click turns every interrupt into its own.
-        if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
-            click.echo("stopped by SIGTERM; the same command resumes", err=True)
-            return EXIT_TERMINATED
-        click.echo("interrupted; the same command resumes", err=True)
-        return EXIT_INTERRUPTED
+        is_told = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)
+        interrupt = Terminated() if is_told else KeyboardInterrupt()
+        click.echo(f"{'stopped by SIGTERM' if is_told else 'interrupted'}; the same command resumes", err=True)
+        return exit_code_of(interrupt)
     return result if isinstance(result, int) else 0
-
-
-def _complain(error: PagerError, code: int) -> int:
-    click.echo(f"pager-ray: {plain_text(' '.join(str(error).split()))}", err=True)
-    return code

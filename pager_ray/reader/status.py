@@ -43,6 +43,7 @@ class Status:
         ended: the same, or None.
         heard: when and how the running job was last heard of, in words.
         limit: how near the last start came to what its model workers could do, as ``run.json`` has it; None before.
+        failure_code: what the last start's command exited with, where it ended before all was done and said so.
     """
 
     output: str
@@ -63,6 +64,7 @@ class Status:
     ended: str | None
     heard: str | None
     limit: Mapping[str, Any] | None = None
+    failure_code: int | None = None
 
     @property
     def left(self) -> int:
@@ -76,14 +78,16 @@ class Status:
 
     @property
     def exit_code(self) -> int:
-        """0 running or complete, 3 complete with rejects, 1 what ended before."""
+        """The job's: 0 running or complete, 3 complete with rejects, else its last start's; 1 where that told none."""
         if self.state == COMPLETE:
             return 3 if self.rejected else 0
-        return 0 if self.state == RUNNING else 1
+        return 0 if self.state == RUNNING else self.failure_code or 1
 
     def to_json(self) -> dict[str, Any]:
         """The same as a JSON object."""
-        return asdict(self) | {"left": self.left}
+        told = asdict(self) | {"left": self.left}
+        del told["failure_code"]
+        return told
 
 
 def read_status(uri: str | os.PathLike[str]) -> Status:
@@ -152,6 +156,7 @@ def _status(layout: RunLayout, manifest: Mapping[str, Any]) -> Status:
         ended=start["ended"],
         heard=heard,
         limit=facts.get("limit") or (start.get("stages") or {}).get("limit"),
+        failure_code=_exit_code(start.get("exit_code")),
     )
 
 
@@ -177,6 +182,11 @@ def _workers(start: Mapping[str, Any]) -> dict[str, int]:
 def _stages(start: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, int]:
     stages = facts.get("stages") or (start.get("stages") or {}).get("stages") or {}
     return {str(name): int(stage["rows"]) for name, stage in stages.items()}
+
+
+def _exit_code(value: Any) -> int | None:
+    """What a start says that it exited with; a run file may be anybody's, and those of earlier versions have none."""
+    return value if type(value) is int and value in range(256) else None
 
 
 def _number(value: Any) -> float | None:

@@ -23,6 +23,7 @@ from pager_ray.errors import (
     PagerError,
     StorageError,
     Terminated,
+    exit_code_of,
     own_cause,
 )
 from pager_ray.listing import ChosenIds, Listed, Listing, stored_listing, with_attempts, write_manifest
@@ -326,32 +327,31 @@ def _run_to_end(
         if isinstance(known, OutputInUseError):
             # What is written there is the other job's business.
             raise known from error
-        done = _record_failure(claim, known or error)
-        if isinstance(known, ErrorBudgetExceeded) and done is not None:
-            raise _over_budget(claim, done) from None
-        if known is not None and known is not error:
-            raise known from error
-        raise
+        told = _record_failure(claim, known or error)
+        if told is error:
+            raise
+        raise told from (None if isinstance(told, ErrorBudgetExceeded) else error)
 
 
-def _record_failure(claim: Claim, error: BaseException) -> Reconciliation | None:
-    """Note in the run file how this start ended, with what is done so far; the error itself goes on to the caller.
+def _record_failure(claim: Claim, error: BaseException) -> BaseException:
+    """Note in the run file how this start ended, with what is done so far.
 
     Returns:
-        What is done, where the output can still be read.
+        What the caller is to raise: the same error, or where too much was rejected one that says how much.
     """
-    state, outcome = FAILED, f"{type(error).__name__}: {error}"
-    if isinstance(error, KeyboardInterrupt):
-        state, outcome = STOPPED, "terminated" if isinstance(error, Terminated) else "interrupted"
     try:
         # Shards are left as they are: writers of ours may still be at work.
         done = reconcile(claim.layout, claim.inputs)
-        end_start(claim.manifest, state, plain_text(outcome, 2000), done.counts())
+        if isinstance(error, ErrorBudgetExceeded):
+            error = _over_budget(claim, done)
+        state, outcome = FAILED, f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            state, outcome = STOPPED, "terminated" if isinstance(error, Terminated) else "interrupted"
+        end_start(claim.manifest, state, plain_text(outcome, 2000), done.counts(), exit_code_of(error))
         claim.layout.root.write_json(RUN_FILE, claim.manifest)
     except (StorageError, OSError) as second:
         log.error("the run file could not be updated: %s", second)
-        return None
-    return done
+    return error
 
 
 def _finish(claim: Claim) -> Reconciliation:

@@ -158,10 +158,26 @@ def begin_start(manifest: dict[str, Any], *, announced: bool = False) -> None:
     manifest["starts"].append(start | {"lease": "announced" if announced else "exclusive"})
 
 
-def end_start(manifest: dict[str, Any], state: str, outcome: str, counts: Mapping[str, int] | None) -> None:
-    """Note how the current start ended."""
+def end_start(
+    manifest: dict[str, Any],
+    state: str,
+    outcome: str,
+    counts: Mapping[str, int] | None,
+    exit_code: int | None = None,
+) -> None:
+    """Note how the current start ended.
+
+    Args:
+        manifest: of the run.
+        state: of the run from now on.
+        outcome: a sentence for people.
+        counts: what is done; None where that is not known.
+        exit_code: of the command, where it ended before all was done.
+    """
     manifest["state"] = state
     manifest["starts"][-1] |= {"ended": now(), "outcome": outcome}
+    if exit_code is not None:
+        manifest["starts"][-1]["exit_code"] = exit_code
     if counts is not None:
         manifest["counts"] = dict(counts)
 

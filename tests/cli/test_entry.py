@@ -271,7 +271,16 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == 3
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], ["run", "--nosuch"], ["samples"], ["samples", "x", "--count", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nosuch"],
+        ["run", "--nosuch"],
+        ["samples"],
+        ["samples", "x", "--count", "0"],
+        ["status", "x", "--interval", "nan"],
+    ],
+)
 def test_wrong_usage_is_one_line(arguments, capsys):
     """Unknown commands, options and values are one line on standard error and exit code 2."""
     assert exit_code(arguments) == 2

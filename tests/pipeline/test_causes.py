@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from ray.data._internal.util import iterate_with_retry
 
 from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.pipeline.causes import known_cause
@@ -26,6 +29,24 @@ def test_our_own_errors_arrive_as_they_are(output: Folder, wrapped: bool) -> Non
     task = ray.exceptions.RayTaskError("infer", "Traceback:\n  …", raised)
     with pytest.raises(CheckpointError) as caught:
         run_to_end(claim(output), failing(task.as_instanceof_cause() if wrapped else raised), known_cause)
+    assert str(caught.value) == "/w/model.pth: is damaged; fetch it again"
+    assert outcome(output) == ("failed", "CheckpointError: /w/model.pth: is damaged; fetch it again")
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+def test_what_ray_data_adds_to_our_errors_is_left_out(output: Folder, crosses: bool) -> None:
+    """A stage's error is one sentence for the user and the run file, without Ray's advice, which it comes with."""
+
+    def stage() -> Iterator[None]:
+        raise CheckpointError("/w/model.pth: is damaged; fetch it again")
+        yield
+
+    with pytest.raises(CheckpointError, match=r"configure `ray\.data\.DataContext") as noisy:
+        list(iterate_with_retry(stage, "apply UDF transform", match=[], max_attempts=1))
+    raised = pickle.loads(pickle.dumps(noisy.value)) if crosses else noisy.value  # noqa: S301
+    task = ray.exceptions.RayTaskError("infer", "Traceback:\n  …", raised)
+    with pytest.raises(CheckpointError) as caught:
+        run_to_end(claim(output), failing(task.as_instanceof_cause()), known_cause)
     assert str(caught.value) == "/w/model.pth: is damaged; fetch it again"
     assert outcome(output) == ("failed", "CheckpointError: /w/model.pth: is damaged; fetch it again")
 

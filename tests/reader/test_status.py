@@ -121,19 +121,28 @@ def test_a_job_that_is_not_heard_of_has_died(run: SmallRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "outcome", "rejects", "code"),
+    ("state", "outcome", "rejects", "told", "code"),
     [
-        ("complete", "complete", 0, 0),
-        ("complete", "complete", 2, 3),
-        ("failed", "StorageError: full", 0, 1),
-        ("stopped", "terminated", 0, 1),
+        ("complete", "complete", 0, None, 0),
+        ("complete", "complete", 2, None, 3),
+        ("failed", "StorageError: full", 0, 1, 1),
+        ("failed", "ErrorBudgetExceeded: 2 inputs were rejected", 2, 4, 4),
+        ("stopped", "terminated", 0, 143, 143),
+        # Of an earlier version.
+        ("stopped", "terminated", 0, None, 1),
+        # Of a stranger.
+        ("failed", "StorageError: full", 0, 0, 1),
+        ("failed", "StorageError: full", 0, "4", 1),
+        ("failed", "StorageError: full", 0, 2**40, 1),
     ],
 )
-def test_a_job_that_ended_shows_its_counts(run: SmallRun, state: str, outcome: str, rejects: int, code: int) -> None:
-    """What the run file says of the end is the status; a last look of before is not."""
+def test_a_job_that_ended_shows_its_counts(
+    run: SmallRun, state: str, outcome: str, rejects: int, told: Any, code: int
+) -> None:
+    """What the run file says of the end is the status, and the exit code the job's; a last look of before is not."""
     look(run)
     run.manifest["rejects_by_class"] = {"transient": rejects} if rejects else {}
-    end_start(run.manifest, state, outcome, {"inputs": 10, "predictions": 8, "rejects": rejects, "missing": 0})
+    end_start(run.manifest, state, outcome, {"inputs": 10, "predictions": 8, "rejects": rejects, "missing": 0}, told)
     run.save()
     status = read_status(run.folder)
     assert (status.state, status.predicted, status.rejected, status.exit_code) == (state, 8, rejects, code)

@@ -19,6 +19,7 @@ from pager_ray.errors import (
     PagerError,
     RunMismatchError,
     StorageError,
+    Terminated,
     own_cause,
 )
 from pager_ray.listing import Listed, manifest, parts
@@ -82,7 +83,7 @@ def finish(job: Claim, pipeline: Callable[[], None]) -> Reconciliation:
     return run_to_end(job, pipeline)
 
 
-def failing(error: Exception) -> Callable[[], None]:
+def failing(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise error
 
@@ -91,9 +92,15 @@ def failing(error: Exception) -> Callable[[], None]:
 
 def outcome(output: Folder) -> tuple[str, str | None]:
     """State and last outcome of the run file."""
+    start, state = last_start(output)
+    return state, start["outcome"]
+
+
+def last_start(output: Folder) -> tuple[dict[str, Any], str]:
+    """The run file's last start, and its state."""
     manifest = read_run_file(output)
     assert manifest is not None
-    return manifest["state"], manifest["starts"][-1]["outcome"]
+    return manifest["starts"][-1], manifest["state"]
 
 
 def test_a_whole_job_is_complete(output: Folder) -> None:
@@ -163,8 +170,30 @@ def test_a_budget_that_is_used_up_is_told(output: Folder, noticed: str) -> None:
         f"3 inputs were rejected (missing 2, too_small 1), errors.max_rejects allows 25%; see {output}/rejects, then "
         "run the same command with a larger budget to go on"
     )
-    assert outcome(output)[0] == "failed"
+    assert outcome(output) == ("failed", f"ErrorBudgetExceeded: {caught.value}")
     assert finish(claim(output, max_rejects="75%"), lambda: None).rejects == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ErrorBudgetExceeded("too many rejects"), 4),
+        (ConfigError("compute.gpus_per_worker: got 1, but this machine has no GPU"), 2),
+        (PagerError("the job failed on the cluster"), 1),
+        (ZeroDivisionError(), 1),
+        (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
+    ],
+)
+def test_a_start_that_failed_says_what_its_command_exits_with(output: Folder, error: BaseException, code: int) -> None:
+    """The run file has the exit code of a start that ended before all was done, and the next start has none of it."""
+    with pytest.raises(type(error)):
+        finish(claim(output), failing(error))
+    assert last_start(output)[0]["exit_code"] == code
+    again = claim(output)
+    assert "exit_code" not in last_start(output)[0]
+    finish(again, lambda: commit(again, "t", "abc", d="missing"))
+    assert "exit_code" not in last_start(output)[0]
 
 
 def test_a_job_that_lost_its_output_leaves_the_run_file_alone(output: Folder) -> None:

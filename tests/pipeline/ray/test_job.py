@@ -18,6 +18,7 @@ from pager_ray.config import load_config
 from pager_ray.errors import ConfigError, ErrorBudgetExceeded
 from pager_ray.pipeline.job import run_job
 from pager_ray.prediction import Prediction
+from pager_ray.reader.status import read_status
 from pager_ray.reader.verify import verify_output
 from pager_ray.runs import RunLayout
 from pager_ray.runs.lease import Lease
@@ -155,6 +156,9 @@ def test_the_error_budget_stops_the_run(tmp_path, samples, tiny_unified, capsys,
         gc.enable()
     assert kept.value is not None
     assert pager_ray.open_run(tmp_path / "run").manifest["state"] == "failed"
+    assert read_status(tmp_path / "run").reason == f"ErrorBudgetExceeded: {kept.value}"
+    assert exit_code(["status", str(tmp_path / "run"), "--watch"]) == 4
+    capsys.readouterr()
     assert exit_code(["run", *arguments, "errors.max_rejects=5"]) == 3
     assert capsys.readouterr().out.splitlines()[-1] == f"5 rejects: {tmp_path / 'run'}/rejects"
     assert len(pager_ray.open_run(tmp_path / "run")) == 8

@@ -54,6 +54,9 @@ _TALKATIVE = (
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Whose message is the help of a group that was given no command; click before 8.2 prints it by itself."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="pager-ray")
@@ -85,6 +88,7 @@ for _command in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of ``pager-ray``; exits with the documented codes."""
+    _open_streams()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         code = exit_code(arguments)
@@ -100,6 +104,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _drop_output()
         click.echo(f"pager-ray: standard output cannot be written ({error.strerror}); make room there", err=True)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Put the null device where a standard stream is closed (``>&-``): what is said there, nobody wanted to hear.
+
+    The stream's descriptor would go to the next file or connection that is opened, and libraries and other processes
+    would write to that.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # The lowest that is free, which is the stream's own.
+            null = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(null, True)
+            stream = open(null, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - the process's own
+            setattr(sys, name, stream)
 
 
 def _drop_output() -> None:
@@ -119,6 +138,9 @@ def exit_code(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS):
+            error.show()
+            return EXIT_USAGE
         message = plain_text(" ".join(error.format_message().split()))
         click.echo(f"pager-ray: {message} (--help shows what there is)", err=True)
         return EXIT_USAGE

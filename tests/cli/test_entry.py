@@ -233,6 +233,14 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(cli.commands) >= {"run", "evaluate", "score", "compare", "verify", "samples"}
 
 
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """``pager-ray`` alone is wrong usage that its help answers, on lines as ``--help`` has them."""
+    assert exit_code(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert exit_code([]) == 2
+    assert said(capsys) == shown
+
+
 def test_samples_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``samples`` writes pictures of the asked size, their ground truth and a listing that names them."""
     assert exit_code(["samples", str(tmp_path / "in"), "--count", "2", "--height", "64"]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_full_device_is_one_line() -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == "pager-ray: standard output cannot be written (No space left on device); make room there\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_harm_nothing(closed: str, tmp_path: Path) -> None:
+    """What would be said on a stream that is closed is said to nobody; the work is done, and the exit code says so."""
+    samples = f"{sys.executable} -m pager_ray samples in --count 1 --height 64 {closed}"
+    wrong = f"{sys.executable} -m pager_ray run --nosuch {closed}"
+    both = f"exec 9>&1; {samples}; echo $? >&9; {wrong}; echo $? >&9"
+    ended = subprocess.run(["bash", "-c", both], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert [line for line in ended.stdout.splitlines() if line.isdigit()] == ["0", "2"]
+    assert "Traceback" not in ended.stderr
+    # No file was opened under a stream's number and written to by who meant the stream.
+    assert (tmp_path / "in" / "samples.csv").read_text().startswith("uri,")
 
 
 LOGGING = """

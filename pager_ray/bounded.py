@@ -2,13 +2,14 @@
 
 JSON and YAML have a bounded size and depth, and YAML's aliases a bounded expansion. A Parquet file may say in a few
 hundred bytes that it holds five million rows of a megabyte each: its footer is compared with its size first, and texts
-that a dictionary would multiply are counted before they are written out.
+that a dictionary would multiply are counted before they are written out. Text files say which encoding they have.
 
 All of them raise :class:`Unreasonable`, which names no file: whoever reads one does.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -48,6 +49,23 @@ _NARROW: Final = 64
 
 class Unreasonable(ValueError):
     """A file is larger, deeper or holds more than anything of its kind."""
+
+
+def text_of(data: bytes) -> str:
+    """A text file's text: UTF-8, or UTF-16 or -32 where a byte order mark says so, as Windows' shells write it.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    return data.decode(encoding_of(data))
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text file that begins with these bytes, four or more if it has them; none leaves its mark."""
+    # UTF-32's begins as UTF-16's does.
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def parse_json(data: bytes | str, most: int = MAX_JSON_BYTES, *, nan: bool = False) -> Any:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pager_ray.bounded import MAX_DEPTH, Unreasonable, parquet_parts, parse_json, parse_yaml, read_parquet
+from pager_ray.bounded import MAX_DEPTH, Unreasonable, parquet_parts, parse_json, parse_yaml, read_parquet, text_of
 from pager_ray.encode import get_codec
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, ShapeError, StorageError
@@ -22,6 +22,20 @@ from pager_ray.listing import list_inputs
 from pager_ray.read.pixels import decode_pixels, open_image
 from pager_ray.runs.ledger import Ledger, record_of
 from pager_ray.storage import Folder
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
+"""Of text files: as editors save them, and as Windows' shells write."""
+
+
+@pytest.mark.parametrize("encoding", [*ENCODINGS, "utf-16-be"])
+def test_texts_are_in_the_encoding_that_they_name(encoding: str) -> None:
+    """UTF-8, or what a byte order mark says, which is no part of the text; anything else is no text."""
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    for text in ("", "a", "küche\r\n日本\n"):
+        assert text_of((mark + text).encode(encoding)) == text
+    for data in (b"k\xfcche", b"\xff\xfea"):
+        with pytest.raises(UnicodeDecodeError):
+            text_of(data)
 
 
 def parquet(table: pa.Table, **options: object) -> pa.Buffer:

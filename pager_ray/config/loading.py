@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, overload
 
 from pydantic import BaseModel, ValidationError
 
-from pager_ray.bounded import Unreasonable, parse_yaml
+from pager_ray.bounded import Unreasonable, parse_yaml, text_of
 from pager_ray.config.evaluation import EvaluateConfig, ScoreConfig
 from pager_ray.config.schema import PlanConfig, RunConfig
 from pager_ray.config.training import TrainConfig
@@ -105,7 +105,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; --config takes a short YAML file")
-        values = parse_yaml(path.read_text(encoding="utf-8"), MAX_CONFIG_BYTES)
+        values = parse_yaml(text_of(path.read_bytes()), MAX_CONFIG_BYTES)
     except OSError as error:
         takes = "--config takes a YAML file"
         if isinstance(error, FileNotFoundError) and is_submitted():

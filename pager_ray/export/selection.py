@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pager_ray.bounded import text_of
 from pager_ray.errors import ConfigError
 from pager_ray.export.formats import ExportSettings
 from pager_ray.export.where import parse_where
+from pager_ray.masking import mask_uri
 from pager_ray.modalities import is_metric
 from pager_ray.storage import Folder
 
@@ -20,15 +22,22 @@ def read_ids(options: Sequence[str]) -> list[str]:
     """Ids as given on the command line: several times, separated by commas, or as ``@FILE`` with one per line.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or a file is no text.
         StorageError: a file cannot be read.
     """
     ids: list[str] = []
     for option in options:
         if option.startswith("@"):
             folder, _, name = option[1:].rpartition("/")
-            lines = Folder(folder or ("/" if option[1:].startswith("/") else ".")).read(name).decode("utf-8-sig")
-            ids += [line.strip() for line in lines.splitlines() if line.strip()]
+            content = Folder(folder or ("/" if option[1:].startswith("/") else ".")).read(name)
+            try:
+                lines = text_of(content).splitlines()
+            except UnicodeDecodeError as error:
+                raise ConfigError(
+                    f"--ids: {mask_uri(option[1:])} is no text ({error}); takes UTF-8, or UTF-16 with a byte order "
+                    "mark, and an id per line"
+                ) from error
+            ids += [line.strip() for line in lines if line.strip()]
         else:
             ids += [part.strip() for part in option.split(",") if part.strip()]
     if options and not ids:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import Unreasonable, parquet_parts, size_of
+from pager_ray.bounded import Unreasonable, encoding_of, parquet_parts, size_of
 from pager_ray.errors import ConfigError
 from pager_ray.listing import parts as by_parts
-from pager_ray.listing.csvs import PARSING, header_of, read_texts, texts_of, typed
+from pager_ray.listing.csvs import PARSING, header_of, in_utf8, read_texts, texts_of, typed
 from pager_ray.listing.growth import stamp_of
 from pager_ray.listing.listed import Texts
 from pager_ray.masking import without_queries
@@ -78,10 +78,10 @@ def _lines_of(file: Any, where: str) -> Iterator[pa.Table]:
     Raises:
         Unreasonable: it is larger, or has a longer line, than any listing.
     """
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    begun, size, comments, waiting = "", 0, 0, list[str]()
+    decoder, begun, size, comments, waiting = None, "", 0, 0, list[str]()
     while True:
         block = file.read(_BLOCK)
+        decoder = decoder or codecs.getincrementaldecoder(encoding_of(block))()
         size += len(block)
         if size > MAX_LISTING_BYTES:
             raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
@@ -167,6 +167,7 @@ def _opened(
     if name.endswith(".txt"):
         return ["uri"], _lines_of(file, where)
     if name.endswith(".csv"):
+        file = in_utf8(file, MAX_LISTING_BYTES)
         header = header_of(file)
         names = [plain_name(name) for name in header]
         if "uri" not in names:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from pager_ray.bounded import Unreasonable, encoding_of, text_of
+
 # Blocks of a table are cut between rows, not at any end of a line.
 PARSING: Final = pyarrow.csv.ParseOptions(newlines_in_values=True)
 
@@ -19,6 +21,23 @@ _NUMBER: Final = r"^(-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|(
 _TRUTHS: Final = pa.array(["true", "false"])
 # Beyond it not every whole number is one of a float's.
 _EXACT: Final = 2**53
+
+
+def in_utf8(file: Any, most: int) -> Any:
+    """A text file as it is; or all of its text in UTF-8 where it is in another encoding.
+
+    Raises:
+        Unreasonable: that is larger than ``most`` bytes.
+        UnicodeDecodeError: it is not what its mark says.
+    """
+    start = file.read(4)
+    file.seek(0)
+    if encoding_of(start) == "utf-8-sig":
+        return file
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise Unreasonable(f"has more than {most} bytes")
+    return io.BytesIO(text_of(data).encode())
 
 
 def header_of(file: Any) -> list[str]:

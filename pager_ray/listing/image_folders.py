@@ -11,9 +11,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet, size_of
+from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet, size_of, text_of
 from pager_ray.errors import ConfigError
-from pager_ray.listing.csvs import header_of, read_texts, typed
+from pager_ray.listing.csvs import header_of, in_utf8, read_texts, typed
 from pager_ray.masking import mask_uri
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import described, rows_of
@@ -126,7 +126,9 @@ def _rows(filesystem: Any, path: str, settings: IndexSettings) -> list[dict[str,
                 raise Unreasonable(f"has more than {MAX_METADATA} bytes")
             if path.endswith((".parquet", ".csv")):
                 return rows_of(_table(file, path, wanted, settings))
-            values = [parse_json(line, 1 << 20, nan=True) for line in file.read().splitlines() if line.strip()]
+            # A line of bytes: one of text would also end at U+2028, which a JSON text may hold.
+            lines = text_of(file.read()).encode().splitlines()
+            values = [parse_json(line, 1 << 20, nan=True) for line in lines if line.strip()]
     except (pa.ArrowException, ValueError, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read as a table ({' '.join(str(error).split())}); correct it") from error
     return [value for value in values if isinstance(value, dict)]
@@ -140,6 +142,7 @@ def _table(file: Any, path: str, wanted: Sequence[str], settings: IndexSettings)
         pyarrow.ArrowException, csv.Error: it is damaged.
     """
     is_csv = path.endswith(".csv")
+    file = in_utf8(file, MAX_METADATA) if is_csv else file
     there = header_of(file) if is_csv else pq.read_schema(file).names
     names = [name for name in dict.fromkeys(there) if name in wanted]
     if doubled := [name for name in names if there.count(name) > 1]:

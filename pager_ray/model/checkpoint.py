@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pager_ray.bounded import MAX_YAML_BYTES, Unreasonable, parse_json, parse_yaml
+from pager_ray.bounded import MAX_YAML_BYTES, Unreasonable, parse_json, parse_yaml, text_of
 from pager_ray.errors import CheckpointError
 from pager_ray.model.architecture import Architecture, parse_architecture
 from pager_ray.model.digests import file_sha256
@@ -158,7 +158,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
             raise CheckpointError(
                 f"{path}: has more than {MAX_YAML_BYTES} bytes, a configuration is a page; {_FETCH_AGAIN}"
             )
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); {_FETCH_AGAIN}") from error
     if text.lstrip().startswith("{"):

@@ -34,6 +34,14 @@ def test_overrides_win_over_the_file(tmp_path):
     assert config.errors.budget_rows(250) == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_may_come_from_windows(tmp_path: Path, encoding: str) -> None:
+    """A file is read in the encoding that its byte order mark names."""
+    path = tmp_path / "run.yaml"
+    path.write_bytes("input: {uris: küche}\r\noutput: {uri: out}\r\n".encode(encoding))
+    assert load_config(path, ["checkpoint=embedded"]).input.uris == ["küche"]
+
+
 @pytest.mark.parametrize("precision", ["auto", "float32", "float16", "bfloat16", "int8", "fp8"])
 def test_precisions_are_those_of_the_model(precision):
     """Every precision that the model loads in may be asked for; the default is none of the lower ones."""

@@ -24,6 +24,17 @@ def test_ids_come_repeated_separated_and_from_files(tmp_path: Path) -> None:
         read_ids([f"@{tmp_path / 'absent'}"])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_ids_may_come_from_windows(tmp_path: Path, encoding: str) -> None:
+    """What PowerShell's ``>`` writes is read by its byte order mark; what is no text is told in one line."""
+    listed = tmp_path / "ids.txt"
+    listed.write_bytes("küche\r\nbad\r\n".encode(encoding))
+    assert read_ids([f"@{listed}"]) == ["küche", "bad"]
+    listed.write_bytes("küche".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"^--ids: .*ids\.txt is no text \(.*\); takes UTF-8, or UTF-16 with a byte"):
+        read_ids([f"@{listed}"])
+
+
 def test_selections_are_what_both_options_leave(tmp_path: Path) -> None:
     """All, those named, those that pass, and those named that pass."""
     ids = ("a", "b", "c", "d")

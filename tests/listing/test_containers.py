@@ -122,8 +122,17 @@ def test_listings_are_still_listings(tmp_path: Path) -> None:
     assert [fetch(row.uri, Retry(0)) for row in forced] == [b"1", b"2"]
 
 
-@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
-def test_a_table_beside_images_has_their_columns(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("metadata.csv", "utf-8"),
+        ("metadata.csv", "utf-16"),
+        ("metadata.jsonl", "utf-8"),
+        ("metadata.jsonl", "utf-16"),
+        ("metadata.parquet", ""),
+    ],
+)
+def test_a_table_beside_images_has_their_columns(name: str, encoding: str, tmp_path: Path) -> None:
     """Its file names are relative to itself; images that it does not name are inputs all the same."""
     (tmp_path / "train").mkdir()
     for letter in "abc":
@@ -131,9 +140,9 @@ def test_a_table_beside_images_has_their_columns(name: str, tmp_path: Path) -> N
     rows = [{"file_name": "a.jpg", "scene": "indoor", "n": 1}, {"file_name": "b.jpg", "scene": "outdoor", "n": 2}]
     path = tmp_path / "train" / name
     if name.endswith("jsonl"):
-        path.write_text("\n".join(map(json.dumps, rows)))
+        path.write_text("\n".join(map(json.dumps, rows)), encoding)
     elif name.endswith("csv"):
-        path.write_text("file_name,scene,n\na.jpg,indoor,1\nb.jpg,outdoor,2\n")
+        path.write_text("file_name,scene,n\na.jpg,indoor,1\nb.jpg,outdoor,2\n", encoding)
     else:
         pq.write_table(pa.Table.from_pylist(rows), path)
     listed = list_inputs([str(tmp_path)], Retry(0), options=SourceOptions(settings=IndexSettings(keep=("n",))))

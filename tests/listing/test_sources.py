@@ -70,6 +70,19 @@ def test_overlapping_sources_list_a_file_once(panoramas):
     assert ids(panoramas, f"{panoramas}/**/a.jpg") == ids(panoramas)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("block", [4, 1 << 20])
+def test_listings_may_come_from_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, block: int
+) -> None:
+    """Texts and tables are read in the encoding that their byte order mark names, wherever blocks are cut."""
+    monkeypatch.setattr(columns, "_BLOCK", block)
+    (tmp_path / "list.txt").write_bytes("küche.jpg\r\n日本.jpg\r\n".encode(encoding))
+    assert ids(tmp_path / "list.txt") == ["küche", "日本"]
+    (tmp_path / "list.csv").write_bytes("uri,id\r\nküche.jpg,Küche\r\n日本.jpg,\r\n".encode(encoding))
+    assert ids(tmp_path / "list.csv") == ["Küche", "日本"]
+
+
 def test_csv_listing(tmp_path):
     """A listing's uri is relative to it, ids stay text, scenes are kept."""
     listing = tmp_path / "list.csv"

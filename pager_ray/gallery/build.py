@@ -14,11 +14,9 @@ thumbs/NNN/NNNNNN.jpg       its card: rgb, depth, normals, sky side by side
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -31,6 +29,7 @@ from pager_ray.gallery.columns import CARD_COLUMNS, Rows, rows_of
 from pager_ray.gallery.panorama import depth_palette, show_panorama
 from pager_ray.gallery.site import Site, base64_of, detail_path
 from pager_ray.plain import get_logger, plain_text
+from pager_ray.pools import ProcessPool
 from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import GALLERY_FOLDER
 from pager_ray.schemes import short_name
@@ -176,9 +175,7 @@ def _results(
         maker = _Maker(source)
         yield from (maker.make(*task) for task in tasks)
         return
-    # Clients of object stores run threads, which a forked process would lack.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _start, (source,)) as pool:
+    with ProcessPool(processes, _start, (source,)) as pool:
         yield from pool.map(_make, *zip(*tasks, strict=True), chunksize=4)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import zipfile
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pager_ray.errors import ConfigError, InputError, PagerError, StorageError
+from pager_ray.pools import ProcessPool
 from pager_ray.samples import render
 from pager_ray.train.scenes.catalogue import training_scene
 
@@ -157,7 +157,7 @@ def write_panoramas(
 
 def _in_processes(work: list[tuple[str, int, int, int, tuple[str, ...]]], processes: int) -> Iterator[int]:
     waiting = iter(work)
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPool(processes) as pool:
         # Little is queued at a time: a reader that stops waits for no more than that.
         running = {pool.submit(_write_one, job) for job in itertools.islice(waiting, 2 * processes)}
         while running:

@@ -123,6 +123,11 @@ def run_convert(
     """
     began = time.monotonic()
     on_gpu = _on_gpu(device)
+    if projects := [one.format for one in formats if find_format(one.format).is_project]:
+        raise ConfigError(
+            f"--to {projects[0]}: puts panoramas together by what a run knows of them; predict them with pager-ray "
+            "run, then export that"
+        )
     if config.scale.sequence != "off":
         raise ConfigError(
             f"scale.sequence: got {config.scale.sequence}, which takes the panoramas of a run; predict them with "
@@ -249,11 +254,6 @@ def _shown(picture: UInt8[ndarray, "h w 3"] | None, settings: ExportSettings) ->
 
 def _with_unit(settings: ExportSettings, checkpoint: ResolvedCheckpoint) -> ExportSettings:
     """The settings with the checkpoint's unit, once they are known to be possible."""
-    if find_format(settings.format).is_project:
-        raise ConfigError(
-            f"--to {settings.format}: puts panoramas together by what a run knows of them; predict them with pager-ray "
-            "run, then export that"
-        )
     modalities = tuple(checkpoint.architecture.modalities)
     # Pictures are the inputs themselves.
     check_possible(replace(settings, images_from=settings.images_from or "/"), modalities)

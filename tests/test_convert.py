@@ -149,6 +149,20 @@ def test_projects_and_impossible_formats_are_refused(inputs: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_refused_is_not_offered(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No message names a project's format among what ``--to`` takes, and one is refused before weights are sought."""
+    monkeypatch.setattr(convert, "resolve_checkpoint", lambda *_, **__: pytest.fail("a checkpoint was sought"))
+    for given, told in (("obj", "--to: got 'obj'; takes glb"), (",", "--to: got nothing; takes glb")):
+        assert exit_code(["convert", str(inputs / "in"), str(tmp_path / "out"), "--to", given]) == 2
+        message = capsys.readouterr().err
+        assert told in message
+        assert "colmap" not in message
+    assert exit_code(["convert", str(inputs / "in"), str(tmp_path / "out"), "--to", "colmap"]) == 2
+    assert "--to colmap: puts panoramas together" in capsys.readouterr().err
+
+
 def test_the_command_line(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,9 @@ from pager_ray.config import load_config
 from pager_ray.errors import ConfigError
 from pager_ray.report.display import shown
 
+_FORMATS = tuple(name for name in FORMAT_NAMES if name != "colmap")
+"""All but the one that puts a run's panoramas together."""
+
 _KEY = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 
 _OPTIONS = (
@@ -22,7 +25,7 @@ _OPTIONS = (
         required=True,
         multiple=True,
         metavar="FORMAT,…",
-        help=f"Any of {', '.join(name for name in FORMAT_NAMES if name != 'colmap')}; exr and png are depth's.",
+        help=f"Any of {', '.join(_FORMATS)}; exr and png are depth's.",
     ),
     click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"])),
     click.option("--overwrite", is_flag=True, help="Make files anew that an earlier start left there."),
@@ -74,5 +77,8 @@ def _names(options: tuple[str, ...]) -> list[str]:
 
     names = [part.strip() for option in options for part in option.split(",") if part.strip()]
     if not names:
-        raise ConfigError(f"--to: got nothing; takes {', '.join(FORMAT_NAMES)}")
-    return list(dict.fromkeys(ALIASES.get(name, name) for name in names))
+        raise ConfigError(f"--to: got nothing; takes {', '.join(_FORMATS)}")
+    names = list(dict.fromkeys(ALIASES.get(name, name) for name in names))
+    if unknown := [name for name in names if name not in FORMAT_NAMES]:
+        raise ConfigError(f"--to: got {unknown[0]!r}; takes {', '.join(_FORMATS)}")
+    return names

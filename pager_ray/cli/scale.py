@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pager_ray.cli.options import echo_lines, json_option, write_json
+from pager_ray.errors import ConfigError
 
 
 @click.command()
@@ -16,6 +17,8 @@ def scale(remove: bool, json_path: str | None, output: str) -> int:
 
     Predictions stay as they are. Depth that pager_ray reads or exports has the scale of its sequence from then on.
     """
+    if remove and json_path is not None:
+        raise ConfigError("--json: tells what became of the sequences, and --remove forgets it; give one of them")
     from pager_ray.report.scales import scale_lines
     from pager_ray.scaling import remove_scales, settle_scales
 

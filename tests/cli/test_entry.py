@@ -206,6 +206,10 @@ def test_help_lists_every_key(command: str, config: Any, capsys: pytest.CaptureF
             "pager-ray: --append: adds to a run, and --overwrite deletes it; give one of them",
         ),
         (["run", *ENOUGH, "--redo-changed"], "pager-ray: --redo-changed: goes with --append, which finds what changed"),
+        (
+            ["scale", "out", "--remove", "--json", "scales.json"],
+            "pager-ray: --json: tells what became of the sequences, and --remove forgets it; give one of them",
+        ),
         (["verify", "out", "--sample", "0.25"], "pager-ray: --sample: got '0.25'; takes a share such as 1%"),
     ],
 )

@@ -82,6 +82,11 @@ def test_a_single_uri_needs_no_list():
         ("compute.gpu_workers=[1", "compute.gpu_workers: got '[1', which is not YAML"),
         ("compute.gpu_workers=yes", "compute.gpu_workers: got True; takes no yes, no, true or false"),
         ("sky.softness=on", "sky.softness: got True; takes no yes, no, true or false"),
+        ("output.uri=/runs/\udcff", "output.uri: got '/runs/\\udcff'; takes text in UTF-8; rename what has a name in"),
+        (
+            "input.uris=/in/\udcff",
+            "input.uris: got ['in', '/in/\\udcff']; takes text in UTF-8; rename what has a name in",
+        ),
         ("output.uri=s3://key:secret@bucket/x", "output.uri: s3://bucket/x carries credentials in its URL; give them"),
     ],
 )

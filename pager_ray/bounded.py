@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -38,6 +39,8 @@ _WORTH_THREADS: Final = 1 << 20
 
 _COUNTED: Final = 256 << 20
 
+_ENDS: Final = re.compile(r"\r\n|\n|\r")
+
 # Encodings that store once what many rows are, and that store what a value adds to the one before.
 _DELTA: Final = "DELTA_BYTE_ARRAY"
 _MULTIPLYING: Final = frozenset({"RLE_DICTIONARY", "PLAIN_DICTIONARY", _DELTA})
@@ -58,6 +61,11 @@ def text_of(data: bytes) -> str:
         UnicodeDecodeError: it is neither.
     """
     return data.decode(encoding_of(data))
+
+
+def lines_of(text: str) -> list[str]:
+    """A text's lines: they end where files end them, and not at other signs that end one for Python, as names have."""
+    return _ENDS.split(text)
 
 
 def encoding_of(start: bytes) -> str:

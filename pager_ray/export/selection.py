@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pager_ray.bounded import text_of
+from pager_ray.bounded import lines_of, text_of
 from pager_ray.errors import ConfigError
 from pager_ray.export.formats import ExportSettings
 from pager_ray.export.where import parse_where
@@ -31,13 +31,13 @@ def read_ids(options: Sequence[str]) -> list[str]:
             folder, _, name = option[1:].rpartition("/")
             content = Folder(folder or ("/" if option[1:].startswith("/") else ".")).read(name)
             try:
-                lines = text_of(content).splitlines()
+                lines = lines_of(text_of(content))
             except UnicodeDecodeError as error:
                 raise ConfigError(
                     f"--ids: {mask_uri(option[1:])} is no text ({error}); takes UTF-8, or UTF-16 with a byte order "
                     "mark, and an id per line"
                 ) from error
-            ids += [line.strip() for line in lines if line.strip()]
+            ids += [id for line in lines if (id := line.strip(" \t"))]
         else:
             ids += [part.strip() for part in option.split(",") if part.strip()]
     if options and not ids:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pager_ray.bounded import Unreasonable, encoding_of, parquet_parts, size_of
+from pager_ray.bounded import Unreasonable, encoding_of, lines_of, parquet_parts, size_of
 from pager_ray.errors import ConfigError
 from pager_ray.listing import parts as by_parts
 from pager_ray.listing.csvs import PARSING, header_of, in_utf8, read_texts, texts_of, typed
@@ -34,8 +33,6 @@ MAX_LISTING_BYTES = 1 << 31
 _BLOCK = 1 << 20
 _CSV_BLOCK = 16 << 20
 _LONGEST_LINE = 1 << 20
-# What ends a line of a file; other signs that end one for Python may be in a name.
-_ENDS = re.compile(r"\r\n|\n|\r")
 
 ETAGS = ("etag", "e_tag")
 TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
@@ -85,7 +82,7 @@ def _lines_of(file: Any, where: str) -> Iterator[pa.Table]:
         size += len(block)
         if size > MAX_LISTING_BYTES:
             raise Unreasonable(f"has more than {MAX_LISTING_BYTES} bytes")
-        lines = _ENDS.split(begun + decoder.decode(block, final=not block))
+        lines = lines_of(begun + decoder.decode(block, final=not block))
         # The last one may go on.
         begun = lines.pop() if block else ""
         if len(begun) > _LONGEST_LINE:

@@ -35,6 +35,12 @@ def test_files_of_ids_may_come_from_windows(tmp_path: Path, encoding: str) -> No
         read_ids([f"@{listed}"])
 
 
+def test_an_id_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    """As names of files may."""
+    (tmp_path / "ids.txt").write_text("a\u2028b\n  c\x85\t\n\n", encoding="utf-8")
+    assert read_ids([f"@{tmp_path / 'ids.txt'}"]) == ["a\u2028b", "c\x85"]
+
+
 def test_selections_are_what_both_options_leave(tmp_path: Path) -> None:
     """All, those named, those that pass, and those named that pass."""
     ids = ("a", "b", "c", "d")

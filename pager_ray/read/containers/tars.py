@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pager_ray.bounded import parse_json
+from pager_ray.bounded import lines_of, parse_json
 from pager_ray.errors import InputError
 from pager_ray.read.containers.columns import described
 from pager_ray.read.containers.places import (
@@ -190,7 +190,7 @@ def _indexed(file: Ranged, dali: bytes | None) -> list[_Component] | None:
     """The files of a tar as an index beside it names them (DALI's, from version 1.2 on); None where it does not fit."""
     if dali is None:
         return None
-    head, *lines = dali.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n").split("\n")
+    head, *lines = lines_of(dali.decode("utf-8", "replace").rstrip("\r\n"))
     version, _, _ = head.partition(" ")
     if version not in ("v1.2", "v1.3"):
         return None

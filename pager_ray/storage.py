@@ -155,6 +155,10 @@ class Folder:
 
     def names(self, suffix: str = "") -> list[str]:
         """Sorted names of the files directly inside that end in ``suffix``; empty when the folder does not exist."""
+        return [*self.facts(suffix)]
+
+    def facts(self, suffix: str = "") -> dict[str, dict[str, Any]]:
+        """What the store says of each of :meth:`names`: its size, and an etag or a time."""
 
         def entries_of() -> list[dict[str, Any]]:
             self.filesystem.invalidate_cache(self.path)
@@ -165,7 +169,7 @@ class Folder:
 
         entries = self._do("", "listed", entries_of)
         names = ((PurePosixPath(entry["name"]).name, entry) for entry in entries)
-        return sorted(name for name, entry in names if name.endswith(suffix) and self._is_file(entry))
+        return dict(sorted((name, entry) for name, entry in names if name.endswith(suffix) and self._is_file(entry)))
 
     def pages(self, suffix: str = "", starts: Sequence[str] = ("",)) -> Iterator[list[str]]:
         """As :meth:`names`, some tens of thousands at a time and in no order; nothing is to be deleted meanwhile.

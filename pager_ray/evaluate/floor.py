@@ -52,7 +52,8 @@ def truth_to_faces(
             _fill(face, valid)
     normals = None
     if truth.normals is not None:
-        normals = erp_to_cubemap(truth.normals * weight[..., None], face_size, fov)
+        # What is not valid may be anything, and NaN is no number to multiply.
+        normals = erp_to_cubemap(np.where(truth.mask[..., None], truth.normals, np.float32(0)), face_size, fov)
     return depth, normals
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from pager_ray.datasets.base import file_id
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, InputError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.evaluate.maps import PredictedMaps
+from pager_ray.listing.growth import stamp_of
 from pager_ray.read.fetch import fetch
 from pager_ray.runs.layout import RUN_FILE
 from pager_ray.storage import Folder, safe_name
@@ -26,13 +30,15 @@ class Predictions(Protocol):
     uri: str
     maps: tuple[str, ...]
     """Which of ``depth`` and ``normals`` there are."""
-    identity: dict[str, Any]
-    """What tells these predictions from others at the same place."""
     description: dict[str, Any]
     """For run file and report: where they come from."""
     face_size: int | None
     fov: float | None
     """The cubemap that they were stitched from; None where nobody says."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these predictions from others at the same place."""
 
     def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
         """The named maps of one panorama.
@@ -66,6 +72,10 @@ class RunPredictions:
                 "missing_prediction",
                 f"{self.uri}: has no prediction with id {id!r}; give the run a listing with the dataset's ids",
             ) from error
+        except StorageError as error:
+            if not _is_damage(error):
+                raise
+            raise InputError("bad_prediction", str(error)) from error
         try:
             wanted = {name: getattr(prediction, name) if name in maps else None for name in MAPS}
         except StorageError as error:
@@ -83,9 +93,17 @@ class NpzPredictions:
         # An evaluation that kept its predictions says what made them; folders of others do not.
         checkpoint = self._root.read_json(RUN_FILE).get("checkpoint") if self._root.exists(RUN_FILE) else None
         self.face_size, self.fov = _faces_of(checkpoint)
-        self.identity: dict[str, Any] = {}
         known = checkpoint if isinstance(checkpoint, dict) else {}
         self.description: dict[str, Any] = {"name": self.uri} | known | {"modalities": list(self.maps)}
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """A digest of the files' names, sizes and times: predictions that are written anew are others."""
+        digest = blake2b(digest_size=16)
+        for name in self.maps:
+            for file, facts in (self._root / name / "preds").facts(".npz").items():
+                digest.update(f"{name} {file} {stamp_of(facts)}\n".encode("utf-8", "surrogateescape"))
+        return {"predictions.files": digest.hexdigest()}
 
     def read(self, id: str, maps: tuple[str, ...]) -> PredictedMaps:
         """See :class:`Predictions`."""
@@ -121,6 +139,14 @@ class NpzPredictions:
                 f"with at least {MIN_ROWS} rows",
             )
         return array[0] if name == "depth" else np.ascontiguousarray(np.moveaxis(array, 0, -1))
+
+
+def _is_damage(error: StorageError) -> bool:
+    """Whether it tells of one file, which is gone or damaged, and not of a store."""
+    cause = error.__cause__
+    # Arrow tells of some damage with an OSError that has no number.
+    is_arrows = type(cause) is OSError and cause.errno is None
+    return is_arrows or isinstance(cause, pa.ArrowException | FileNotFoundError | KeyError | ValueError)
 
 
 def _faces_of(checkpoint: Any) -> tuple[int | None, float | None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-import cv2
 import numpy as np
 
 from pager_ray.cubemaps import FACES
@@ -17,10 +16,10 @@ from pager_ray.errors import InputError
 from pager_ray.geometry.cubes import cubemap_mask
 from pager_ray.read.cubemap import DecodedCubemap
 from pager_ray.read.panorama import DecodedPanorama
-from pager_ray.read.pixels import decode_pixels, open_image
+from pager_ray.read.pixels import decode_light, open_image
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, UInt8
+    from jaxtyping import Bool
 
     from pager_ray.read.content import Content
 
@@ -68,13 +67,13 @@ def _panorama_mask(content: bytes, width: int, height: int, max_pixels: int) -> 
 _kept_mask = lru_cache(maxsize=1)(_panorama_mask)
 
 
-def _bright(light: UInt8[np.ndarray, "*n"]) -> Bool[np.ndarray, "*n"]:
+def _bright(light: np.ndarray) -> Bool[np.ndarray, "*n"]:
     # Of an all black one nothing is.
-    return light >= np.uint8(max(1, (int(light.max()) + 1) // 2))
+    return light >= light.dtype.type(max(1, (int(light.max()) + 1) // 2))
 
 
-def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> UInt8[np.ndarray, "h w"]:
-    """The largest channel of each pixel."""
+def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> np.ndarray:
+    """See :func:`~pager_ray.read.pixels.decode_light`."""
     try:
         header = open_image(content, max_pixels)
         if (header.width, header.height) != (width, height):
@@ -82,7 +81,6 @@ def _decoded(content: bytes, width: int, height: int, max_pixels: int) -> UInt8[
                 BAD_MASK,
                 f"has {header.width}×{header.height} pixels, its picture {width}×{height}; make one of the same size",
             )
-        red, green, blue = cv2.split(decode_pixels(header, width, height))
-        return cv2.max(cv2.max(red, green), blue)
+        return decode_light(header, width, height)
     except InputError as error:
         raise InputError(BAD_MASK, str(error)) from error

@@ -11,6 +11,8 @@ states them twice, and what a decoder allocates is bounded by ``max_pixels`` bef
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ from pager_ray.read.quiet import quiet
 from pager_ray.read.tiff import check_kind, check_tiles, has_usual_codec, set_planes, value_bytes
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import UInt8, UInt16
 
 # libjpeg's words for damage that leaves the picture whole: bytes between two segments, as some cameras write them, and
 # a broken colour profile, which is left out of account.
@@ -205,15 +207,45 @@ def decode(header: ImageHeader, width: int, height: int, exposure: highrange.Exp
         width, height = height, width
     conversion: Conversion | None = None
     remark: str | None = None
+    with _decoding(header):
+        if not isinstance(header.opened, ImageFile):
+            return _decode_other(header, header.opened, width, height, exposure)
+        conversion, remark = conversion_for(header.profile, header.image.mode)
+        if header.format == "JPEG":
+            pixels = _decode_jpeg(header, conversion, width, height)
+        else:
+            pixels = _decode_with_pillow(header.image, conversion)
+    upright = Pixels(
+        np.ascontiguousarray(_upright(pixels.rgb, header.orientation)),
+        None if pixels.hidden is None else _upright(pixels.hidden, header.orientation),
+        remarks=pixels.remarks,
+    )
+    return _coloured(upright, conversion, remark)
+
+
+def decode_light(header: ImageHeader, width: int, height: int) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    """The largest channel of each pixel, upright; of grey with 16 bits all of them, as their values may all be small.
+
+    Args:
+        header, width, height: as of :func:`decode`.
+
+    Raises:
+        InputError: as of :func:`decode`.
+    """
+    if isinstance(header.opened, ImageFile) and header.image.mode.startswith("I;16"):
+        with _decoding(header):
+            header.image.load()
+            return np.ascontiguousarray(_upright(np.asarray(header.image).astype(np.uint16), header.orientation))
+    red, green, blue = cv2.split(decode_pixels(header, width, height))
+    return cv2.max(cv2.max(red, green), blue)
+
+
+@contextmanager
+def _decoding(header: ImageHeader) -> Iterator[None]:
+    """Say what a decoder's error means."""
     with quiet():
         try:
-            if not isinstance(header.opened, ImageFile):
-                return _decode_other(header, header.opened, width, height, exposure)
-            conversion, remark = conversion_for(header.profile, header.image.mode)
-            if header.format == "JPEG":
-                pixels = _decode_jpeg(header, conversion, width, height)
-            else:
-                pixels = _decode_with_pillow(header.image, conversion)
+            yield
         except Image.DecompressionBombError as error:
             raise InputError("too_large", f"{header.format} file: {error}") from error
         except MemoryError as error:
@@ -224,12 +256,6 @@ def decode(header: ImageHeader, width: int, height: int, exposure: highrange.Exp
             if header.format == "TIFF" and not has_usual_codec(header.data):
                 check_kind(header.data)
             raise corrupt(header.format, error) from error
-    upright = Pixels(
-        np.ascontiguousarray(_upright(pixels.rgb, header.orientation)),
-        None if pixels.hidden is None else _upright(pixels.hidden, header.orientation),
-        remarks=pixels.remarks,
-    )
-    return _coloured(upright, conversion, remark)
 
 
 def _coloured(pixels: Pixels, conversion: Conversion | None, remark: str | None) -> Pixels:

@@ -63,6 +63,14 @@ def test_invalid_depth_does_not_leak() -> None:
         np.testing.assert_allclose(first[weight > 0.01], second[weight > 0.01], rtol=1e-4)
 
 
+def test_invalid_normals_do_not_leak() -> None:
+    """Whatever they are: NaN says of many datasets that nobody knows."""
+    truth = rendered_truth(0, "outdoor", 128)
+    hole = replace(truth, normals=np.where(truth.mask[..., None], truth.normals, np.float32("nan")))
+    zero = replace(truth, normals=np.where(truth.mask[..., None], truth.normals, np.float32(0)))
+    np.testing.assert_array_equal(truth_to_faces(hole, 32, 90.0)[1], truth_to_faces(zero, 32, 90.0)[1])
+
+
 def test_normals_come_back_as_unit_vectors() -> None:
     """Normals pass both ways and are renormalised; on flat walls they stay what they were."""
     truth = rendered_truth(0, "indoor", 128)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pager_ray.encode.npz import encode_npz
-from pager_ray.errors import ConfigError, InputError
+from pager_ray.errors import ConfigError, InputError, StorageError
 from pager_ray.evaluate import open_predictions
 from pager_ray.evaluate.predictions import NpzPredictions
 from pager_ray.storage import Folder, safe_name
@@ -116,6 +116,47 @@ def test_samples_that_a_run_lacks_are_named(run: SmallRun) -> None:
     assert str(caught.value) == (
         f"{run.folder}: has no prediction with id 'b'; give the run a listing with the dataset's ids"
     )
+
+
+def test_a_shard_that_is_cut_off_costs_its_own_predictions(run: SmallRun) -> None:
+    """Those of other shards are scored; a store that does not answer stops the job."""
+    run.write("s2", run.prediction("c"))
+    path = run.folder / "predictions" / "s1.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    predictions = open_predictions(str(run.folder))
+    with pytest.raises(InputError, match=r"s1\.parquet: is no readable shard") as caught:
+        predictions.read("a", ("depth",))
+    assert caught.value.error_class == "bad_prediction"
+    assert predictions.read("c", ("depth",)).depth is not None
+    path.unlink()
+    with pytest.raises(InputError, match="is no readable shard") as caught:
+        open_predictions(str(run.folder)).read("a", ("depth",))
+    assert caught.value.error_class == "bad_prediction"
+
+
+def test_a_store_that_does_not_answer_is_no_bad_prediction(run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be that of every sample."""
+    predictions = open_predictions(str(run.folder))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "denied")
+
+    monkeypatch.setattr(Folder, "open", refuse)
+    monkeypatch.setattr(Folder, "read", refuse)
+    with pytest.raises((StorageError, PermissionError)):
+        predictions.read("a", ("depth",))
+
+
+def test_files_that_are_written_anew_are_other_predictions(tmp_path: Path) -> None:
+    """Scores of those before are none of these; the same files are the same, whoever asks."""
+    root = released(tmp_path)
+    first = open_predictions(str(root)).identity
+    assert open_predictions(str(root)).identity == first
+    np.savez(root / "depth" / "preds" / "Zürich_HB_0.npz", DEPTH * 2)
+    second = open_predictions(str(root)).identity
+    assert second != first
+    np.savez(root / "normals" / "preds" / "another.npz", NORMALS)
+    assert open_predictions(str(root)).identity not in (first, second)
 
 
 def test_maps_of_a_run_that_are_damaged_are_named(run: SmallRun) -> None:

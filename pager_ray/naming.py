@@ -7,7 +7,7 @@ from collections.abc import Callable
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pager_ray.schemes import ARCHIVES
+from pager_ray.schemes import ARCHIVES, settled
 
 
 def namer(source: str) -> Callable[[str], str]:
@@ -16,6 +16,8 @@ def namer(source: str) -> Callable[[str], str]:
     A file system's own ``unstrip_protocol`` knows its protocol alone: the host and login of ``sftp://``, the account of
     ``abfs://`` and the archive that a member is in would be lost.
     """
+    # However somebody typed it: who reads the URI stands in another folder.
+    source = settled(source)
     first, chained, rest = source.partition("::")
     scheme, separator, place = first.partition("://")
     if chained and not separator:

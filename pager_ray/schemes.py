@@ -27,7 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.cubemaps import plain_name
 from pager_ray.errors import ConfigError
-from pager_ray.masking import is_signed
+from pager_ray.masking import is_signed, mask_uri
 
 Role = Literal["input", "output", "checkpoint", "dataset"]
 """What a URI is for."""
@@ -70,6 +70,8 @@ _EXTENDED: Final[dict[Role, str]] = {
 
 # As fsspec tells a protocol without "://" in a chain from a path.
 _NO_WORD: Final = re.compile(r".*[^a-z]+.*", re.DOTALL)
+# What a path can do without, or what it climbs by.
+_ODD: Final = re.compile(r"(^|/)\.{1,2}(/|$)|//")
 # Nothing that a request could not carry as it is.
 _SENDABLE: Final = re.compile(r"[!-~]+")
 # IPv6 addresses that stand for an IPv4 one: of translators (RFC 6052), and of tunnels (RFC 3056).
@@ -135,6 +137,40 @@ def is_remote(uri: str) -> bool:
     return parts_of(uri)[-1][0] not in LOCAL
 
 
+def local_path(text: str) -> str:
+    """The path of a place on this machine's disks, in the one spelling that is stored and compared.
+
+    Absolute, without ``.``, ``..``, doubled slashes and one at the end, and with the home folder for ``~``. Links stay
+    as they are named: what is called so may lie elsewhere tomorrow. Behind a link ``..`` is the folder above what it
+    leads to, as for whoever opens the path.
+
+    Args:
+        text: a path, or a ``file://`` URL of one.
+    """
+    path = str(LocalFileSystem._strip_protocol(text))
+    if not path.startswith("/"):
+        # A home folder of nobody.
+        path = f"{os.getcwd()}/{path}"
+    if not _ODD.search(path):
+        return path
+    at = ""
+    for part in path.split("/"):
+        if part == "..":
+            at = posixpath.dirname(os.path.realpath(at) if os.path.islink(at) else at).rstrip("/")
+        elif part not in ("", "."):
+            at = f"{at}/{part}"
+    return at or "/"
+
+
+def settled(uri: str) -> str:
+    """A URI whose local place, alone or innermost in a chain, is as :func:`local_path` has it; any other as it is."""
+    scheme, inner = parts_of(uri)[-1]
+    before, said = uri[: len(uri) - len(inner)], f"{scheme}://"
+    if scheme not in ("file", "local") or inner == scheme or ("://" in inner and not inner.startswith(said)):
+        return uri
+    return f"{before}{said if inner.startswith(said) else ''}{local_path(inner)}"
+
+
 def check(uri: str, role: Role, more: Sequence[str] = ()) -> None:
     """Refuse a URI whose file system is not taken for a role.
 
@@ -192,8 +228,7 @@ def open_place(uri: str, role: Role, more: Sequence[str] = (), *, strangers: boo
         _check_is_foreign(parts)
     if len(parts) == 1 and "://" not in uri:
         # Not by fsspec, which takes "::" in a name for a chain.
-        filesystem = fsspec.filesystem("file")
-        return filesystem, LocalFileSystem._strip_protocol(uri)
+        return fsspec.filesystem("file"), local_path(uri)
     scheme, inner = parts[-1]
     options: dict[str, Any] = {}
     if scheme in _WEB:
@@ -204,7 +239,7 @@ def open_place(uri: str, role: Role, more: Sequence[str] = (), *, strangers: boo
             options["encoded"] = True
     if scheme in _S3:
         _send_at_once()
-    return fsspec.core.url_to_fs(uri, **({scheme: options} if options else {}))
+    return fsspec.core.url_to_fs(settled(uri), **({scheme: options} if options else {}))
 
 
 @cache
@@ -227,28 +262,63 @@ def _send_at_once() -> None:
 def lies_below(uri: str, prefix: str) -> bool:
     """Whether a URI lies below a folder, or on a host where the folder names no more than that.
 
-    Compared is what is written: a URI that climbs (``..``, also escaped) or chains file systems lies nowhere; what is
-    in a container lies where that does.
+    A URI that climbs (``..``, also escaped) or chains file systems lies nowhere; what is in a container lies where that
+    does. Of paths of this machine it is the places that are compared: ``..`` is followed as the disk has it, the folder
+    may be reached by other links than those that the URI goes through, and links below it are part of what lies there.
 
     Args:
         uri: a path or URL that somebody else wrote.
-        prefix: a path, a URL of a folder, or ``https://host``.
+        prefix: a path, a URL of a folder, or ``https://host``, as it was typed.
     """
     member = split_member(uri)
     (scheme, where), (wanted, folder) = _written(member[2] if member else uri), _written(prefix)
     if scheme is None or scheme != wanted:
         return False
-    return where == folder or where.startswith(folder.rstrip("/") + "/")
+    if where == folder or where.startswith(folder.rstrip("/") + "/"):
+        return True
+    return scheme == "file" and is_same_or_below(where, folder)
+
+
+def is_same_or_below(path: str, folder: str) -> bool:
+    """Whether a path of this machine is a folder or leads through it, by whatever links either is named.
+
+    Args:
+        path, folder: as of :func:`local_path`.
+    """
+    inside = os.path.realpath(folder).rstrip("/") + "/"
+    while not f"{os.path.realpath(path)}/".startswith(inside):
+        above = posixpath.dirname(path)
+        if above == path:
+            return False
+        path = above
+    return True
+
+
+def settled_prefix(prefix: str, option: str) -> str:
+    """A folder or host that files must lie below, as it means the same in every process.
+
+    Args:
+        prefix: as it was typed.
+        option: where, for the error.
+
+    Raises:
+        ConfigError: it is written so that nothing can be said to lie below it.
+    """
+    if _written(prefix)[0] is None:
+        raise ConfigError(
+            f"{option}: got {mask_uri(prefix)}, which climbs or chains file systems: nothing lies below that; takes a "
+            "folder, or https://HOST"
+        )
+    return settled(prefix)
 
 
 def _written(uri: str) -> tuple[str | None, str]:
-    """Scheme and path of a URI, local ones absolute; no scheme where it is not plain what it names."""
+    """Scheme and path of a URI, local ones as of :func:`local_path`; no scheme where it is not plain what it names."""
     if "\0" in uri or len(parts_of(uri)) > 1:
         return None, ""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme in ("file", "local"):
-        path = rest if separator else uri
-        return (None, "") if ".." in path.split("/") else ("file", os.path.abspath(os.path.expanduser(path)))
+        return "file", local_path(uri)
     host, _, path = rest.partition("/")
     if ".." in unquote(unquote(path.partition("?")[0])).replace("\\", "/").split("/"):
         return None, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -101,3 +102,26 @@ def test_lost_shards_are_done_again(tmp_path: Path, samples: Path, tiny_unified:
     run.refresh()
     assert len(run.ids()) == len(set(run.ids())) == 8
     assert not (tmp_path / "run" / "predictions" / f"{shard}.parquet").exists()
+
+
+def test_a_run_goes_on_from_another_folder(
+    tmp_path: Path, samples: Path, tiny_unified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By other spellings of its inputs, its output and its checkpoint it is the same run, with --append too."""
+    (tmp_path / "pics").mkdir()
+    for row in list_inputs([str(samples)])[:2]:
+        (tmp_path / "pics" / Path(row.uri).name).write_bytes(Path(row.uri).read_bytes())
+    (tmp_path / "sub").mkdir()
+    indoor = "scene_mode=indoor"
+    monkeypatch.chdir(tmp_path)
+    assert run_in_process(config_of(Path("pics"), tiny_unified, Path("y"), indoor)).fresh == 2
+    monkeypatch.chdir(tmp_path / "sub")
+    checkpoint = Path(os.path.relpath(tiny_unified))
+    for inputs, output in (("../pics", "../y"), (f"{tmp_path}/sub/..//pics/", f"file://{tmp_path}/sub/../y/")):
+        config = config_of(Path(inputs), checkpoint, Path("x"), f"output.uri={output}", indoor)
+        assert run_in_process(config).fresh == 0
+        assert run_in_process(config, growing=Growing()).fresh == 0
+    run = pager_ray.open_run("../y")
+    assert run.uri == f"{tmp_path}/y"
+    assert len(run) == 2
+    assert all(row["uri"].startswith(f"{tmp_path}/pics/") for row in run.table(["uri"]).to_pylist())

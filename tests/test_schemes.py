@@ -5,16 +5,31 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pager_ray.errors import InputError
+from pager_ray.errors import ConfigError, InputError
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
-from pager_ray.schemes import VARIABLE, Role, SchemeError, check, is_public, is_remote, lies_below, parts_of, short_name
+from pager_ray.schemes import (
+    VARIABLE,
+    Role,
+    SchemeError,
+    check,
+    is_public,
+    is_remote,
+    lies_below,
+    local_path,
+    open_place,
+    parts_of,
+    settled,
+    settled_prefix,
+    short_name,
+)
 
 ROLES = get_args(Role)
 AT_ONCE = Retry(0)
@@ -201,6 +216,15 @@ def test_where_a_listing_comes_from(uri: str, remote: bool) -> None:
         ("file:///data/a/b.jpg", "/data", True),
         ("/data/ab.jpg", "/data/a", False),
         ("/data/a/../../etc/x.jpg", "/data/a", False),
+        ("/data/a/../ab/x.jpg", "/data/a", False),
+        ("/data/sub/../a/b.jpg", "/data/a", True),
+        ("/data//a/./b.jpg", "/data/sub/../a/", True),
+        ("zip://../b.jpg::/data/sub/../a/x.zip", "file:///data/a", True),
+        ("zip://b.jpg::/data/a/../x.zip", "/data/a", False),
+        ("/data/a\0/b.jpg", "/data", False),
+        ("s3://bucket/a/b.jpg", "s3://bucket/a/", True),
+        ("s3://bucket/a/../b.jpg", "s3://bucket", False),
+        ("https://host/a.jpg", "https://host/b/..", False),
         ("s3://bucket/a/b.jpg", "s3://bucket/a", True),
         ("s3://bucket-2/a.jpg", "s3://bucket", False),
         ("s3://bucket/a/b.jpg", "/bucket", False),
@@ -220,8 +244,42 @@ def test_where_a_listing_comes_from(uri: str, remote: bool) -> None:
     ],
 )
 def test_below_a_prefix(uri: str, prefix: str, below: bool) -> None:
-    """As it is written, without climbing, caches or other hosts; a member where its container is."""
+    """Without climbing out, caches or other hosts; a member where its container is."""
     assert lies_below(uri, prefix) is below
+
+
+def test_below_a_prefix_by_links(tmp_path: Path) -> None:
+    """A folder is the same one by a link; what a URI reaches by climbing, or by links elsewhere, is not below it."""
+    for folder in ("pics/deep", "other/deep", "secret"):
+        (tmp_path / folder).mkdir(parents=True)
+    for link, target in (("link", "pics"), ("way", "other/deep"), ("pics/farm", "other"), ("pics/out", "secret")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    (tmp_path / "pics" / "a.jpg").symlink_to(tmp_path / "other" / "blob")
+
+    def below(uri: str, prefix: str) -> bool:
+        return lies_below(f"{tmp_path}/{uri}", f"{tmp_path}/{prefix}")
+
+    for prefix in ("pics", "link", "link/.", "way/../../pics", "link/deep/.."):
+        # Links below the folder that was named are part of what lies there, as when it is listed.
+        for inside in ("x.jpg", "deep/x.jpg", "a.jpg", "farm/x.jpg", "../pics/x.jpg", "deep/../x.jpg"):
+            assert below(f"pics/{inside}", prefix)
+            assert below(f"link/{inside}", prefix)
+        # farm/.. is what other lies in, and out/.. what secret does.
+        for way in ("..", "farm/..", "out/..", "farm/deep/../.."):
+            outside = f"{way}/secret/x.jpg"
+            assert not below(f"pics/{outside}", prefix)
+            assert not below(f"link/{outside}", prefix)
+        assert not below("other/blob", prefix)
+        assert not below("secret/x.jpg", prefix)
+    assert not below("way/x.jpg", "pics")
+    assert below("way/x.jpg", "other")
+
+
+@pytest.mark.parametrize("prefix", ["https://host/a/..", "s3://bucket/../a", "simplecache::https://host", "a\0"])
+def test_a_prefix_that_holds_nothing_is_refused(prefix: str) -> None:
+    """Before every single picture would be."""
+    with pytest.raises(ConfigError, match=r"^--images-from: got .*; takes a folder, or https://HOST$"):
+        settled_prefix(prefix, "--images-from")
 
 
 @pytest.mark.parametrize(
@@ -236,3 +294,62 @@ def test_below_a_prefix(uri: str, prefix: str, below: bool) -> None:
 def test_short_names_hold_no_place(uri: str, name: str) -> None:
     """What is shown of a picture where its place is nobody's business."""
     assert short_name(uri) == name
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["pics", "./pics", "pics/", "pics//", "../at/pics", ".././at//pics/.", "~/at/pics", "~/../home/at/pics",
+     "{at}/pics", "{at}//pics/", "{at}/./pics", "/{at}/pics", "file://{at}/pics", "file://{at}/../at/pics/",
+     "{at}/gone/../pics"],
+)  # fmt: skip
+def test_a_place_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    """However it is typed: the absolute path, and opened is that one."""
+    at = tmp_path / "home" / "at"
+    at.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(at)
+    typed = typed.replace("{at}", str(at))
+    assert local_path(typed) == open_place(typed, "input")[1] == f"{at}/pics"
+    assert settled(typed).removeprefix("file://") == f"{at}/pics"
+    archive = settled(f"zip://a.jpg::{typed}/x.zip").removeprefix("zip://a.jpg::")
+    assert archive.removeprefix("file://") == f"{at}/pics/x.zip"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/",
+        "/data/pics",
+        "/data/a::b.jpg",
+        "file:///data/pics",
+        "s3://bucket/a/../b//c/",
+        "https://h/a/../b?x=../c",
+        "memory://a/../b",
+        "zip://a/../b.jpg::/data/x.zip",
+        "zip://a.jpg::file:///data/x.zip",
+        "parquet://image/../3::/data/x.parquet",
+    ],
+)
+def test_what_is_plain_stays_as_it_is(uri: str) -> None:
+    """So do names in stores and archives, where ``..`` is a name as any other."""
+    assert settled(uri) == uri
+
+
+def test_links_stay_and_climbing_goes_where_they_lead(tmp_path: Path) -> None:
+    """A path through a link keeps the link's name; ``..`` behind one is what the disk has there."""
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    (tmp_path / "real" / "a.jpg").write_bytes(b"behind")
+    (tmp_path / "a.jpg").write_bytes(b"before")
+    assert local_path(f"{tmp_path}/link/x/../y") == f"{tmp_path}/link/y"
+    assert local_path(f"{tmp_path}/link/../a.jpg") == f"{tmp_path}/real/a.jpg"
+    assert fetch(f"{tmp_path}/link/../a.jpg", AT_ONCE) == b"behind"
+
+
+@given(st.text(alphabet="ab/.~:", max_size=30))
+def test_a_spelling_is_settled_once(text: str) -> None:
+    """Any path becomes an absolute one without a step that could be left out, and stays that."""
+    path = local_path(text)
+    assert path.startswith("/")
+    assert not {"", ".", ".."} & {*path.split("/")[1:]} or path == "/"
+    assert local_path(path) == path

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from pager_ray.plain import get_logger, plain_text
 from pager_ray.pools import ProcessPool
 from pager_ray.reader.run import Run, open_run
 from pager_ray.runs.layout import GALLERY_FOLDER
-from pager_ray.schemes import short_name
+from pager_ray.schemes import settled_prefix, short_name
 from pager_ray.storage import Folder, safe_name
 from pager_ray.tracing import watcher
 
@@ -51,11 +52,13 @@ _PROGRESS_SECONDS = 10.0
 
 
 class Detail(NamedTuple):
-    """What became of one panorama's page: limits of its card's depths, or why there is none."""
+    """What became of one panorama's page: limits of its card's depths, or why there is none; and why it has no source
+    picture, where it was to have one."""
 
     row: int
     limits: tuple[float, float] | None
     problem: str | None
+    unread: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Gallery:
         rejects: inputs without a result, which the page tells the reasons of.
         details: panoramas with a page of their own.
         problems: id and reason of those that should have one and could not be read.
+        unread: why source pictures that were to be read were not, and how many pages lack theirs for it.
     """
 
     index: str
@@ -75,6 +79,7 @@ class Gallery:
     rejects: int
     details: int
     problems: tuple[tuple[str, str], ...]
+    unread: tuple[tuple[str, int], ...] = ()
 
     def lines(self) -> list[str]:
         """What a person is told; the last line is the page to open."""
@@ -86,6 +91,7 @@ class Gallery:
         lines += [plain_text(f"no page for {id}: {problem}") for id, problem in self.problems[:10]]
         if len(self.problems) > 10:
             lines.append(f"and {len(self.problems) - 10} more without a page")
+        lines += [f"{count:,} of {self.details:,} without their source picture: {why}" for why, count in self.unread]
         return [*lines, self.index]
 
 
@@ -113,9 +119,10 @@ def build_gallery(
 
     Raises:
         RunNotFoundError: there is no run.
-        ConfigError: a gallery stands there already, or something else.
+        ConfigError: a gallery stands there already, or something else; ``images_from`` is no folder or host.
         StorageError: the run or the folder cannot be used.
     """
+    images_from = None if images_from is None else settled_prefix(images_from, "--images-from")
     run = open_run(output)
     folder = to or Folder(output).uri(GALLERY_FOLDER)
     site = Site(folder)
@@ -128,7 +135,9 @@ def build_gallery(
     _write_list(site, run, rows, made, len(rejects), linked=to is None and _previews(run), places=places)
     site.write_page()
     problems = tuple((rows.ids[detail.row], detail.problem) for detail in made.values() if detail.problem is not None)
-    return Gallery(site.index, len(rows.ids), len(rejects), len(made) - len(problems), problems)
+    unread = Counter(one.unread for one in made.values() if one.unread is not None)
+    details_made = len(made) - len(problems)
+    return Gallery(site.index, len(rows.ids), len(rejects), details_made, problems, (*unread.most_common(),))
 
 
 def _data_files(rows: Rows, rejects: pa.Table) -> set[str]:
@@ -196,7 +205,7 @@ class _Maker:
             return Detail(row, None, " ".join(str(error).split()))
         self._site.write(f"thumbs/{detail_path(row)}.jpg", shown.thumbnail)
         self._site.write_data(f"panoramas/{detail_path(row)}", shown.page)
-        return Detail(row, shown.limits, None)
+        return Detail(row, shown.limits, None, shown.unread)
 
     def _preview(self, id: str) -> bytes | None:
         if self._previews is None:

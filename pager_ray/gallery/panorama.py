@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pager_ray.errors import InputError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.preview import colorize_depth, colorize_normals, depth_limits, panel_size, plain_caption
 from pager_ray.read import decode_content
 from pager_ray.read.pixels import decode_pixels, open_image
@@ -107,11 +108,13 @@ class Shown:
         page: the content of its data file.
         thumbnail: JPEG strip: rgb, depth, normals, sky.
         limits: nearest and farthest depth of the card's colours; None without depth.
+        unread: why its source was not read, where that was asked for.
     """
 
     page: dict[str, Any]
     thumbnail: bytes
     limits: tuple[float, float] | None
+    unread: str | None = None
 
 
 def show_panorama(
@@ -138,7 +141,7 @@ def show_panorama(
     depth, normals, sky = (
         _sampled(array, grid, valid) for array in (prediction.depth, prediction.normals, prediction.sky)
     )
-    rgb, origin = _picture(prediction, preview, images_from)
+    rgb, origin, unread = _picture(prediction, preview, images_from)
     limits = None if depth is None else depth_limits(depth)
     coded = None if depth is None or limits is None else quantise_depth(depth)
     shares = None if sky is None else np.rint(np.clip(np.nan_to_num(sky), 0, 1) * 255).astype(np.uint8)
@@ -164,7 +167,7 @@ def show_panorama(
         colored,
         None if shares is None else _tint(shares),
     ]
-    return Shown(page, _strip(panels), limits)
+    return Shown(page, _strip(panels), limits, unread)
 
 
 def _sampled(array: ndarray | None, grid: Grid, valid: ndarray | None) -> ndarray | None:
@@ -184,21 +187,23 @@ def depth_palette() -> UInt8[ndarray, "256 3"]:
 
 def _picture(
     prediction: Prediction, preview: bytes | None, images_from: str | None
-) -> tuple[UInt8[ndarray, "h w 3"] | None, str]:
-    """The panorama itself and where it was found: its source, else the run's preview of it."""
+) -> tuple[UInt8[ndarray, "h w 3"] | None, str, str | None]:
+    """The panorama itself and where it was found: its source, else the run's preview of it; and why not its source."""
     why = "the source is read with --images-from alone"
+    unread = None
     if images_from is not None:
+        why, unread = "the source cannot be read any more", "it cannot be read any more"
         try:
             content = fetch_source(prediction.uri, images_from, _SOURCE_RETRY)
-            return decode_content(content, max_width=PICTURE_WIDTH, **prediction.reading).erp, "its source"
+            return decode_content(content, max_width=PICTURE_WIDTH, **prediction.reading).erp, "its source", None
         except InputError as error:
-            elsewhere = error.error_class == FORBIDDEN
-            why = "the source lies elsewhere" if elsewhere else "the source cannot be read any more"
+            if error.error_class == FORBIDDEN:
+                why, unread = "the source lies elsewhere", f"it does not lie below {mask_uri(images_from)}"
         except StorageError:
-            why = "the source cannot be read any more"
+            pass
     if preview is None:
-        return None, f"nowhere: {why}"
-    return preview_panel(preview), f"the run's preview: {why}"
+        return None, f"nowhere: {why}", unread
+    return preview_panel(preview), f"the run's preview: {why}", unread
 
 
 def preview_panel(preview: bytes) -> UInt8[ndarray, "h w 3"] | None:

@@ -15,7 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, SIGNED, Listed, Listing, Texts, completed
+from pager_ray.listing.listed import (
+    LISTED_SCHEMA,
+    MANIFEST_SCHEMA,
+    SIGNED,
+    Listed,
+    Listing,
+    Texts,
+    completed,
+    with_settled_places,
+)
 from pager_ray.masking import mask_uri
 from pager_ray.read.ranges import STATE_KEYS
 
@@ -57,13 +66,14 @@ def stamp_of(facts: Mapping[str, Any]) -> int:
 def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
     """Compare a run's manifest with what its sources name now."""
     before, now = completed(standing), Listing.of(listed).table
-    keys_before, keys_now = _keys(before, now)
+    placed, placed_now = with_settled_places(before), with_settled_places(now)
+    keys_before, keys_now = _keys(placed, placed_now)
     places = pc.index_in(keys_now, value_set=keys_before).combine_chunks()
     is_new = places.is_null()
     gone = pc.sum(pc.invert(pc.is_in(keys_before, value_set=keys_now))).as_py() or 0
-    known = now.filter(pc.invert(is_new))
+    known = placed_now.filter(pc.invert(is_new))
     at = places.drop_null().to_numpy()
-    stood = before.take(pa.array(at))
+    stood = placed.take(pa.array(at))
     changed = np.zeros(len(at), dtype=bool)
     # Where either side has no stamp nobody can tell.
     stamps = [table.column("stamp") for table in (stood, known)]
@@ -76,7 +86,7 @@ def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:
         texts = [pc.fill_null(table.column(name), "") for table in (stood, known)]
         changed |= pc.not_equal(*texts).to_numpy()
     ids = Texts(stood.column("id").filter(pa.array(changed)))
-    table = _as_now(before, known, at)
+    table = _as_now(before, now.filter(pc.invert(is_new)), at)
     new = _with_free_ids(now.filter(is_new), before.column("id"))
     return Growth(pa.concat_tables([table, new]), new.num_rows, gone, ids)
 

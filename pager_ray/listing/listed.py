@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import overload
+from typing import Final, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pager_ray.bounded import parse_json
 from pager_ray.listing.parts import Parts
+from pager_ray.schemes import settled
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -59,6 +62,9 @@ LATER_COLUMNS = (
 NETWORK = "network"
 """Origin of rows of a listing that came over a network: whoever wrote it may know nothing of our own files and hosts.
 """
+
+# What a local place in a URI, or in a mask's JSON, may have that it would not have now.
+_ODD_PLACE: Final = r'(^|/)\.{1,2}(["/]|$)|[^:/]//|^//|::[^/:]+(["/]|$)'
 
 # Rows that are Python objects at a time while all are gone through.
 _ROWS_AT_ONCE = 65_536
@@ -172,6 +178,30 @@ def completed(table: pa.Table) -> pa.Table:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(table.num_rows, LISTED_SCHEMA.field(name).type))
     return table.select(LISTED_SCHEMA.names)
+
+
+def with_settled_places(table: pa.Table) -> pa.Table:
+    """Rows of a manifest whose URIs, and those of masks, are spelled as they are listed now.
+
+    Earlier versions kept ``..`` and doubled slashes of local paths as they were typed, and paths of archives that were
+    relative.
+    """
+    for name, settle in (("uri", settled), ("mask", _settled_mask)):
+        column = table.column(name)
+        odd = pc.fill_null(pc.match_substring_regex(column, _ODD_PLACE), False).to_numpy()
+        if odd.any():
+            texts = [settle(text) if is_odd else text for text, is_odd in zip(Texts(column), odd, strict=True)]
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(place), pa.array(texts, pa.string()))
+    return table
+
+
+def _settled_mask(text: str) -> str:
+    try:
+        told = parse_json(text)
+        return json.dumps(told | {"uri": settled(told["uri"])}, separators=(",", ":"))
+    except (KeyError, TypeError, ValueError):
+        return text
 
 
 def with_signatures(stored: Listing, listed: Sequence[Listed] | pa.Table) -> Listing:

@@ -21,7 +21,15 @@ import pyarrow.parquet as pq
 
 from pager_ray.bounded import as_texts, parse_json, read_parquet
 from pager_ray.errors import StorageError
-from pager_ray.listing.listed import LISTED_SCHEMA, MANIFEST_SCHEMA, Listed, Listing, Texts, completed
+from pager_ray.listing.listed import (
+    LISTED_SCHEMA,
+    MANIFEST_SCHEMA,
+    Listed,
+    Listing,
+    Texts,
+    completed,
+    with_settled_places,
+)
 from pager_ray.listing.parts import Parts, regrouped
 from pager_ray.listing.repeats import hashes_of
 from pager_ray.storage import Folder, error_reason
@@ -113,7 +121,7 @@ def stored_digest(listed: Sequence[Listed] | pa.Table) -> str:
 
 
 def is_same_listing(one: Sequence[Listed] | pa.Table, other: Sequence[Listed] | pa.Table) -> bool:
-    """Whether two listings name the same inputs, in whatever order.
+    """Whether two listings name the same inputs, in whatever order and however their places are spelled.
 
     Which of several rows came first decides which one of them has an id that all of them want, and no more.
     """
@@ -128,10 +136,10 @@ def is_same_listing(one: Sequence[Listed] | pa.Table, other: Sequence[Listed] | 
 def _by_uri(listing: Listing, groups: int) -> Iterator[pa.Table]:
     """The rows in groups that are small enough to be sorted; those of a URI are in the same one of every listing."""
     if groups == 1:
-        yield listing.table
+        yield with_settled_places(listing.table)
         return
     waiting = [Parts(LISTED_SCHEMA, _WAITING_ROWS) for _ in range(groups)]
-    for part in listing.parts():
+    for part in map(with_settled_places, listing.parts()):
         group = hashes_of(part.column("uri")).view(np.uint64) % np.uint64(groups)
         for number, rows in enumerate(waiting):
             rows.add(part.filter(pa.array(group == number)))

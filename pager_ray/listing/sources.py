@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.listing.braces import expand_braces, has_braces
@@ -50,7 +51,7 @@ from pager_ray.read.containers import Container, form_by_content, form_by_name
 from pager_ray.read.containers.parquets import has_pictures
 from pager_ray.read.ranges import is_web, read_range
 from pager_ray.retrying import Retry
-from pager_ray.schemes import SchemeError, open_place
+from pager_ray.schemes import SchemeError, local_path, open_place
 from pager_ray.storage import client_errors, error_reason
 
 log = get_logger(__name__)
@@ -252,7 +253,8 @@ def _addressed(
 def _braced(source: str, filesystem: Any, key: str, options: SourceOptions) -> pa.Table:
     """The files that a brace pattern stands for, there or not: containers and images."""
     uris = expand_braces(source)
-    paths = [filesystem._strip_protocol(uri) for uri in uris]
+    path_of = local_path if isinstance(filesystem, LocalFileSystem) else filesystem._strip_protocol
+    paths = [path_of(uri) for uri in uris]
     name = dict(zip(paths, map(namer(source), paths), strict=True)).__getitem__
     images = [path for path in paths if is_image_name(path)]
     containers = find_containers(paths, name, "auto" if options.format in ("files", "listing") else options.format)

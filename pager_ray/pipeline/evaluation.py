@@ -6,7 +6,6 @@ same command resumes, and the report is made from what is committed, so that it 
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -35,6 +34,7 @@ from pager_ray.retrying import Retry
 from pager_ray.runs import EvaluationLayout
 from pager_ray.runs.claim import Claim, claim_output
 from pager_ray.runs.runfile import now, software_versions
+from pager_ray.schemes import settled
 from pager_ray.stages.alignments import more_alignments
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA
@@ -144,7 +144,7 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
             f"predictions: {mask_uri(config.predictions)} carries credentials in its URL; give them through the "
             "environment or a profile"
         )
-    config = config.model_copy(update={"predictions": _absolute(config.predictions)})
+    config = config.model_copy(update={"predictions": settled(config.predictions)})
     stored = open_predictions(config.predictions)
     subject = standing_predictions(config, stored)
     scoring = score_settings(config.evaluation, dataset, subject)
@@ -295,11 +295,7 @@ def _scoring(config: ScoreConfig, scoring: ScoreSettings, claim: Claim) -> Chain
 def _located(config: EvaluationConfig) -> EvaluationConfig:
     """The same with a data path that means the same on every worker, whatever folder that runs in."""
     path = config.data_path
-    return config if path is None or hub_revision(path) else config.model_copy(update={"data_path": _absolute(path)})
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+    return config if path is None or hub_revision(path) else config.model_copy(update={"data_path": settled(path)})
 
 
 def _list_samples(config: EvaluationConfig) -> tuple[Dataset, list[Listed]]:

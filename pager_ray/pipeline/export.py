@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pager_ray.export.course import done_ids, finish, left_of, settings_identity
 from pager_ray.export.exporter import export_ids
@@ -15,6 +15,7 @@ from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
 from pager_ray.reader.run import Run, open_run
 from pager_ray.report.outcomes import ExportOutcome
+from pager_ray.schemes import settled_prefix
 from pager_ray.storage import Folder
 from pager_ray.tracing import watcher
 
@@ -62,6 +63,9 @@ def run_export(request: ExportRequest) -> ExportOutcome:
     run = open_run(request.run)
     check_possible(request.settings, tuple(run.manifest["checkpoint"]["modalities"]))
     settings = with_unit(request.settings, run)
+    if settings.images_from is not None:
+        # Workers run in other folders.
+        settings = replace(settings, images_from=settled_prefix(settings.images_from, "--images-from"))
     selected = select_ids(run, request.ids, request.where)
     is_project = find_format(settings.format).is_project
     if is_project:

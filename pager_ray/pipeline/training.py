@@ -26,6 +26,7 @@ from pager_ray.model import resolve_checkpoint
 from pager_ray.pipeline.cluster import connected
 from pager_ray.plain import get_logger
 from pager_ray.samples import make_scene, render
+from pager_ray.schemes import local_path, parts_of
 from pager_ray.train.convert import convert_sample, rendered, write_arrays
 from pager_ray.train.heldout import read_heldout, score_checkpoint
 from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Source, Team, Trainer
@@ -118,9 +119,9 @@ def train_settings(config: TrainConfig) -> TrainSettings:
 
 
 def _local(uri: str, key: str) -> Path:
-    if "://" in uri:
+    if parts_of(uri)[0][0] not in ("file", "local"):
         raise ConfigError(f"{key}: got {uri}; takes a folder on a file system that all nodes have mounted")
-    return Path(uri).expanduser().absolute()
+    return Path(local_path(uri))
 
 
 def _spare_cpus(config: TrainConfig) -> int:

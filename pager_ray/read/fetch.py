@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.bounded import Unreasonable, parse_json
@@ -92,7 +91,7 @@ def fetch(
     try:
         member = split_member(uri)
         patient = retry or PATIENT
-        opening = partial(_place, uri if member is None else member[2], role, schemes, strangers)
+        opening = partial(open_place, uri if member is None else member[2], role, schemes, strangers=strangers)
         (filesystem, path), _ = patient.call(opening, f"reading {shown}")
         if isinstance(filesystem, LocalFileSystem):
             _check_is_file(path, shown)
@@ -155,7 +154,9 @@ def _fetch_frame(
     try:
         if not name.isdecimal() or len(name) > _MAX_DIGITS:
             raise InputError("unsupported_uri", "names no frame; takes video://number::file")
-        opening = partial(_place, container, "input", options.get("schemes", ()), options.get("strangers", False))
+        opening = partial(
+            open_place, container, "input", options.get("schemes", ()), strangers=options.get("strangers", False)
+        )
         (filesystem, path), _ = retry.call(opening, f"reading {shown}")
         return HELD_VIDEO.frame(filesystem, path, int(name), place.offset, retry)
     except Exception as error:
@@ -196,7 +197,7 @@ def fetch_row_group(
     if member is None:
         raise InputError("unsupported_uri", f"{shown}: is no row of a Parquet file")
     try:
-        filesystem, path = _place(member[2], "input", schemes, strangers)
+        filesystem, path = open_place(member[2], "input", schemes, strangers=strangers)
         column = member[1].rpartition("/")[0]
         read = partial(read_row_group, filesystem, path, column, group, max_row_group_bytes)
         return (retry or PATIENT).call(partial(asked, filesystem, read), f"reading {shown}")[0]
@@ -254,13 +255,6 @@ def _row_error(error: Exception, shown: str) -> InputError | StorageError:
         return _explain(error, shown)
     # A file system may raise anything: it is this input's trouble alone.
     return _unreadable(shown, _reason(error), attempts_of(error))
-
-
-def _place(uri: str, role: Role, schemes: Sequence[str], strangers: bool) -> tuple[Any, str]:
-    """The file system of a URI, and the path in it. A plain path may hold ``::``, which fsspec takes for a chain."""
-    if "://" not in uri and not strangers:
-        return fsspec.filesystem("file"), os.path.abspath(uri)
-    return open_place(uri, role, schemes, strangers=strangers)
 
 
 def _refusal(error: BaseException | None) -> SchemeError | None:

@@ -16,6 +16,7 @@ from pager_ray.errors import ConfigError, RunNotFoundError
 from pager_ray.reader.picture import source_picture
 from pager_ray.reader.rows import wanted_maps
 from pager_ray.reader.run import Run, open_run
+from pager_ray.schemes import settled_prefix
 
 Sample = dict[str, Any]
 
@@ -72,7 +73,9 @@ class PanoramaDataset(Dataset[Any]):
         # As one buffer: a list of strings would be copied page by page into every forked worker that counts its
         # references.
         self._ids = pa.array(chosen, pa.large_string())
-        self._images_from = os.fspath(images_from) if image and images_from is not None else None
+        self._images_from: str | None = None
+        if image and images_from is not None:
+            self._images_from = settled_prefix(os.fspath(images_from), "images_from")
         self._transform = transform
         self._opened: tuple[int, Run] = (os.getpid(), run)
 
@@ -145,7 +148,7 @@ def torch_dataset(
 
     Raises:
         RunNotFoundError: there is no run, or it has no prediction with such an id.
-        ConfigError: it has no such map, or ``image`` lacks ``images_from``.
+        ConfigError: it has no such map, ``image`` lacks ``images_from``, or that is no folder or host.
         StorageError: it cannot be read.
     """
     return PanoramaDataset(uri, maps, ids=ids, image=image, images_from=images_from, transform=transform)

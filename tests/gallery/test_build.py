@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pager_ray
 from pager_ray import cli
@@ -197,3 +198,24 @@ def test_where_no_run_is_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(RunNotFoundError):
         build_gallery(str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_sources_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """With why, where they were asked for; nothing is said of those that are, nor where none was asked for."""
+    Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
+    run = SmallRun(tmp_path / "run")
+    named = {"a": f"{tmp_path}/a.png", "b": f"{tmp_path}/gone.png", "c": "/elsewhere/c.png"}
+    run.write("aaaaaaaaaaaa-00000000-000000", *(run.prediction(id, uri=uri) for id, uri in named.items()))
+    run.complete()
+    told = {}
+    for images_from in (None, str(tmp_path), str(tmp_path / "pics")):
+        built = build_gallery(str(run.folder), workers=1, images_from=images_from, overwrite=True)
+        told[images_from] = built.lines()[1:-1]
+    assert told[None] == []
+    assert sorted(told[str(tmp_path)]) == [
+        "1 of 3 without their source picture: it cannot be read any more",
+        f"1 of 3 without their source picture: it does not lie below {tmp_path}",
+    ]
+    assert told[str(tmp_path / "pics")] == [
+        f"3 of 3 without their source picture: it does not lie below {tmp_path}/pics"
+    ]

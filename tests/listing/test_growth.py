@@ -13,7 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from pager_ray.listing import Growth, Listed, Listing, grown, list_inputs
+from pager_ray.listing import Growth, Listed, Listing, grown, is_same_listing, list_inputs
 from pager_ray.listing.containers import SourceOptions
 from pager_ray.listing.growth import stamp_of
 from pager_ray.read.containers import IndexSettings
@@ -164,3 +164,23 @@ def test_a_size_alone_tells_nothing(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("uri,size,etag\na.jpg,10,\n")
     (tmp_path / "other.csv").write_text("uri,size\na.jpg,10\n")
     assert [list_inputs([str(tmp_path / name)])[0].stamp for name in ("list.csv", "other.csv")] == [None, None]
+
+
+def test_places_that_earlier_versions_kept_as_they_were_typed_are_the_same() -> None:
+    """``..``, doubled slashes and relative archives in a manifest: nothing is new, gone or changed."""
+    kept = [
+        ("/in/sub/../a.jpg", "/in/a.jpg"),
+        ("/in//sub/../../in/b.jpg", "/in/b.jpg"),
+        ("zip://x/../c.jpg::/in/../in/x.zip", "zip://x/../c.jpg::/in/x.zip"),
+        ("zip://d.jpg::x.zip", f"zip://d.jpg::{os.getcwd()}/x.zip"),
+        ("s3://bucket/a/../b//e.jpg", "s3://bucket/a/../b//e.jpg"),
+    ]
+    masks = ['{"uri":"/masks/../masks/a.png"}', None, None, None, None]
+    before = [Listed(uri, f"{n}", mask=mask) for n, ((uri, _), mask) in enumerate(zip(kept, masks, strict=True))]
+    now = [Listed(uri, f"{n}", stamp=n) for n, (_, uri) in enumerate(kept)]
+    now[0] = replace(now[0], mask='{"uri":"/masks/a.png"}')
+    growth = grown(Listing.of(before).table, now)
+    assert (growth.new, growth.gone, list(growth.changed)) == (0, 0, [])
+    assert [row.uri for row in rows(growth)] == [uri for uri, _ in kept]
+    assert is_same_listing(before, now[::-1])
+    assert not is_same_listing(before, [*now[:-1], replace(now[-1], uri="s3://bucket/b/e.jpg")])

@@ -27,6 +27,7 @@ from pager_ray.listing import (
     with_signatures,
     write_manifest,
 )
+from pager_ray.listing.masks import MaskSources
 from pager_ray.listing.sources import SourceOptions
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.fetch import fetch
@@ -689,3 +690,29 @@ def test_what_a_job_puts_into_its_inputs_folder_is_no_input(panoramas, caplog):
     assert len(list_inputs([str(panoramas)], options=SourceOptions(results=[str(panoramas / "dee")]))) == 6
     # Nobody can put anything there, which is not said here.
     assert len(list_inputs([str(panoramas)], options=SourceOptions(results=["nosuch://place"]))) == 6
+
+
+@pytest.mark.parametrize("typed", ["../in", "in", "./in//", "in/../in/.", "~/in", "file://{}/in", "{}/deep/../in"])
+def test_a_source_is_the_same_however_it_is_spelled(tmp_path, panoramas, monkeypatch, typed):
+    """Folder, glob, braces, file, archive and masks: the same rows, digest included, as by the absolute path."""
+    with zipfile.ZipFile(panoramas / "x.zip", "w") as archive:
+        archive.writestr("p.jpg", b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep" if typed.startswith("..") else tmp_path)
+    typed = typed.format(tmp_path)
+    for inside in ("", "/*.jpg", "/{a,b}.jpg", "/a.jpg", "/x.zip"):
+        plain = list_inputs([f"{panoramas}{inside}"])
+        assert list_inputs([f"{typed}{inside}"]).table.equals(plain.table)
+        assert all(row.uri.startswith((f"{panoramas}/", "zip://p.jpg::file:///")) for row in plain)
+    chained = list_inputs([f"zip://*.jpg::{typed}/x.zip"])
+    assert [row.uri.replace("file://", "") for row in chained] == [f"zip://p.jpg::{panoramas}/x.zip"]
+    masks = MaskSources([f"{typed}/deep"])
+    masked = list_inputs([f"{typed}/a.jpg"], masks=masks).table.column("mask").to_pylist()
+    assert masked == [f'{{"uri":"{panoramas}/deep/a.jpg"}}']
+
+
+def test_one_folder_by_two_spellings_is_listed_once(panoramas, monkeypatch):
+    """``..`` names no second place."""
+    monkeypatch.chdir(panoramas / "deep")
+    assert ids(panoramas, "..", "../deep") == ids(panoramas)

@@ -273,3 +273,18 @@ def test_a_panorama_without_an_outcome_is_no_success(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Records, "commit", lambda self, rows: None)
     with pytest.raises(PagerError, match=r"2 of 2 panoramas have no outcome \(first: a, b\); run the same"):
         export(tmp_path, "sky-png")
+
+
+def test_pictures_are_found_by_any_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of where they are read from, and of where the run says that they lie: workers get the place itself."""
+    scene_run(tmp_path, ("a",))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sources")
+    monkeypatch.chdir(tmp_path / "deep")
+    for number, images_from in enumerate(("../sources", "../link/", f"file://{tmp_path}/deep/../sources")):
+        settings = ExportSettings("faces", face_size=8, images_from=images_from)
+        request = ExportRequest("../run", settings, local=True, output=f"{number}")
+        assert run_export(request).rejects_by_class == {}
+    request = ExportRequest("../run", ExportSettings("faces", face_size=8, images_from="https://h/.."), local=True)
+    with pytest.raises(ConfigError, match=r"^--images-from: got https://h/\.\., which climbs"):
+        run_export(request)

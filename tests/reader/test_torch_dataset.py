@@ -166,3 +166,17 @@ def test_a_forked_process_does_not_use_its_parents_run(small: SmallRun) -> None:
     assert dataset._run() is mine
     dataset._opened = (os.getpid() + 1, mine)
     assert dataset._run() is not mine
+
+
+def test_a_source_is_found_as_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a relative prefix from whatever folder, also where a run of an earlier version kept ``..`` in its URIs."""
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "sub").mkdir()
+    Image.new("RGB", (64, 32)).save(tmp_path / "pics" / "x.png")
+    small = SmallRun(tmp_path / "run")
+    small.write("s1", small.prediction("x", uri=f"{tmp_path}/sub/../pics/x.png"))
+    monkeypatch.chdir(tmp_path / "sub")
+    dataset = pager_ray.torch_dataset("../run", ["depth"], image=True, images_from="../pics")
+    monkeypatch.chdir(tmp_path)
+    for one in (dataset, pager_ray.torch_dataset("run", ["depth"], image=True, images_from="pics/")):
+        assert one[0]["image"].shape == (3, HEIGHT, WIDTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -313,3 +314,13 @@ def test_places_that_cannot_be_used_are_told(inputs: Path, tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"scale\.sequence: got robust, which takes the panoramas of a run"):
         converted(inputs, tmp_path / "out", ("depth-png",), **{"scale.sequence": "robust"})
     assert not (tmp_path / "out").exists()
+
+
+def test_files_among_the_pictures_are_no_inputs(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same command again, by whatever name of the folder that both lie in."""
+    shutil.copytree(inputs / "in", tmp_path / "photos")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path / "photos")
+    for output in ("../photos", ".", "../link"):
+        outcome = converted(inputs, Path(output), ("depth-png",), **{"input.uris": "."}).formats["depth-png"]
+        assert (outcome.selected, outcome.exported) == (3, 2)

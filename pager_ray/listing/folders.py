@@ -6,6 +6,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +93,8 @@ def lies_hidden(path: str, root: str) -> bool:
 def without_results(filesystem: Any, paths: Sequence[str], root: str, results: Sequence[str]) -> Sequence[str]:
     """The files below a folder without those that a job puts there: a later start would take them for inputs.
 
+    By whatever links folder or results are named, or are found on the way.
+
     Args:
         filesystem: that they lie in.
         paths: of the files.
@@ -99,7 +102,9 @@ def without_results(filesystem: Any, paths: Sequence[str], root: str, results: S
         results: folders that results go to. One that is the folder itself, or holds it, is no reason to leave anything
             out: what lies there was named.
     """
-    inside = f"{root.rstrip('/')}/"
+    # Of local folders where they really lie: each is looked at once.
+    is_local = isinstance(filesystem, LocalFileSystem)
+    place_of = cache(os.path.realpath) if is_local else str
     unusable: tuple[type[Exception], ...] = (SchemeError, ValueError, ImportError, *client_errors())
     for folder in results:
         try:
@@ -107,12 +112,15 @@ def without_results(filesystem: Any, paths: Sequence[str], root: str, results: S
         except unusable:
             # Whoever opens it to write there says so.
             continue
-        below = f"{path.rstrip('/')}/"
-        if type(other) is type(filesystem) and below.startswith(inside) and below != inside:
-            kept = [path for path in paths if not path.startswith(below)]
-            if left := len(paths) - len(kept):
-                log.info("%s: left out: %s files in %s, where results go", root, f"{left:,}", mask_uri(folder))
-            paths = kept
+        if type(other) is not type(filesystem) or (is_local and not os.path.isdir(path)):
+            continue
+        results_in = f"{place_of(path).rstrip('/')}/"
+        if f"{place_of(root.rstrip('/') or '/').rstrip('/')}/".startswith(results_in):
+            continue
+        kept = [path for path in paths if not f"{place_of(posixpath.dirname(path))}/".startswith(results_in)]
+        if left := len(paths) - len(kept):
+            log.info("%s: left out: %s files in %s, where results go", root, f"{left:,}", mask_uri(folder))
+        paths = kept
     return paths
 
 

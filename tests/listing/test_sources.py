@@ -716,3 +716,22 @@ def test_one_folder_by_two_spellings_is_listed_once(panoramas, monkeypatch):
     """``..`` names no second place."""
     monkeypatch.chdir(panoramas / "deep")
     assert ids(panoramas, "..", "../deep") == ids(panoramas)
+
+
+def test_results_are_no_inputs_by_whatever_name(tmp_path, panoramas, monkeypatch):
+    """Links and ``..`` to the results, to the inputs, and on the way between them: it is places that are compared."""
+    (panoramas / "out" / "previews").mkdir(parents=True)
+    (panoramas / "out" / "previews" / "own.jpg").touch()
+    (tmp_path / "link").symlink_to(panoramas)
+    (tmp_path / "tour").mkdir()
+    (tmp_path / "tour" / "more").symlink_to(panoramas)
+    monkeypatch.chdir(panoramas)
+    for results in ("../in/out", "../link/out/", "deep/../out", f"file://{tmp_path}/link/out", "../tour/more/out"):
+        options = SourceOptions(results=[results])
+        for source in (".", "../in", "../link", f"{tmp_path}/link/**", "../tour", f"{panoramas}/**/*.jpg"):
+            found = [row.id for row in list_inputs([source], options=options)]
+            assert {"a", "more/a"} & {*found}
+            assert not any("own" in id for id in found)
+        # Named itself, it is a folder of inputs.
+        for source in ("out", "../link/out", "../tour/more/out/previews"):
+            assert len(list_inputs([source], options=options)) == 1

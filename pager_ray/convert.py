@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,11 @@ from pager_ray.prediction import Prediction
 from pager_ray.read import Content
 from pager_ray.reader.picture import picture_of
 from pager_ray.report.outcomes import ConvertOutcome, ExportOutcome
+from pager_ray.schemes import settled
 from pager_ray.stages.infer import load_predictor, make_infer_fn
 from pager_ray.stages.names import StageName
-from pager_ray.stages.read import fetch_row, project_row
+from pager_ray.stages.read import MASK_CONTENT, ReadSettings, fetch_row, fetched_mask, project_row
+from pager_ray.stages.replaced import source_of, stamp_of_row, was_replaced
 from pager_ray.stages.rows import IDENTITY, INFERRED, POSE, READ_SCHEMA, SOURCE, STATUS, Row, carry, iterate, to_table
 from pager_ray.stages.settings import RunSettings, checkpoint_identity, run_settings
 from pager_ray.stages.sources import list_sources
@@ -50,6 +53,9 @@ log = get_logger(__name__)
 
 _NAMES = [*(field.name for field in (*IDENTITY, *STATUS, POSE)), "mask"]
 _SAID = ("uri", "scene", POSE.name, "mask")
+
+_LOOKING = 16
+"""Files that are looked at at a time; nearly all of it is waiting for their store."""
 
 
 class Converter:
@@ -79,7 +85,8 @@ class Converter:
                 content = fetch_row(row, self._settings.read)
             except InputError as error:
                 content = error
-        decoded = project_row({name: row.get(name) for name in _NAMES}, content, self._settings.read)
+        mask = {name: row[name] for name in (MASK_CONTENT,) if name in row}
+        decoded = project_row({name: row.get(name) for name in _NAMES} | mask, content, self._settings.read)
         table = self._infer(to_table([decoded], READ_SCHEMA, 1, StageName.READ))
         (scalars,) = iterate(table)
         found = carry(scalars, [*IDENTITY, *STATUS, *SOURCE, *INFERRED])
@@ -146,7 +153,7 @@ def run_convert(
     records = {name: Records(output / name) for name in exports}
     identities = {name: _identity(config, checkpoint, one) for name, one in exports.items()}
     if not overwrite:
-        _check_same(listed, records.values())
+        _check_same(listed, records.values(), settings.read)
     for name, one in records.items():
         one.claim(identities[name], overwrite=overwrite)
     todo = {name: left_of(one, ids) for name, one in records.items()}
@@ -183,7 +190,7 @@ def _convert(
             if (shown := watcher()) is not None:
                 shown.look({"total": total, "predicted": total - len(missing) - rejected, "rejected": rejected})
             names = [name for name, ids in wanted.items() if row["id"] in ids]
-            made = _make(converter, row, {name: exports[name] for name in names}, records)
+            made = _make(converter, row, {name: exports[name] for name in names}, records, settings.read)
             for name, outcome in made.items():
                 records[name].commit(pa.Table.from_pylist([outcome], EXPORT_SCHEMA))
             missing.discard(row["id"])
@@ -191,12 +198,20 @@ def _convert(
 
 
 def _make(
-    converter: Converter, row: Row, exports: Mapping[str, ExportSettings], records: Mapping[str, Records]
+    converter: Converter,
+    row: Row,
+    exports: Mapping[str, ExportSettings],
+    records: Mapping[str, Records],
+    reading: ReadSettings,
 ) -> dict[str, Row]:
     """The rows of ``EXPORT_SCHEMA`` of one panorama, by format."""
     known = {"uri": row["uri"], "listed": _said(row)}
     try:
+        # Before anything is read: what is replaced meanwhile has another one.
+        stamp = None if row["error_class"] else stamp_of_row(row, reading)
+        row |= {} if row["error_class"] else fetched_mask(row, reading)
         prediction, content = converter.predict(row)
+        known["source"] = source_of(stamp, content, row.get(MASK_CONTENT))
         picture = picture_of(content, prediction) if any(one.shows_picture for one in exports.values()) else None
     except InputError as error:
 
@@ -213,11 +228,12 @@ def _make(
     }
 
 
-def _check_same(listed: Listing, exports: Iterable[Records]) -> None:
+def _check_same(listed: Listing, exports: Iterable[Records], reading: ReadSettings) -> None:
     """What stands was made of what is listed now.
 
     Raises:
-        RunMismatchError: under some id is another picture, or another mask, pose or scene is said of it.
+        RunMismatchError: under some id is another picture, or another mask, pose or scene is said of it; or the file
+            was replaced where it lies.
     """
     made: list[tuple[Records, dict[str, Row]]] = []
     for one in exports:
@@ -226,20 +242,28 @@ def _check_same(listed: Listing, exports: Iterable[Records]) -> None:
             made.append((one, {row["id"]: row for row in rows if row["error_class"] is None}))
     if not any(rows for _, rows in made):
         return
-    for part in listed.parts(["id", *_SAID]):
-        for row in part.to_pylist():
-            for one, rows in made:
-                was = rows.get(row["id"], row)
-                if was["uri"] != row["uri"]:
-                    difference = f"of {mask_uri(was['uri'])}, and it is {mask_uri(row['uri'])} now"
-                elif was.get("listed") not in (None, _said(row)):
-                    difference = "with another mask, pitch, roll or scene than are named for it now"
-                else:
-                    continue
-                raise RunMismatchError(
-                    f"{one.output}: {row['id']} was made {difference}; choose another folder, or give --overwrite to "
-                    "make its files anew"
-                )
+    with ThreadPoolExecutor(_LOOKING) as pool:
+        for part in listed.parts():
+            pairs = [(one, row, rows[row["id"]]) for row in part.to_pylist() for one, rows in made if row["id"] in rows]
+            differences = pool.map(lambda pair: _difference(pair[1], pair[2], reading), pairs)
+            for (one, row, _), difference in zip(pairs, differences, strict=True):
+                if difference is not None:
+                    raise RunMismatchError(
+                        f"{one.output}: {row['id']} was made {difference}; choose another folder, or give --overwrite "
+                        "to make its files anew"
+                    )
+
+
+def _difference(row: Row, was: Row, reading: ReadSettings) -> str | None:
+    """What a panorama's files were made of, in words, where that is something else than what is listed now."""
+    # Earlier versions kept local places as they were typed.
+    if settled(was["uri"]) != settled(row["uri"]):
+        return f"of {mask_uri(was['uri'])}, and it is {mask_uri(row['uri'])} now"
+    if was.get("listed") not in (None, _said(row), _said(row | {"uri": was["uri"]})):
+        return "with another mask, pitch, roll or scene than are named for it now"
+    if was_replaced(row, was.get("source"), reading):
+        return f"before {mask_uri(row['uri'])} was replaced{' or its mask was' if row.get('mask') else ''}"
+    return None
 
 
 def _said(row: Row) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +326,62 @@ def test_files_among_the_pictures_are_no_inputs(inputs: Path, tmp_path: Path, mo
     for output in ("../photos", ".", "../link"):
         outcome = converted(inputs, Path(output), ("depth-png",), **{"input.uris": "."}).formats["depth-png"]
         assert (outcome.selected, outcome.exported) == (3, 2)
+
+
+def replaced(source: str, tmp_path: Path, seed: int) -> str:
+    """Put another picture where the one before lay; gives what names it as a source."""
+    picture = one_picture(tmp_path / "in", seed)
+    if source == "zip":
+        with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+            archive.write(picture, "x.png")
+    (tmp_path / "list.csv").write_text(f"uri\n{picture}\n")
+    places = {"folder": "in", "file": "in/x.png", "listing": "list.csv", "zip": "in.zip"}
+    return f"{tmp_path}/{places[source]}"
+
+
+@pytest.mark.parametrize("source", ["folder", "file", "listing", "zip"])
+def test_a_picture_that_was_replaced_is_another_one(
+    inputs: Path, tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are not taken for those of the new one, and made anew with --overwrite; a copy is the same one."""
+    of = {"input.uris": replaced(source, tmp_path, 1)}
+    converted(inputs, tmp_path / "out", ("depth-png",), **of)
+    before = files_of(tmp_path / "out")
+    # The same bytes at another time: read again, and nothing to do.
+    replaced(source, tmp_path, 1)
+    os.utime(tmp_path / "in" / "x.png", ns=(1, 1))
+    assert converted(inputs, tmp_path / "out", ("depth-png",), **of).formats["depth-png"].fresh == 0
+    replaced(source, tmp_path, 2)
+    with pytest.raises(RunMismatchError, match=r"depth-png: (in/)?x was made before .*x\.png.* was replaced; "):
+        converted(inputs, tmp_path / "out", ("depth-png",), **of)
+    assert files_of(tmp_path / "out") == before
+    settings, config = [ExportSettings("depth-png", max_triangles=500)], config_of(inputs, tmp_path / "out", **of)
+    convert.run_convert(config, settings, device="cpu", overwrite=True)
+    assert files_of(tmp_path / "out") != before
+    # Where nothing changed nothing is read.
+    monkeypatch.setattr("pager_ray.stages.replaced.fetch_row", None)
+    assert converted(inputs, tmp_path / "out", ("depth-png",), **of).formats["depth-png"].fresh == 0
+
+
+def test_a_mask_that_was_replaced_is_another_one(inputs: Path, tmp_path: Path) -> None:
+    """As a picture is, whether it is that of one or of all."""
+    of = {"input.uris": f"{one_picture(tmp_path / 'in', 1)}", "input.mask.uris": f"{tmp_path}/mask.png"}
+    for number, white in enumerate((100, 64)):
+        mask = np.zeros((64, 128), np.uint8)
+        mask[:, :white] = 255
+        (tmp_path / "mask.png").write_bytes(encode(mask))
+        if number:
+            with pytest.raises(RunMismatchError, match=r"x was made before .* was replaced or its mask was; "):
+                converted(inputs, tmp_path / "out", ("depth-png",), **of)
+        for _ in range(2 * (1 - number)):
+            converted(inputs, tmp_path / "out", ("depth-png",), **of)
+
+
+def test_what_a_picture_was_is_not_known_of_earlier_versions_files(inputs: Path, tmp_path: Path) -> None:
+    """They are not refused for it."""
+    of = {"input.uris": replaced("folder", tmp_path, 1)}
+    converted(inputs, tmp_path / "out", ("depth-png",), **of)
+    done = tmp_path / "out" / "depth-png" / "exported.parquet"
+    pq.write_table(pq.read_table(done).drop_columns("source"), done)
+    replaced("folder", tmp_path, 2)
+    assert converted(inputs, tmp_path / "out", ("depth-png",), **of).formats["depth-png"].fresh == 0

@@ -29,6 +29,8 @@ EXPORT_SCHEMA = pa.schema(
         pa.field("attempts", pa.int32()),
         # Of what a listing said of it that decides the files; null where they are of a run, which says that itself.
         pa.field("listed", pa.string()),
+        # Of the file that they were made of, to know whether it was replaced; null as before.
+        pa.field("source", pa.string()),
     ]
 )
 """What became of each id: the first of its files below the export's folder, their number and size; or why not."""

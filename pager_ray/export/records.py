@@ -39,7 +39,7 @@ REJECT_FIELDS: Final = ("id", "uri", "stage", "error_class", "message", "attempt
 _SUFFIX = ".parquet"
 _PART = re.compile(r"[0-9a-f]{16}\.parquet")
 _READERS = 16
-_MAY_LACK: Final = {"listed": pa.string()}
+_MAY_LACK: Final = {"listed": pa.string(), "source": pa.string()}
 
 
 class Records:

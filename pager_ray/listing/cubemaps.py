@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +28,7 @@ from pager_ray.cubemaps import (
     split_container,
     usual_words,
 )
+from pager_ray.listing.growth import joined_stamps
 from pager_ray.listing.ids import FOUND_SCHEMA
 from pager_ray.masking import mask_uri
 
@@ -140,8 +140,7 @@ def _row(found: pa.Table, key: Key, group: _Group) -> dict[str, Any]:
         row |= {"offset": rows[0]["offset"], "size": sum(one["size"] for one in rows)}
     stamps = [one["stamp"] for one in rows]
     if None not in stamps:
-        digest = blake2b(json.dumps(stamps).encode(), digest_size=8).digest()
-        row["stamp"] = int.from_bytes(digest, "little", signed=True)
+        row["stamp"] = joined_stamps(stamps)
     if len(faces) < len(FACES):
         common = before.rpartition("/")[2]
         missing = [

@@ -59,10 +59,21 @@ def stamps_of(filesystem: Any, paths: Sequence[str], facts: Facts) -> pa.Array:
 
 def _local_stamp(path: str) -> int | None:
     try:
-        status = os.stat(path)
+        return file_stamp(LocalFileSystem(), path)
     except OSError:
         return None
-    return stamp_of({"size": status.st_size, "mtime": status.st_mtime_ns})
+
+
+def file_stamp(filesystem: Any, path: str) -> int:
+    """Whether one file is still the one that it is, as the number that a folder's listing has of it.
+
+    Raises:
+        OSError and what the file system's client raises: nobody can say.
+    """
+    if isinstance(filesystem, LocalFileSystem):
+        status = os.stat(path)
+        return stamp_of({"size": status.st_size, "mtime": status.st_mtime_ns})
+    return stamp_of(filesystem.info(path))
 
 
 def _walk(folder: str, above: dict[tuple[int, int], str]) -> Iterator[str]:

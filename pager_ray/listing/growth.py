@@ -6,6 +6,7 @@ are by now; what is gone stays an input, as it was predicted.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -61,6 +62,12 @@ def stamp_of(facts: Mapping[str, Any]) -> int:
     state = next((str(facts[name]) for name in STATE_KEYS if facts.get(name)), "")
     text = f"{facts.get('size')} {state}".encode("utf-8", "replace")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
+
+
+def joined_stamps(stamps: Sequence[Any]) -> int:
+    """One number for the stamps, and what else there is to tell, of several files."""
+    digest = blake2b(json.dumps([*stamps]).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def grown(standing: pa.Table, listed: Sequence[Listed] | pa.Table) -> Growth:

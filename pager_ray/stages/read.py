@@ -45,7 +45,8 @@ from pager_ray.stages.rows import (
 )
 from pager_ray.validity import Validity
 
-_MASK_CONTENT = "mask_content"
+MASK_CONTENT = "mask_content"
+"""Key of a row under which :func:`project_row` finds its mask's bytes instead of fetching them."""
 
 # The mask of all panoramas, which is fetched once.
 _SHARED: dict[str, Any] = {}
@@ -117,18 +118,18 @@ def _fetch(row: Row, settings: ReadSettings) -> Content | InputError | None:
             content = fetch_row(row, settings)
         except InputError as error:
             return error
-    row |= _fetched_mask(row, settings)
+    row |= fetched_mask(row, settings)
     return content
 
 
-def _fetched_mask(row: Row, settings: ReadSettings) -> dict[str, Content | InputError]:
-    """What :func:`project_row` finds instead of fetching it."""
+def fetched_mask(row: Row, settings: ReadSettings) -> dict[str, Content | InputError]:
+    """A row's mask, or why there is none, for :func:`project_row`; nothing for a row without one."""
     if row.get("mask") is None:
         return {}
     try:
-        return {_MASK_CONTENT: fetch_mask(row, settings)}
+        return {MASK_CONTENT: fetch_mask(row, settings)}
     except InputError as error:
-        return {_MASK_CONTENT: error}
+        return {MASK_CONTENT: error}
 
 
 def fetch_mask(row: Row, settings: ReadSettings) -> Content:
@@ -231,7 +232,7 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
     """
     found = panorama.validity.capped(settings.nadir_degrees, settings.zenith_degrees)
     if row.get("mask") is not None:
-        content = row.pop(_MASK_CONTENT, None) or fetch_mask(row, settings)
+        content = row.pop(MASK_CONTENT, None) or fetch_mask(row, settings)
         if isinstance(content, InputError):
             raise InputError(content.error_class, f"its mask {content}", content.attempts) from content
         place = place_of(row["mask"])

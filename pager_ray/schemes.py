@@ -19,6 +19,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -169,6 +170,21 @@ def settled(uri: str) -> str:
     if scheme not in ("file", "local") or inner == scheme or ("://" in inner and not inner.startswith(said)):
         return uri
     return f"{before}{said if inner.startswith(said) else ''}{local_path(inner)}"
+
+
+def own_path(text: str, option: str) -> Path:
+    """A file or folder that has to be on this machine; a plain path as it was typed, but for ``~``.
+
+    Args:
+        text: a path, or a ``file://`` URL.
+        option: what named it, for the error.
+
+    Raises:
+        ConfigError: it is a URL of another file system, which a path would take for folders to make.
+    """
+    if [scheme for scheme, _ in parts_of(text)] not in (["file"], ["local"]):
+        raise ConfigError(f"{option}: got {mask_uri(text)}; takes a path on this machine")
+    return Path(local_path(text) if "://" in text else os.path.expanduser(text))
 
 
 def check(uri: str, role: Role, more: Sequence[str] = ()) -> None:

@@ -15,6 +15,7 @@ from pager_ray.config import RunConfig, describe_keys
 from pager_ray.errors import ConfigError, StorageError
 from pager_ray.plain import get_logger, plain_text
 from pager_ray.report.outcomes import Outcome
+from pager_ray.schemes import own_path
 from pager_ray.version import __version__
 
 log = get_logger(__name__)
@@ -49,8 +50,22 @@ class Finite(click.FloatRange):
         return number if number == number else self.fail(f"{value!r} is not a number.", param, ctx)
 
 
+class LocalPath(click.Path):
+    """A path on this machine, also as ``file://``; URLs of other places are refused, and no folder is called so."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            ConfigError: it is a URL of another file system.
+            click.BadParameter: it is not of the kind that is taken.
+        """
+        named = param.opts[0] if isinstance(param, click.Option) else "path"
+        return super().convert(str(own_path(value, named)), param, ctx)
+
+
 config_option = click.option(
-    "--config", "config_path", type=click.Path(dir_okay=False), help="YAML file with configuration keys."
+    "--config", "config_path", type=LocalPath(dir_okay=False), help="YAML file with configuration keys."
 )
 
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -67,7 +82,7 @@ retry_rejects_option = click.option(
 trace_option = click.option(
     "--trace",
     "trace_path",
-    type=click.Path(),
+    type=LocalPath(),
     metavar="FILE",
     help="Write what happened when, stages and model included, as a Chrome trace; ui.perfetto.dev opens it.",
 )
@@ -75,7 +90,7 @@ trace_option = click.option(
 
 def json_option(what: str) -> Callable[[Command], Command]:
     """Also write ``what`` as JSON; see :func:`write_json`."""
-    return click.option("--json", "json_path", type=click.Path(dir_okay=False), help=f"Also write {what} as JSON.")
+    return click.option("--json", "json_path", type=LocalPath(dir_okay=False), help=f"Also write {what} as JSON.")
 
 
 def all_of(options: tuple[Callable[[Any], Any], ...]) -> Callable[[Command], Command]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -11,9 +13,15 @@ import click
 @click.option("--height", default=512, show_default=True, type=click.IntRange(64, 8192), help="ERP height in pixels.")
 @click.option("--seed", default=0, show_default=True, help="Scenes are a function of the seed.")
 def samples(folder: str, count: int, height: int, seed: int) -> int:
-    """Render sample panoramas with exact depth, normals and sky beside them, and a listing of them."""
-    from pager_ray.samples import write_samples
+    """Render sample panoramas with exact depth, normals and sky beside them, and a listing of them.
 
-    listing = write_samples(folder, count, height=height, seed=seed)
+    FOLDER is a path or any fsspec URL.
+    """
+    from pager_ray.samples.writer import LISTING, put_samples
+
+    listing = put_samples(folder, count, height=height, seed=seed)
+    if "://" not in folder:
+        # As it was typed.
+        listing = str(Path(folder).expanduser() / LISTING)
     click.echo(f"{count} panoramas of {2 * height}x{height}, listed in {listing}")
     return 0

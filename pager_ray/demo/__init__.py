@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pager_ray.errors import ConfigError, PagerError
+from pager_ray.schemes import own_path
 
 
 def run_demo(
@@ -31,11 +31,12 @@ def run_demo(
         auth: ``user:password`` that the page asks for; a public tunnel needs it.
 
     Raises:
-        ConfigError: Gradio is not installed, or ``auth`` is missing or none.
+        ConfigError: Gradio is not installed, ``auth`` is missing or none, or ``cache`` is no folder of this machine.
         CheckpointError: the checkpoint cannot be used.
         PagerError: the address cannot be used.
     """
     login = _login(auth)
+    given = None if cache is None else own_path(cache, "--cache")
     if share and login is None:
         raise ConfigError("--share: opens the page to everybody; give --auth USER:PASSWORD with it")
     check_address(host, port)
@@ -48,7 +49,7 @@ def run_demo(
     from pager_ray.demo.studio import Model, Studio
     from pager_ray.model.node_cache import cache_folder
 
-    folder = Path(cache).expanduser() if cache else cache_folder() / "demo"
+    folder = cache_folder() / "demo" if given is None else given
     serve(Studio(Model(**model), folder.resolve(), keep), host, port, share=share, auth=login)
 
 

@@ -18,8 +18,14 @@ def cache_folder() -> Path:
 
     Raises:
         OSError: it is in the home folder, and this user has none.
+        ConfigError: the variable names no folder of this machine.
     """
     configured = os.environ.get(CACHE_VARIABLE)
+    if configured and "://" in configured:
+        # Weights alone are loaded where no file system but the machine's own is known.
+        from pager_ray.schemes import own_path
+
+        return own_path(configured, CACHE_VARIABLE)
     try:
         return Path(configured or "~/.cache/pager_ray").expanduser()
     except RuntimeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.masking import mask_uri
 from pager_ray.owned import check_unclaimed, mark, standing
 from pager_ray.samples.catalogue import make_scene
 from pager_ray.samples.tracer import render
+from pager_ray.schemes import own_path
 from pager_ray.storage import Folder
 
 if TYPE_CHECKING:
@@ -29,7 +32,21 @@ GROUND_TRUTH = "ground_truth"
 def write_samples(
     folder: str | PathLike[str], count: int, height: int = 512, seed: int = 0, ground_truth: bool = True
 ) -> Path:
-    """Render ``count`` panoramas into a local folder, indoors and outdoors in turn.
+    """Render ``count`` panoramas into a local folder; what is written is what :func:`put_samples` says.
+
+    Returns:
+        The listing's path.
+
+    Raises:
+        ConfigError, StorageError: as of that; or the folder is none of this machine.
+    """
+    target = own_path(fspath(folder), "samples")
+    put_samples(str(target), count, height, seed, ground_truth)
+    return target / LISTING
+
+
+def put_samples(folder: str, count: int, height: int = 512, seed: int = 0, ground_truth: bool = True) -> str:
+    """Render ``count`` panoramas into a folder on any fsspec URL, indoors and outdoors in turn.
 
     Writes ``<id>.jpg`` (quality 95), ``ground_truth/<id>.npz`` with the arrays ``depth`` (float32 metres along the
     ray, 0 at sky), ``normals`` (float32, x forward, y up, z right, zero vectors at sky) and ``sky`` (bool), and last
@@ -44,7 +61,7 @@ def write_samples(
         ground_truth: whether to write it.
 
     Returns:
-        The listing's path.
+        The listing's URI.
 
     Raises:
         ConfigError: ``count`` below 1, a negative seed, or a folder that holds something else.
@@ -55,14 +72,14 @@ def write_samples(
     kinds: list[Kind] = ["outdoor" if number % 2 else "indoor" for number in range(count)]
     # Made twice: what a scene holds while it is rendered is much more than its name.
     names = [f"{number:04d}-{make_scene(seed + number // 2, kind).style}" for number, kind in enumerate(kinds)]
-    target = Path(folder)
-    place = Folder(str(target.absolute()))
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write samples to {target}: {error}; choose a folder that can be written to"
-        ) from error
+    place = Folder(folder)
+    if place.is_local:
+        try:
+            Path(place.path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write samples to {place.path}: {error}; choose a folder that can be written to"
+            ) from error
     _claim(place, names, ground_truth)
     for number, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         panorama = render(make_scene(seed + number // 2, kind), height, 2 * height)
@@ -77,7 +94,7 @@ def write_samples(
     rows = [(f"{name}.jpg", name, kind) for name, kind in zip(names, kinds, strict=True)]
     csv.writer(text, lineterminator="\n").writerows([("uri", "id", "scene"), *rows])
     place.write(LISTING, text.getvalue().encode())
-    return target / LISTING
+    return mask_uri(place.uri(LISTING))
 
 
 def _claim(place: Folder, names: list[str], ground_truth: bool) -> None:

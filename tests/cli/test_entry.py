@@ -23,9 +23,11 @@ from pager_ray.errors import (
     StorageError,
     Terminated,
 )
+from pager_ray.model.node_cache import cache_folder
 from pager_ray.pipeline import job
 from pager_ray.report.outcomes import RunSummary
 from pager_ray.runs import Reconciliation
+from tests.reader.runs import SmallRun
 
 ENOUGH = ["input.uris=in", "output.uri=out", "checkpoint=embedded"]
 
@@ -325,3 +327,45 @@ def test_cheap_mistakes_are_told_before_a_checkpoint_is_sought(
     assert exit_code(["run", *run]) == 2
     expected = "input.uris[0]: " if mistake == "inputs" else "output.uri: "
     assert said(capsys).splitlines()[-1].startswith(f"pager-ray: {expected}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verify", "run", "--json"],
+        ["compare", "a", "b", "--json"],
+        ["plan", *ENOUGH, "--json"],
+        ["run", *ENOUGH, "--trace"],
+        ["run", *ENOUGH, "--config"],
+        ["demo", "--port=1", "--cache"],
+    ],
+)
+@pytest.mark.parametrize("url", ["s3://bucket/x.json", "memory://x.json", "zip://a::/x.zip"])
+def test_what_lies_on_this_machine_takes_no_url(
+    arguments: list[str], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused before any work: no folder is made, or found, that is called ``s3:``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "bucket").mkdir(parents=True)
+    assert exit_code([*arguments, url]) == 2
+    assert said(capsys) == f"pager-ray: {arguments[-1]}: got {url}; takes a path on this machine\n"
+    assert [path.name for path in tmp_path.rglob("*")] == ["s3:", "bucket"]
+
+
+def test_json_may_be_a_file_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the file that its path names."""
+    monkeypatch.chdir(tmp_path)
+    small = SmallRun(tmp_path / "run")
+    small.write("aaaaaaaaaaaa-00000000-000000", small.prediction("a"))
+    small.complete()
+    assert exit_code(["scale", "run", "--json", f"file://{tmp_path}/run/../found.json"]) == 0
+    assert "sequences" in (tmp_path / "found.json").read_text()
+
+
+def test_the_cache_is_on_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A URL of another place is refused by the variable's name."""
+    monkeypatch.setenv("PAGER_RAY_CACHE", f"file://{tmp_path}/x/../cache")
+    assert cache_folder() == tmp_path / "cache"
+    monkeypatch.setenv("PAGER_RAY_CACHE", "s3://bucket/cache")
+    with pytest.raises(ConfigError, match=r"^PAGER_RAY_CACHE: got s3://bucket/cache; takes a path on this machine$"):
+        cache_folder()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from pager_ray.cli import exit_code
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.listing import list_inputs
 from pager_ray.samples import make_scene, render, write_samples
 
 
@@ -76,3 +79,25 @@ def test_an_unwritable_folder_is_a_storage_error(tmp_path: Path) -> None:
         StorageError, match=f"cannot write samples to {tmp_path}/file: .*; choose a folder that can be written to"
     ):
         write_samples(tmp_path / "file", 1, height=32)
+
+
+def test_samples_lie_on_any_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The same files as in a local folder, at the URL that was given, and nothing here; again over them."""
+    monkeypatch.chdir(tmp_path)
+    command = ["samples", "--count=2", "--height=64"]
+    assert exit_code([*command, "here"]) == 0
+    assert capsys.readouterr().out == "2 panoramas of 128x64, listed in here/samples.csv\n"
+    for url in ("memory://samples-of/test", "memory://samples-of/test/", f"file://{tmp_path}/deep/../there"):
+        assert exit_code([*command, url]) == 0
+        listing = capsys.readouterr().out.rpartition("listed in ")[2].strip()
+        assert listing in ("memory://samples-of/test/samples.csv", f"{tmp_path}/there/samples.csv")
+        assert [(row.id, row.scene) for row in list_inputs([listing])] == [
+            (row.id, row.scene) for row in list_inputs(["here/samples.csv"])
+        ]
+        with fsspec.open(f"{listing.rpartition('/')[0]}/samples.json") as file:
+            assert file.read() == (tmp_path / "here" / "samples.json").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "there"}
+    assert exit_code([*command, "github://o:r@main/x"]) == 2
+    assert "github:// is not taken for an output" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"^samples: got memory://x; takes a path on this machine$"):
+        write_samples("memory://x", 1)

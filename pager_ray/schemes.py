@@ -295,6 +295,11 @@ def lies_below(uri: str, prefix: str) -> bool:
     return scheme == "file" and is_same_or_below(where, folder)
 
 
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URIs name one place, however they are spelled and by whatever links."""
+    return one == other or (lies_below(one, other) and lies_below(other, one))
+
+
 def is_same_or_below(path: str, folder: str) -> bool:
     """Whether a path of this machine is a folder or leads through it, by whatever links either is named.
 

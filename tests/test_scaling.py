@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,23 @@ def test_a_job_that_dies_here_has_lost_nothing(
 
 def _nobody(*_: Any) -> list[FacePrediction]:
     raise AssertionError("there is nothing to predict")
+
+
+def test_scales_that_change_nothing_make_no_other_export(tmp_path: Path) -> None:
+    """Of a run without sequences, and of sequences that stay as they are; in exports of earlier versions too."""
+    small = SmallRun(tmp_path / "run")
+    small.write("s1", small.prediction("a"), small.prediction("b", sequence="walk", time=0.0))
+    small.complete()
+    asked = ["export", "--to", "npz", "--local", str(tmp_path / "run")]
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    settle_scales(tmp_path / "run")
+    run = pager_ray.open_run(tmp_path / "run")
+    assert run.scales_digest is not None
+    assert not run.is_rescaled
+    assert CliRunner().invoke(cli, asked).exit_code == 0
+    record = tmp_path / "run" / "exports" / "npz" / "export.json"
+    about = json.loads(record.read_text())
+    assert "scales" not in about["identity"]
+    about["identity"]["scales"] = run.scales_digest
+    record.write_text(json.dumps(about))
+    assert CliRunner().invoke(cli, asked).exit_code == 0

@@ -55,6 +55,15 @@ class Records:
         self.output = output
         self.parts = output / self.PARTS
 
+    def identity(self) -> dict[str, Any] | None:
+        """What decides the files of the export that stands here; None for no export.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        known = self.output.read_json(EXPORT_FILE).get("identity") if self.output.exists(EXPORT_FILE) else None
+        return known if isinstance(known, dict) else None
+
     def claim(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """Begin an export here, or find the same one again.
 

@@ -33,8 +33,8 @@ from pager_ray.report.outcomes import EvaluationOutcome
 from pager_ray.retrying import Retry
 from pager_ray.runs import EvaluationLayout
 from pager_ray.runs.claim import Claim, claim_output
-from pager_ray.runs.runfile import now, software_versions
-from pager_ray.schemes import settled
+from pager_ray.runs.runfile import now, read_run_file, software_versions
+from pager_ray.schemes import is_same_place, lies_below, settled
 from pager_ray.stages.alignments import more_alignments
 from pager_ray.stages.names import StageName
 from pager_ray.stages.rows import INFER_SCHEMA, READ_SCHEMA
@@ -153,7 +153,8 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     # 3. The output: new scores, the same ones found again, or all of them anew with one more alignment.
     output = config.output.uri or Folder(config.predictions).uri(f"scores/{dataset.name}")
     layout = EvaluationLayout(Folder(output, Retry(config.errors.retry_seconds)))
-    identity = {"job": "score", "predictions": stored.uri} | config.result_keys() | subject.identity
+    named = stored.uri if overwrite else _as_named_before(layout, stored.uri)
+    identity = {"job": "score", "predictions": named} | config.result_keys() | subject.identity
     more = None if overwrite else more_alignments(layout, listed, identity)
     if more is not None:
         log.info("alignments of the scores at %s from now on: %s", layout.root, ", ".join(more.all))
@@ -178,6 +179,18 @@ def run_scoring(config: ScoreConfig, *, overwrite: bool = False, retry_rejects: 
     # 5. The report; text summaries also where the released scripts would leave them.
     summaries = Folder(config.predictions) if isinstance(stored, NpzPredictions) else None
     return _report(claim, config.evaluation, dataset, scoring, subject, {}, began, summaries)
+
+
+def _as_named_before(layout: EvaluationLayout, uri: str) -> str:
+    """How the scores that stand at an output name these predictions, whatever they are reached by.
+
+    Scores inside their predictions were moved with them.
+    """
+    manifest = read_run_file(layout.root, may_be_deleted=True) or {}
+    before = (manifest.get("identity") or {}).get("predictions")
+    if isinstance(before, str) and (is_same_place(before, uri) or lies_below(layout.root.uri(), uri)):
+        return before
+    return uri
 
 
 def _report(

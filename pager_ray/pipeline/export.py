@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from pager_ray.export.course import done_ids, finish, left_of, settings_identity
+from pager_ray.export.claiming import claim_export
+from pager_ray.export.course import done_ids, finish, left_of
 from pager_ray.export.exporter import export_ids
 from pager_ray.export.formats import ExportSettings, check_possible, find_format, project_files
 from pager_ray.export.poses import read_poses
 from pager_ray.export.records import Records
 from pager_ray.export.selection import select_ids, with_unit
-from pager_ray.masking import mask_uri
 from pager_ray.plain import get_logger
 from pager_ray.reader.run import Run, open_run
 from pager_ray.report.outcomes import ExportOutcome
@@ -73,10 +73,7 @@ def run_export(request: ExportRequest) -> ExportOutcome:
         read_poses(run, selected, settings.frame)
     output = Folder(request.output or f"{request.run.rstrip('/')}/exports/{settings.format}")
     records = Records(output)
-    identity = {"run": mask_uri(run.uri), **settings_identity(settings)}
-    # Exports that began before there were such scales, and those of runs without any, know nothing of them.
-    identity |= {"scales": run.scales_digest} if run.scales_digest is not None else {}
-    records.claim(identity, overwrite=request.overwrite)
+    identity = claim_export(records, run, settings, overwrite=request.overwrite)
     todo = left_of(records, selected)
     if is_project:
         read_poses(run, sorted({*selected, *done_ids(records)}), settings.frame)

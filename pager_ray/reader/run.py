@@ -108,6 +108,7 @@ class Run:
         fov: field of view of its faces, in degrees.
         kept: columns of its listing that came out again.
         scales_digest: of the scales of its sequences, which depth is given with; None where it is as predicted.
+        is_rescaled: whether any of these scales is another one than was predicted.
         levelled: whether panoramas may have been levelled (``input.upright``).
     """
 
@@ -163,6 +164,7 @@ class Run:
         self._results = self._standing.filter(is_result)
         self._corrections = Corrections(self._layout, wanted=self._scale == "auto")
         self.scales_digest = self._corrections.digest
+        self.is_rescaled = self._corrections.change
         # At once: threads that read single predictions would each build one.
         self._index = _Index(self._results)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import subprocess
 import time
@@ -90,6 +92,16 @@ def new_run_file(config: Mapping[str, Any], identity: Mapping[str, Any], **secti
         "starts": [],
         "counts": None,
     }
+
+
+def run_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what a run is from its first start on: it stays when the run is moved, resumed or added to."""
+    config, identity, starts = (manifest.get(name) or {} for name in ("config", "identity", "starts"))
+    # The listing may grow.
+    decided = {key: value for key, value in identity.items() if key != "listing.sha256"}
+    told = [config, decided, starts[0].get("began") if starts else None]
+    text = json.dumps(told, sort_keys=True, ensure_ascii=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def check_same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], output: Folder) -> None:

@@ -193,6 +193,7 @@ class Corrections:
 
     Attributes:
         digest: SHA-256 of the run's scales, by which others know that they are the same; None where there are none.
+        change: whether any of them is another one than the network gave.
 
     Raises:
         StorageError: there are scales that cannot be read.
@@ -200,10 +201,12 @@ class Corrections:
 
     def __init__(self, layout: RunLayout, *, wanted: bool = True) -> None:
         self.digest: str | None = None
+        self.change = False
         table = read_scales(layout) if wanted else None
         if table is not None:
             table = table.sort_by("id")
             self.digest = (table.schema.metadata or {}).get(_DIGEST, b"").decode()
+            self.change = bool(pc.any(pc.not_equal(table.column("log_scale"), table.column(SEQUENCE_SCALE))).as_py())
         self._table = table
 
     def of(self, id: str, log_scale: float | None) -> float | None:

@@ -23,6 +23,7 @@ from pager_ray.export.records import Records
 from pager_ray.pipeline.export import ExportRequest, run_export
 from pager_ray.reader import open_run
 from pager_ray.report.outcomes import ExportOutcome
+from pager_ray.runs.runfile import begin_start
 from pager_ray.storage import Folder
 from tests.export.runs import HEIGHT, scene_maps, scene_run
 
@@ -288,3 +289,76 @@ def test_pictures_are_found_by_any_spelling(tmp_path: Path, monkeypatch: pytest.
     request = ExportRequest("../run", ExportSettings("faces", face_size=8, images_from="https://h/.."), local=True)
     with pytest.raises(ConfigError, match=r"^--images-from: got https://h/\.\., which climbs"):
         run_export(request)
+
+
+def another(folder: Path) -> None:
+    """A run that began at another time."""
+    run = scene_run(folder)
+    run.manifest["starts"][0]["began"] = "2020-01-01T00:00:00+00:00"
+    run.save()
+
+
+def as_earlier_versions_did(export_file: Path, **more: str) -> None:
+    """An export's record that knows its run by its path alone."""
+    about = json.loads(export_file.read_text())
+    del about["identity"]["run.sha256"]
+    about["identity"] |= more
+    export_file.write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_run_is_what_it_is_wherever_it_lies(tmp_path: Path, inside: bool, earlier: bool) -> None:
+    """Reached by a link or ``..``, moved, grown: its exports go on, but for one elsewhere that knows the path alone."""
+    (tmp_path / "at").mkdir()
+    run = scene_run(tmp_path / "at")
+    target = tmp_path / "at" / "run" / "exports" / "sky-png" if inside else tmp_path / "out"
+    where = {} if inside else {"output": str(target)}
+
+    def again(place: Path) -> ExportOutcome:
+        settings = ExportSettings("sky-png")
+        return run_export(ExportRequest(str(place / "run"), settings, local=True, **where))  # type: ignore[arg-type]
+
+    assert again(tmp_path / "at").fresh == 2
+    (tmp_path / "link").symlink_to(tmp_path / "at")
+    for place in (tmp_path / "link", tmp_path / "at" / ".." / "at", tmp_path / "link" / "run" / ".."):
+        if earlier:
+            as_earlier_versions_did(target / "export.json")
+        assert again(place).fresh == 0
+    if earlier:
+        as_earlier_versions_did(target / "export.json", run=f"{tmp_path}/at/sub/../run")
+    run.manifest["identity"] |= {"listing.sha256": "grown"}
+    begin_start(run.manifest)
+    run.save()
+    (tmp_path / "at").rename(tmp_path / "moved")
+    target = tmp_path / "moved" / "run" / "exports" / "sky-png" if inside else target
+    if earlier and not inside:
+        with pytest.raises(RunMismatchError, match=r"holds another export \(run: was "):
+            again(tmp_path / "moved")
+    else:
+        assert again(tmp_path / "moved").fresh == 0
+        assert json.loads((target / "export.json").read_text())["identity"]["run"] == f"{tmp_path}/moved/run"
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_another_runs_export_is_refused(tmp_path: Path, earlier: bool) -> None:
+    """Wherever it lies: also inside this run, and where the run itself was made anew in the same place."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    scene_run(tmp_path / "one")
+    another(tmp_path / "two")
+    for output in (tmp_path / "out", tmp_path / "two" / "run" / "exports" / "sky-png"):
+        for name in ("one", "two"):
+            request = ExportRequest(str(tmp_path / name / "run"), ExportSettings("sky-png"), None, None, str(output))
+            if name == "one":
+                assert run_export(request).fresh == 2
+                if earlier:
+                    as_earlier_versions_did(output / "export.json")
+                continue
+            with pytest.raises(RunMismatchError, match=rf"run: was '{tmp_path}/one/run', now '{tmp_path}/two/run'"):
+                run_export(request)
+    if not earlier:
+        another(tmp_path / "one")
+        anew = ExportRequest(str(tmp_path / "one" / "run"), ExportSettings("sky-png"), output=str(tmp_path / "out"))
+        with pytest.raises(RunMismatchError, match=r"\(run\.sha256: was "):
+            run_export(anew)

@@ -24,10 +24,10 @@ from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.cubemaps import plain_name
 from pager_ray.errors import ConfigError
+from pager_ray.localpaths import is_same_or_below, local_path
 from pager_ray.masking import is_signed, mask_uri
 
 Role = Literal["input", "output", "checkpoint", "dataset"]
@@ -71,8 +71,6 @@ _EXTENDED: Final[dict[Role, str]] = {
 
 # As fsspec tells a protocol without "://" in a chain from a path.
 _NO_WORD: Final = re.compile(r".*[^a-z]+.*", re.DOTALL)
-# What a path can do without, or what it climbs by.
-_ODD: Final = re.compile(r"(^|/)\.{1,2}(/|$)|//")
 # Nothing that a request could not carry as it is.
 _SENDABLE: Final = re.compile(r"[!-~]+")
 # IPv6 addresses that stand for an IPv4 one: of translators (RFC 6052), and of tunnels (RFC 3056).
@@ -136,31 +134,6 @@ def short_name(uri: str) -> str:
 def is_remote(uri: str) -> bool:
     """Whether what a URI names comes over a network, the innermost part of a chain deciding."""
     return parts_of(uri)[-1][0] not in LOCAL
-
-
-def local_path(text: str) -> str:
-    """The path of a place on this machine's disks, in the one spelling that is stored and compared.
-
-    Absolute, without ``.``, ``..``, doubled slashes and one at the end, and with the home folder for ``~``. Links stay
-    as they are named: what is called so may lie elsewhere tomorrow. Behind a link ``..`` is the folder above what it
-    leads to, as for whoever opens the path.
-
-    Args:
-        text: a path, or a ``file://`` URL of one.
-    """
-    path = str(LocalFileSystem._strip_protocol(text))
-    if not path.startswith("/"):
-        # A home folder of nobody.
-        path = f"{os.getcwd()}/{path}"
-    if not _ODD.search(path):
-        return path
-    at = ""
-    for part in path.split("/"):
-        if part == "..":
-            at = posixpath.dirname(os.path.realpath(at) if os.path.islink(at) else at).rstrip("/")
-        elif part not in ("", "."):
-            at = f"{at}/{part}"
-    return at or "/"
 
 
 def settled(uri: str) -> str:
@@ -298,21 +271,6 @@ def lies_below(uri: str, prefix: str) -> bool:
 def is_same_place(one: str, other: str) -> bool:
     """Whether two URIs name one place, however they are spelled and by whatever links."""
     return one == other or (lies_below(one, other) and lies_below(other, one))
-
-
-def is_same_or_below(path: str, folder: str) -> bool:
-    """Whether a path of this machine is a folder or leads through it, by whatever links either is named.
-
-    Args:
-        path, folder: as of :func:`local_path`.
-    """
-    inside = os.path.realpath(folder).rstrip("/") + "/"
-    while not f"{os.path.realpath(path)}/".startswith(inside):
-        above = posixpath.dirname(path)
-        if above == path:
-            return False
-        path = above
-    return True
 
 
 def settled_prefix(prefix: str, option: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pager_ray.errors import ConfigError, InputError
+from pager_ray.localpaths import local_path
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
 from pager_ray.schemes import (
@@ -23,7 +24,6 @@ from pager_ray.schemes import (
     is_public,
     is_remote,
     lies_below,
-    local_path,
     open_place,
     parts_of,
     settled,
@@ -333,23 +333,3 @@ def test_a_place_has_one_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_is_plain_stays_as_it_is(uri: str) -> None:
     """So do names in stores and archives, where ``..`` is a name as any other."""
     assert settled(uri) == uri
-
-
-def test_links_stay_and_climbing_goes_where_they_lead(tmp_path: Path) -> None:
-    """A path through a link keeps the link's name; ``..`` behind one is what the disk has there."""
-    (tmp_path / "real" / "deep").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
-    (tmp_path / "real" / "a.jpg").write_bytes(b"behind")
-    (tmp_path / "a.jpg").write_bytes(b"before")
-    assert local_path(f"{tmp_path}/link/x/../y") == f"{tmp_path}/link/y"
-    assert local_path(f"{tmp_path}/link/../a.jpg") == f"{tmp_path}/real/a.jpg"
-    assert fetch(f"{tmp_path}/link/../a.jpg", AT_ONCE) == b"behind"
-
-
-@given(st.text(alphabet="ab/.~:", max_size=30))
-def test_a_spelling_is_settled_once(text: str) -> None:
-    """Any path becomes an absolute one without a step that could be left out, and stays that."""
-    path = local_path(text)
-    assert path.startswith("/")
-    assert not {"", ".", ".."} & {*path.split("/")[1:]} or path == "/"
-    assert local_path(path) == path

@@ -43,6 +43,7 @@ from pager_ray.listing.listed import SIGNED, Listing, Texts
 from pager_ray.listing.masks import MaskSources, with_masks
 from pager_ray.listing.parts import Parts, kept_memory
 from pager_ray.listing.tables import LISTING_SUFFIXES, read_listing, signatures_apart
+from pager_ray.localpaths import local_path
 from pager_ray.masking import carries_secret, is_signed, mask_uri, without_queries
 from pager_ray.naming import namer
 from pager_ray.plain import get_logger
@@ -51,7 +52,7 @@ from pager_ray.read.containers import Container, form_by_content, form_by_name
 from pager_ray.read.containers.parquets import has_pictures
 from pager_ray.read.ranges import is_web, read_range
 from pager_ray.retrying import Retry
-from pager_ray.schemes import SchemeError, local_path, open_place
+from pager_ray.schemes import SchemeError, open_place
 from pager_ray.storage import client_errors, error_reason
 
 log = get_logger(__name__)

@@ -22,11 +22,12 @@ from pager_ray.config.training import TrainConfig
 from pager_ray.datasets import Sample, open_dataset
 from pager_ray.durations import format_duration
 from pager_ray.errors import ConfigError, InputError, PagerError
+from pager_ray.localpaths import local_path
 from pager_ray.model import resolve_checkpoint
 from pager_ray.pipeline.cluster import connected
 from pager_ray.plain import get_logger
 from pager_ray.samples import make_scene, render
-from pager_ray.schemes import local_path, parts_of
+from pager_ray.schemes import parts_of
 from pager_ray.train.convert import convert_sample, rendered, write_arrays
 from pager_ray.train.heldout import read_heldout, score_checkpoint
 from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Source, Team, Trainer

@@ -8,6 +8,7 @@ same command resumes.
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -110,7 +111,7 @@ def _open_streams() -> None:
     """Put the null device where a standard stream is closed (``>&-``): what is said there, nobody wanted to hear.
 
     The stream's descriptor would go to the next file or connection that is opened, and libraries and other processes
-    would write to that.
+    would write to that. Where a stream's encoding lacks a character of a name, it is written out, as in logs.
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -119,6 +120,8 @@ def _open_streams() -> None:
             os.set_inheritable(null, True)
             stream = open(null, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - the process's own
             setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

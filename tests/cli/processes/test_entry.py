@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,18 @@ def test_closed_streams_harm_nothing(closed: str, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
     # No file was opened under a stream's number and written to by who meant the stream.
     assert (tmp_path / "in" / "samples.csv").read_text().startswith("uri,")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_terminals_need_not_know_every_sign(encoding: str, tmp_path: Path) -> None:
+    """A name or a help text with others than a terminal's encoding has ends no command: they are written out."""
+    env = os.environ | {"PYTHONIOENCODING": encoding}
+    for arguments in (["run", "--help"], ["samples", "日本/ü", "--count", "1", "--height", "64"]):
+        command = [sys.executable, "-m", "pager_ray", *arguments]
+        ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=900)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert ended.stdout
+    assert (tmp_path / "日本" / "ü" / "samples.csv").exists()
 
 
 LOGGING = """

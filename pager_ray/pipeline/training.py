@@ -347,9 +347,14 @@ def progress_line(record: dict[str, Any]) -> str:
     if "step" not in record:
         values = ", ".join(f"{name} {value:.3f}" for name, value in record.items() if name != CHECKPOINT)
         return f"checkpoint written{': ' if values else ''}{values}"
+    losses = []
+    if "loss" in record:
+        losses = [f"loss {record['loss']:.3f}", f"depth {record.get('depth', float('nan')):.3f}"]
+    if skipped := record.get("skipped"):
+        losses.append(f"{skipped} steps skipped, whose gradient was not finite")
     return (
         f"{record['share']:.0%} of the budget, {record['samples']:,} panoramas in {record['minutes']:.1f} min, "
-        f"{record['face_size']} px: loss {record['loss']:.3f}, depth {record.get('depth', float('nan')):.3f}"
+        f"{record['face_size']} px: {', '.join(losses)}"
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pager_ray.train.panoramas import told_normals
+
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
@@ -27,7 +29,7 @@ def convert_sample(rgb: UInt8[np.ndarray, "h w 3"], truth: GroundTruth, height: 
     there = np.ix_(rows, columns)
     normals = np.zeros((height, 2 * height, 3), np.float32)
     if truth.normals is not None:
-        normals = np.nan_to_num(truth.normals[there])
+        normals = told_normals(truth.normals[there])
         normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
     return {
         "rgb": picture,

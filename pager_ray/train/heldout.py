@@ -15,7 +15,7 @@ from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.evaluate.scoring import ScoreSettings, score_sample
 from pager_ray.model import load_model
 from pager_ray.single import predict
-from pager_ray.train.panoramas import TruePanorama, read_panorama
+from pager_ray.train.panoramas import TruePanorama, read_panorama, told_normals
 
 if TYPE_CHECKING:
     from pager_ray.model import PagerModel
@@ -58,7 +58,8 @@ def score_checkpoint(
 def _score(model: PagerModel, panorama: TruePanorama, kind: str) -> dict[str, float]:
     prediction = predict(panorama.rgb, model, scene=kind)
     depth, normals = panorama.depth.astype(np.float32), panorama.normals.astype(np.float32)
-    truth = GroundTruth(np.nan_to_num(depth), (depth > _NEAREST) & (depth < _FARTHEST), normals)
+    mask = (depth > _NEAREST) & (depth < _FARTHEST) & np.isfinite(normals).all(axis=-1)
+    truth = GroundTruth(np.nan_to_num(depth), mask, told_normals(normals))
     families = tuple(
         family for family, given in (("depth", prediction.depth), ("normals", prediction.normals)) if given is not None
     )

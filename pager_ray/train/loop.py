@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 from torch import nn
 
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, PagerError, StorageError
 from pager_ray.train.export import write_checkpoint
 from pager_ray.train.start import fresh_network, sized, trainable
+from pager_ray.train.state import not_finite
 from pager_ray.train.step import Averager, make_batch, make_optimiser, share_weights, train_step
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from pager_ray.train.settings import TrainSettings
 
 STATE, LOG, CHECKPOINT = "state.pt", "log.jsonl", "checkpoint"
+
+MOST_SKIPPED: Final = 100
+"""Steps in a row whose gradient was not finite, after which training is at its end: single ones pass."""
 
 
 class Source(Protocol):
@@ -113,6 +118,8 @@ class Trainer:
         self.progress = Progress()
         self.sums: dict[str, float] = {}
         self.summed = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
         if (self.folder / STATE).exists():
             self._restore()
 
@@ -124,7 +131,11 @@ class Trainer:
         return self.networks[face_size]
 
     def run(self, until: float = 1.0) -> Progress:
-        """Train until a share of the budget is used; saves then, and writes the checkpoint once all of it is."""
+        """Train until a share of the budget is used; saves then, and writes the checkpoint once all of it is.
+
+        Raises:
+            PagerError: the gradient is not finite again and again, or weights are no longer: nothing of that is saved.
+        """
         settings, progress = self.settings, self.progress
         began, before = time.monotonic(), progress.seconds
         saved = exported = time.monotonic()
@@ -142,11 +153,14 @@ class Trainer:
                 bfloat16=settings.bfloat16,
                 reduce=self.team.reduce if self.team.size > 1 else None,
             )
-            self.average.update(progress.step)
+            taken = math.isfinite(float(parts["gradient_norm"]))
+            if taken:
+                self.average.update(progress.step)
             progress.step += 1
             progress.samples += phase.batch * self.team.size
             progress.seconds = self.team.agree(before + time.monotonic() - began)
-            self._log(parts, phase.face_size, share)
+            self._log(parts if taken else None, phase.face_size, share)
+            self._count_skipped(taken)
             if time.monotonic() - saved > 60 * settings.save_every_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -158,10 +172,28 @@ class Trainer:
             self.export()
         return progress
 
+    def _count_skipped(self, taken: bool) -> None:
+        """Stop, on every worker alike, where nothing is learned any more."""
+        self.skipped_in_a_row = 0 if taken else self.skipped_in_a_row + 1
+        if self.skipped_in_a_row >= MOST_SKIPPED:
+            raise PagerError(
+                f"training: the gradient was not finite at {MOST_SKIPPED} steps in a row, up to step "
+                f"{self.progress.step}; no weight was changed by them. Look for truth or weights out of all bounds in "
+                "the scenes and in the checkpoint that training began with, or lower optimiser.learning_rate"
+            )
+
+    def _check_finite(self, state: dict[str, Any]) -> None:
+        if (name := not_finite(state)) is not None:
+            raise PagerError(
+                f"training: at step {self.progress.step} {name} is not finite, and nothing of it is saved; what was "
+                f"saved before stands in {self.folder}. Lower optimiser.learning_rate, or begin with another checkpoint"
+            )
+
     def export(self) -> None:
         """Write the mean weights in the released format, at the last phase's face size, and log their figures."""
         if self.team.rank:
             return
+        self._check_finite({"average": self.average.state()})
         architecture = sized(self.network.architecture, self.settings.phases[-1].face_size)
         folder = write_checkpoint(
             self.folder / CHECKPOINT, architecture, self.average.state(), extra=self.settings.describe
@@ -169,12 +201,14 @@ class Trainer:
         if self.on_export is not None:
             self._record({"checkpoint": str(folder), **self.on_export(folder)})
 
-    def _log(self, parts: dict[str, torch.Tensor], face_size: int, share: float) -> None:
+    def _log(self, parts: dict[str, torch.Tensor] | None, face_size: int, share: float) -> None:
+        """Count a step; every so often write what the steps were in the mean. None is one that was left out."""
         if self.team.rank:
             return
-        for name, value in parts.items():
+        for name, value in (parts or {}).items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
-        self.summed += 1
+        self.summed += parts is not None
+        self.skipped += parts is None
         if self.progress.step % self.settings.log_every:
             return
         record = {
@@ -185,9 +219,10 @@ class Trainer:
             "face_size": face_size,
             "learning_rate": round(self.settings.learning_rate_at(share, self.progress.step), 7),
             "cpu_seconds": round(time.process_time(), 1),
+            **({"skipped": self.skipped} if self.skipped else {}),
             **{name: round(value / self.summed, 4) for name, value in self.sums.items()},
         }
-        self.sums, self.summed = {}, 0
+        self.sums, self.summed, self.skipped = {}, 0, 0
         self._record(record)
 
     def _record(self, record: dict[str, Any]) -> None:
@@ -206,12 +241,18 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
         }
+        self._check_finite(state)
         temporary = self.folder / (STATE + ".partial")
         torch.save(state, temporary)
         os.replace(temporary, self.folder / STATE)
 
     def _restore(self) -> None:
         state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
+        if (name := not_finite(state)) is not None:
+            raise StorageError(
+                f"{self.folder / STATE}: cannot be gone on from, {name} is not finite in it; delete it, and the same "
+                "command begins anew"
+            )
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:

@@ -2,7 +2,7 @@
 
 A file is an uncompressed ``.npz`` with ``rgb`` uint8 (H, 2H, 3), ``depth`` float16 or float32 (H, 2H) in metres along
 the ray, 0 at sky and NaN where nobody knows, ``normals`` int8 / 127 or float32 (H, 2H, 3), x forward, y up, z right,
-zero where nobody knows, and ``outdoor``.
+zero where nobody knows, and ``outdoor``. Whatever else is not finite is not known either.
 """
 
 from __future__ import annotations
@@ -127,9 +127,10 @@ def to_faces(panorama: TruePanorama, face_size: int, turn: Turn) -> FaceSample:
     if panorama.normals.dtype == np.int8:
         normals /= 127
     # Rotations and mirrors are orthogonal: the transpose turns back.
-    normals = normals @ turn.rotation
-    known, sky = ~np.isnan(depth), depth <= 0
-    metres = np.where(sky | ~known, FAR_METRES, depth.clip(_NEAR_METRES, FAR_METRES))
+    normals = told_normals(normals) @ turn.rotation
+    known = np.isfinite(depth)
+    sky = known & (depth <= 0)
+    metres = np.where(known & ~sky, depth.clip(_NEAR_METRES, FAR_METRES), FAR_METRES)
     return FaceSample(
         rgb=np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)),
         log_z=np.log(metres).reshape(shape) - np.log(ray_length_factor(face_size)),
@@ -138,6 +139,12 @@ def to_faces(panorama: TruePanorama, face_size: int, turn: Turn) -> FaceSample:
         known=known.reshape(shape),
         outdoor=panorama.outdoor,
     )
+
+
+def told_normals(normals: np.ndarray) -> np.ndarray:
+    """Normals (…, 3) with zero, which is how files say that nobody knows, where one is not finite."""
+    finite = np.isfinite(normals).all(axis=-1, keepdims=True)
+    return normals if finite.all() else np.where(finite, normals, normals.dtype.type(0))
 
 
 @lru_cache(maxsize=8)

@@ -133,7 +133,7 @@ def train_step(
     bfloat16: bool = False,
     reduce: Callable[[Sequence[nn.Parameter]], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Take one step.
+    """Take one step; none where the gradient is not finite, which would leave no weight that is.
 
     Args:
         network: with gradients, as :func:`pager_ray.train.start.trainable` gives it.
@@ -146,7 +146,8 @@ def train_step(
         reduce: averages the gradients of all workers in place; None for one worker.
 
     Returns:
-        Detached scalars: the weighted sum as ``loss``, every part by its name, and ``gradient_norm``.
+        Detached scalars: the weighted sum as ``loss``, every part by its name, and ``gradient_norm``. Where that is not
+        finite, weights and optimiser are as they were.
     """
     for group in optimiser.param_groups:
         group["lr"] = learning_rate
@@ -158,7 +159,11 @@ def train_step(
     if reduce is not None:
         reduce(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimiser.step()
+    # All workers have the same gradient here: all of them leave the step out, or none.
+    if torch.isfinite(norm):
+        optimiser.step()
+    else:
+        optimiser.zero_grad(set_to_none=True)
     return {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}, "gradient_norm": norm}
 
 

@@ -7,7 +7,7 @@ import pytest
 from pager_ray.config import load_config
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
-from pager_ray.pipeline.training import run_training, train_settings
+from pager_ray.pipeline.training import progress_line, run_training, train_settings
 from pager_ray.train.settings import LossWeights, OptimiserSettings
 
 
@@ -37,3 +37,12 @@ def test_takes_a_folder_that_is_mounted() -> None:
     """Workers write states beside each other: no URL."""
     with pytest.raises(ConfigError, match=r"output\.uri"):
         run_training(load_config(None, ["output.uri=s3://bucket/run", "budget.samples=4"], TrainConfig))
+
+
+def test_steps_that_were_skipped_are_told() -> None:
+    """Also where every step of a record was, which leaves no loss to tell."""
+    record = {"step": 20, "share": 0.5, "samples": 80, "minutes": 1.0, "face_size": 28, "skipped": 20}
+    begin = "50% of the budget, 80 panoramas in 1.0 min, 28 px: "
+    assert progress_line(record) == f"{begin}20 steps skipped, whose gradient was not finite"
+    whole = record | {"skipped": 3, "loss": 1.0, "depth": 0.25}
+    assert progress_line(whole) == f"{begin}loss 1.000, depth 0.250, 3 steps skipped, whose gradient was not finite"

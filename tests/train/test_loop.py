@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from pager_ray.train.loop import LOG, STATE, Trainer
+from pager_ray.errors import PagerError, StorageError
+from pager_ray.train import loop
+from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Team, Trainer
 from pager_ray.train.overrides import build_settings
-from pager_ray.train.panoramas import Folder
+from pager_ray.train.panoramas import FaceSample, Folder
 from pager_ray.train.settings import TrainSettings
-from tests.train.conftest import TINY
+from tests.train.conftest import TINY, corridor
 
 
 def settings(samples: int, **more: object) -> TrainSettings:
@@ -54,3 +61,116 @@ def test_half_written_state_is_not_read(scenes: Path, tmp_path: Path) -> None:
     trainer.run()
     (tmp_path / (STATE + ".partial")).write_bytes(b"half")
     assert Trainer(settings(8), Folder(scenes, 0), tmp_path).progress.samples == 4
+
+
+class Poisoned:
+    """Samples of a folder, some of them with a picture that no network survives."""
+
+    def __init__(self, folder: Path, numbers: Collection[int]) -> None:
+        self.inner, self.numbers = Folder(folder, 0), numbers
+
+    def sample(self, number: int, face_size: int) -> FaceSample:
+        found = self.inner.sample(number, face_size)
+        return replace(found, rgb=found.rgb * np.float32(np.nan)) if number in self.numbers else found
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def test_normals_that_are_not_finite_are_not_known(tmp_path: Path) -> None:
+    """NaN and infinity in normals teach what zeros do: training ends at the very weights."""
+    found = []
+    for name, values in (("zero", (0, 0)), ("wild", (np.nan, np.inf))):
+        (tmp_path / name).mkdir()
+        arrays = corridor(64, outdoor=False)
+        arrays["normals"] = arrays["normals"].astype(np.float32) / 127
+        arrays["normals"][40:42], arrays["normals"][42:44] = 0, 0
+        arrays["normals"][40:42, :, 1], arrays["normals"][42:44, :, 2] = values
+        np.savez(tmp_path / name / "0.npz", **arrays)
+        trainer = Trainer(settings(4), Folder(tmp_path / name, 0), tmp_path / f"out-{name}")
+        trainer.run()
+        assert not trainer.skipped_in_a_row
+        found.append(weights(trainer))
+    for name, value in found[0].items():
+        assert torch.isfinite(value).all()
+        torch.testing.assert_close(found[1][name], value)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(scenes: Path, tmp_path: Path) -> None:
+    """Such a step is left out and counted: the others are taken, and the mean follows them alone."""
+    trainer = Trainer(settings(6, phases=[[1.0, 28, 2]]), Poisoned(scenes, {2}), tmp_path)
+    trainer.run(until=0.3)
+    before, mean = weights(trainer), {name: value.clone() for name, value in trainer.average.state().items()}
+    trainer.run(until=0.6)
+    assert all(torch.equal(value, before[name]) for name, value in weights(trainer).items())
+    assert all(torch.equal(value, mean[name]) for name, value in trainer.average.state().items())
+    trainer.run()
+    assert any(not torch.equal(value, before[name]) for name, value in weights(trainer).items())
+    assert all(torch.isfinite(value).all() for value in weights(trainer).values())
+    records = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert [record.get("skipped") for record in records] == [None, 1, None]
+    assert ["loss" in record for record in records] == [True, False, True]
+
+
+def test_what_one_worker_cannot_use_all_leave_out(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean gradient decides, not the own one, which is finite here."""
+
+    def reduce(self: Team, parameters: Sequence[nn.Parameter]) -> None:
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, torch.inf)
+
+    monkeypatch.setattr(Team, "reduce", reduce)
+    monkeypatch.setattr(Team, "agree", lambda self, seconds: seconds)
+    trainer = Trainer(settings(4), Folder(scenes, 0), tmp_path, team=Team(1, 2))
+    before = weights(trainer)
+    trainer.run()
+    assert all(torch.equal(value, before[name]) for name, value in weights(trainer).items())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_training_that_learns_nothing_stops(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """Too many such steps in a row end it on every worker, at a step that is named; the state of before stands."""
+    monkeypatch.setattr(loop, "MOST_SKIPPED", 3)
+    Trainer(settings(2), Folder(scenes, 0), tmp_path).run()
+    stood = (tmp_path / STATE).read_bytes()
+    source = Poisoned(scenes, set(range(2, 6)) | set(range(8, 100)))
+    trainer = Trainer(settings(100, phases=[[1.0, 28, 2]]), source, tmp_path)
+    trainer.team = Team(rank)
+    with pytest.raises(PagerError, match=f"3 steps in a row, up to step {7 - rank}; no weight"):
+        trainer.run()
+    assert (tmp_path / STATE).read_bytes() == stood
+
+
+@pytest.mark.parametrize("where", ["network", "average", "optimiser"])
+def test_what_is_not_finite_is_never_saved(scenes: Path, tmp_path: Path, where: str) -> None:
+    """Neither as a state nor as a checkpoint: the error names the step, and what stood stands."""
+    trainer = Trainer(settings(4), Folder(scenes, 0), tmp_path)
+    trainer.run()
+    stood = [path.read_bytes() for path in (tmp_path / STATE, tmp_path / CHECKPOINT / "model.safetensors")]
+    tensors = {
+        "network": next(iter(trainer.network.parameters())).data,
+        "average": trainer.average.values[0],
+        "optimiser": next(iter(trainer.optimiser.state.values()))["exp_avg"],
+    }
+    tensors[where].fill_(torch.nan)
+    with pytest.raises(PagerError, match=rf"at step 2 {where}\..* is not finite"):
+        trainer.run()
+    if where == "average":
+        with pytest.raises(PagerError, match="at step 2 average"):
+            trainer.export()
+    assert [path.read_bytes() for path in (tmp_path / STATE, tmp_path / CHECKPOINT / "model.safetensors")] == stood
+
+
+def test_a_poisoned_state_is_not_gone_on_from(scenes: Path, tmp_path: Path) -> None:
+    """One that an earlier version saved is refused with its name."""
+    Trainer(settings(2), Folder(scenes, 0), tmp_path).run()
+    state: dict[str, Any] = torch.load(tmp_path / STATE, weights_only=True)
+    next(iter(state["network"].values())).fill_(torch.inf)
+    torch.save(state, tmp_path / STATE)
+    with pytest.raises(StorageError, match=r"state\.pt: cannot be gone on from, network\."):
+        Trainer(settings(4), Folder(scenes, 0), tmp_path)

@@ -53,6 +53,22 @@ def test_unknown_is_neither_sky_nor_solid() -> None:
     assert np.isfinite(sample.log_z).all()
 
 
+def test_what_is_not_finite_is_not_known() -> None:
+    """Infinite depth is neither far nor sky; a normal with one wild part is zero, and its depth still counts."""
+    values = corridor(64, outdoor=True)
+    values["depth"][40:] = np.inf
+    values["depth"][:20] = -np.inf
+    values["normals"] = values["normals"].astype(np.float32) / 127
+    values["normals"][30:34, :, 1] = np.nan
+    sample = to_faces(TruePanorama(**values), 28, Turn.none())
+    assert not sample.known[4:].any()
+    assert not sample.sky[4:].any()
+    assert np.isfinite(sample.log_z).all()
+    assert np.isfinite(sample.normals).all()
+    assert sample.known[:4, 14].all()
+    assert not sample.normals[:4, :, 14].any()
+
+
 def test_numbers_decide(scenes: Path) -> None:
     """A number gives the same sample in any process, and kinds alternate."""
     one, other = Folder(scenes, 5), Folder(scenes, 5)

@@ -77,9 +77,20 @@ class Team:
             return seconds
         import torch.distributed as dist
 
-        value = torch.tensor([seconds], dtype=torch.float64)
+        value = torch.tensor([seconds], dtype=torch.float64, device=served_device())
         dist.broadcast(value, 0)
         return float(value)
+
+
+def served_device() -> torch.device:
+    """A device whose tensors the workers can exchange: those of a CPU where they may, which NCCL does not take.
+
+    Of GPUs it is the one that this process has chosen with ``torch.cuda.set_device``.
+    """
+    import torch.distributed as dist
+
+    served = [entry.partition(":")[0] for entry in dist.get_backend_config().split(",")]
+    return torch.device("cpu" if "cpu" in served else served[0])
 
 
 @dataclass

@@ -66,5 +66,7 @@ def _join(device: str) -> tuple[torch.device, Team]:
     if size > 1:
         if target.type == "cuda":
             target = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            # What the workers exchange lies on the GPU that a process has chosen.
+            torch.cuda.set_device(target)
         dist.init_process_group("nccl" if target.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
     return target, Team(rank, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from pager_ray.errors import PagerError, StorageError
@@ -128,6 +129,47 @@ def test_what_one_worker_cannot_use_all_leave_out(
     before = weights(trainer)
     trainer.run()
     assert all(torch.equal(value, before[name]) for name, value in weights(trainer).items())
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Makes a process group of one with a backend for each device that is named."""
+    yield lambda backend: dist.init_process_group(
+        backend, init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1
+    )
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    [("cuda:gloo", "cuda"), ("cpu:gloo", "cpu"), ("gloo", "cpu"), ("cuda:gloo,cpu:gloo", "cpu")],
+)
+def test_what_workers_exchange_lies_where_their_backend_takes_it(
+    group: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, backend: str, device: str
+) -> None:
+    """A group for GPUs alone, as NCCL's is, takes no tensor of a CPU: the clock is made on the device it serves."""
+    group(backend)
+    made: list[torch.device] = []
+    plain = torch.tensor
+
+    def tensor(data: Any, *, device: torch.device | None = None, **more: Any) -> torch.Tensor:
+        made.append(device or torch.device("cpu"))
+        return plain(data, **more)
+
+    monkeypatch.setattr(torch, "tensor", tensor)
+    monkeypatch.setattr(dist, "broadcast", lambda value, source: None)
+    assert Team(0, 2).agree(1.5) == 1.5
+    assert made == [torch.device(device)]
+
+
+def test_workers_agree_over_a_group(group: Callable[[str], None]) -> None:
+    """Clock and mean gradient go through a group's own backend."""
+    group("cpu:gloo")
+    assert Team(0, 2).agree(1.5) == 1.5
+    parameter = nn.Parameter(torch.zeros(2, 3))
+    parameter.grad = torch.full((2, 3), 4.0)
+    Team(0, 2).reduce([parameter])
+    torch.testing.assert_close(parameter.grad, torch.full((2, 3), 2.0))
 
 
 @pytest.mark.parametrize("rank", [0, 1])

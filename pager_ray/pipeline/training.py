@@ -21,7 +21,7 @@ import torch
 from pager_ray.config.training import TrainConfig
 from pager_ray.datasets import Sample, open_dataset
 from pager_ray.durations import format_duration
-from pager_ray.errors import ConfigError, InputError, PagerError
+from pager_ray.errors import ConfigError, InputError, PagerError, own_cause
 from pager_ray.localpaths import local_path
 from pager_ray.model import resolve_checkpoint
 from pager_ray.pipeline.cluster import connected
@@ -30,6 +30,7 @@ from pager_ray.samples import make_scene, render
 from pager_ray.schemes import parts_of
 from pager_ray.train.convert import convert_sample, rendered, write_arrays
 from pager_ray.train.heldout import read_heldout, score_checkpoint
+from pager_ray.train.journal import mend_log, read_records
 from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Source, Team, Trainer
 from pager_ray.train.overrides import build_settings
 from pager_ray.train.panoramas import Folder, Numbered
@@ -37,6 +38,7 @@ from pager_ray.train.scenes import write_panoramas
 from pager_ray.train.scenes.panoramas import panorama_path
 from pager_ray.train.settings import TrainSettings
 from pager_ray.train.start import network_of
+from pager_ray.train.state import read_progress
 
 log = get_logger(__name__)
 
@@ -70,7 +72,8 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
 
     Raises:
         ConfigError: wrong configuration, or a state of another network.
-        PagerError: workers died more often than they may.
+        PagerError: workers died more often than they may, or cannot go on.
+        StorageError: the state or the log that stands there is damaged.
     """
     output = _local(config.output.uri, "output.uri")
     scenes = _local(config.scenes.folder, "scenes.folder") if config.scenes.folder else output / "scenes"
@@ -80,6 +83,10 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
         resolve_checkpoint(config.init, revision=config.revision)
     output.mkdir(parents=True, exist_ok=True)
     scenes.mkdir(parents=True, exist_ok=True)
+    # What is damaged is told before anything is rendered or trained.
+    mend_log(output / LOG)
+    if (output / STATE).exists():
+        read_progress(output / STATE)
     with connected(address):
         spare = _spare_cpus(config)
         _render_heldout(output / "heldout", config.heldout.count)
@@ -90,7 +97,7 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
             _render(config, scenes, 1)
         with _rendering(config, scenes, spare), _told(output / LOG):
             _train(config, settings, output, scenes)
-    progress = torch.load(output / STATE, weights_only=True)["progress"]
+    progress = read_progress(output / STATE)
     figures = _last_figures(output / LOG)
     return TrainOutcome(str(output), progress["samples"], progress["seconds"], figures)
 
@@ -268,9 +275,19 @@ def _train(config: TrainConfig, settings: TrainSettings, output: Path, scenes: P
     try:
         trainer.fit()
     except Exception as error:
+        if (own := _workers_cause(error)) is not None:
+            raise own from error
         raise PagerError(
             f"training failed: {_first_line(error)}; the same command goes on from its last state"
         ) from error
+
+
+def _workers_cause(error: Exception) -> PagerError | None:
+    """What a worker said by itself, which is what to do; going on from the last state would only say it again."""
+    failures = getattr(error, "worker_failures", {}).values()
+    # Ray Train keeps the worker's own error inside one that holds its traceback.
+    causes = (own_cause(getattr(failure, "_base_exc", failure)) for failure in failures)
+    return next((cause for cause in causes if cause is not None), None)
 
 
 def _work(told: dict[str, Any]) -> None:
@@ -359,8 +376,7 @@ def progress_line(record: dict[str, Any]) -> str:
 
 
 def _last_figures(path: Path) -> dict[str, float]:
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [record for record in records if "step" not in record]
+    found = [record for record in read_records(path) if "step" not in record]
     return {name: value for name, value in found[-1].items() if name != CHECKPOINT} if found else {}
 
 

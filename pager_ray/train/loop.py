@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +14,9 @@ from torch import nn
 
 from pager_ray.errors import ConfigError, PagerError, StorageError
 from pager_ray.train.export import write_checkpoint
+from pager_ray.train.journal import append_record, mend_log
 from pager_ray.train.start import fresh_network, sized, trainable
-from pager_ray.train.state import not_finite
+from pager_ray.train.state import not_finite, read_state, write_state
 from pager_ray.train.step import Averager, make_batch, make_optimiser, share_weights, train_step
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class Trainer:
     start: PagerNetwork | None = None
 
     def __post_init__(self) -> None:
-        """Build the network and read the state, where there is one."""
+        """Build the network and read the state, where there is one; what a kill left of the log is made whole."""
         settings = self.settings
         self.folder.mkdir(parents=True, exist_ok=True)
         base = self.start or fresh_network(settings.network, settings.phases[-1].face_size, settings.seed)
@@ -131,6 +130,8 @@ class Trainer:
         self.summed = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
+        if not self.team.rank:
+            mend_log(self.folder / LOG)
         if (self.folder / STATE).exists():
             self._restore()
 
@@ -237,8 +238,7 @@ class Trainer:
         self._record(record)
 
     def _record(self, record: dict[str, Any]) -> None:
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        append_record(self.folder / LOG, record)
         if self.on_log is not None:
             self.on_log(record)
 
@@ -253,12 +253,10 @@ class Trainer:
             "progress": vars(self.progress),
         }
         self._check_finite(state)
-        temporary = self.folder / (STATE + ".partial")
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / STATE)
+        write_state(self.folder / STATE, state)
 
     def _restore(self) -> None:
-        state = torch.load(self.folder / STATE, map_location=self.device, weights_only=True)
+        state = read_state(self.folder / STATE, self.device)
         if (name := not_finite(state)) is not None:
             raise StorageError(
                 f"{self.folder / STATE}: cannot be gone on from, {name} is not finite in it; delete it, and the same "
@@ -266,11 +264,11 @@ class Trainer:
             )
         try:
             self.network.load_state_dict(state["network"])
-        except RuntimeError as error:
+            self.average.load(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError) as error:
             raise ConfigError(
                 f"{self.folder / STATE}: is of another network; go on with the one that it was begun with, or choose "
                 "another folder"
             ) from error
-        self.average.load(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])

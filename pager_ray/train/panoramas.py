@@ -11,7 +11,9 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -69,15 +71,60 @@ def read_panorama(path: str | os.PathLike[str]) -> TruePanorama:
     """Read one file.
 
     Raises:
+        ConfigError: it is no such file, or its arrays do not fit each other.
+    """
+    with _opened(path) as arrays:
+        panorama = TruePanorama(arrays["rgb"], arrays["depth"], arrays["normals"], _is_outdoor(arrays["outdoor"]))
+        _check(panorama)
+        return panorama
+
+
+def read_outdoor(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's panorama is one outdoors; nothing else of it is read.
+
+    Raises:
         ConfigError: it is no such file.
     """
+    with _opened(path) as arrays:
+        return _is_outdoor(arrays["outdoor"])
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Mapping[str, np.ndarray]]:
+    """A file's arrays, each read when it is asked for; whatever is wrong with them is told with the file's name."""
     try:
-        with np.load(path) as arrays:
-            return TruePanorama(arrays["rgb"], arrays["depth"], arrays["normals"], bool(arrays["outdoor"]))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        # A file of this name may also hold a single array, which NumPy gives as one.
+        with zipfile.ZipFile(path), np.load(path) as arrays:
+            yield arrays
+    except FileNotFoundError as error:
+        raise ConfigError(f"{os.fspath(path)}: is no longer there; render or convert it again") from error
+    except (OSError, KeyError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error) or "it ends too early"
         raise ConfigError(
-            f"{os.fspath(path)}: is no panorama with truth ({error}); render or convert it again"
+            f"{os.fspath(path)}: is no panorama with truth ({reason}); delete it, and render or convert it again"
         ) from error
+
+
+def _is_outdoor(value: np.ndarray) -> bool:
+    if value.shape != () or value.dtype.kind not in "biu":
+        raise ValueError(f"outdoor is {value.dtype} {value.shape}, takes a single bool")
+    return bool(value)
+
+
+def _check(panorama: TruePanorama) -> None:
+    """What is read from one array at places of another must have its size."""
+    rgb, depth, normals = panorama.rgb, panorama.depth, panorama.normals
+    if depth.ndim != 2 or depth.shape[0] < 2 or depth.shape[1] != 2 * depth.shape[0]:
+        raise ValueError(f"depth is {depth.shape}, takes (H, 2H)")
+    for name, array in (("rgb", rgb), ("normals", normals)):
+        if array.shape != (*depth.shape, 3):
+            raise ValueError(f"{name} is {array.shape}, and depth {depth.shape}: takes (H, 2H, 3) and (H, 2H)")
+    if rgb.dtype != np.uint8:
+        raise ValueError(f"rgb is {rgb.dtype}, takes uint8")
+    if depth.dtype.kind != "f":
+        raise ValueError(f"depth is {depth.dtype}, takes float16 or float32")
+    if normals.dtype != np.int8 and normals.dtype.kind != "f":
+        raise ValueError(f"normals are {normals.dtype}, takes int8 or float32")
 
 
 @dataclass(frozen=True)
@@ -186,7 +233,7 @@ class Folder:
         cameras: see :func:`augmented`.
 
     Raises:
-        ConfigError: there is no panorama in it.
+        ConfigError: there is no panorama in it, or a file that is none.
     """
 
     def __init__(
@@ -204,8 +251,7 @@ class Folder:
         names = sorted(path.name for path in self.folder.glob("*.npz") if not path.name.endswith(_UNFINISHED))
         for name in names:
             if name not in self._kinds:
-                with np.load(self.folder / name) as arrays:
-                    self._kinds[name] = bool(arrays["outdoor"])
+                self._kinds[name] = read_outdoor(self.folder / name)
         if not names:
             raise ConfigError(f"{self.folder}: holds no .npz panoramas; render some first")
         self._lists = ([n for n in names if not self._kinds[n]], [n for n in names if self._kinds[n]])

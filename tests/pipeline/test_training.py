@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from pager_ray.config import load_config
 from pager_ray.config.training import TrainConfig
-from pager_ray.errors import ConfigError
-from pager_ray.pipeline.training import progress_line, run_training, train_settings
+from pager_ray.errors import ConfigError, PagerError, StorageError
+from pager_ray.pipeline.training import _workers_cause, progress_line, run_training, train_settings
 from pager_ray.train.settings import LossWeights, OptimiserSettings
 
 
@@ -46,3 +50,25 @@ def test_steps_that_were_skipped_are_told() -> None:
     assert progress_line(record) == f"{begin}20 steps skipped, whose gradient was not finite"
     whole = record | {"skipped": 3, "loss": 1.0, "depth": 0.25}
     assert progress_line(whole) == f"{begin}loss 1.000, depth 0.250, 3 steps skipped, whose gradient was not finite"
+
+
+@pytest.mark.parametrize(("name", "content"), [("state.pt", b""), ("log.jsonl", b"{}\n{\n{}\n")])
+def test_damage_is_told_before_anything_starts(tmp_path: Path, name: str, content: bytes) -> None:
+    """Neither a render nor a worker is needed to find it."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StorageError, match=name.replace(".", r"\.")):
+        run_training(load_config(None, [f"output.uri={tmp_path}", "budget.samples=4"], TrainConfig))
+
+
+def test_what_a_worker_says_is_told_as_it_is() -> None:
+    """Its own line, out of what Ray Train puts around it; other failures have none."""
+
+    class Group(Exception):
+        worker_failures: dict[int, Any]
+
+    error, said = Group("workers"), PagerError("training: at step 3")
+    error.worker_failures = {0: RuntimeError("gone"), 1: SimpleNamespace(_base_exc=said)}
+    assert _workers_cause(error) is said
+    error.worker_failures = {0: RuntimeError("gone")}
+    assert _workers_cause(error) is None
+    assert _workers_cause(RuntimeError("no group")) is None

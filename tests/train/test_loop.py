@@ -216,3 +216,19 @@ def test_a_poisoned_state_is_not_gone_on_from(scenes: Path, tmp_path: Path) -> N
     torch.save(state, tmp_path / STATE)
     with pytest.raises(StorageError, match=r"state\.pt: cannot be gone on from, network\."):
         Trainer(settings(4), Folder(scenes, 0), tmp_path)
+
+
+def test_a_torn_log_is_continued_on_a_line_of_its_own(scenes: Path, tmp_path: Path) -> None:
+    """A start drops the half record that a kill left, and every line is a record again."""
+    Trainer(settings(2), Folder(scenes, 0), tmp_path).run()
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"step": 2, "sam')
+    Trainer(settings(4), Folder(scenes, 0), tmp_path).run()
+    assert len(losses(tmp_path)) == 2
+
+
+def test_a_damaged_state_is_named(scenes: Path, tmp_path: Path) -> None:
+    """It is not gone on from, nor begun anew without a word."""
+    (tmp_path / STATE).write_bytes(b"")
+    with pytest.raises(StorageError, match=r"state\.pt: is no whole state"):
+        Trainer(settings(4), Folder(scenes, 0), tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from pager_ray.errors import ConfigError
 from pager_ray.geometry import erp_to_cubemap, ray_length_factor
-from pager_ray.train.panoramas import Folder, TruePanorama, Turn, _face_rays, read_panorama, to_faces
+from pager_ray.train.panoramas import Folder, TruePanorama, Turn, _face_rays, read_outdoor, read_panorama, to_faces
 from tests.train.conftest import corridor
 
 
@@ -85,8 +87,45 @@ def test_unfinished_files_are_left_alone(scenes: Path, tmp_path: Path) -> None:
         Folder(tmp_path, 0)
 
 
-def test_a_broken_file_names_itself(tmp_path: Path) -> None:
-    """The error says which file."""
-    (tmp_path / "bad.npz").write_bytes(b"no archive")
-    with pytest.raises(ConfigError, match=r"bad\.npz"):
-        read_panorama(tmp_path / "bad.npz")
+@pytest.mark.parametrize("kept", [None, 0.0, 0.3, 0.999])
+@pytest.mark.parametrize("read", [read_panorama, read_outdoor, lambda path: Folder(path.parent, 0)])
+def test_a_broken_file_names_itself(tmp_path: Path, read: Callable[[Path], object], kept: float | None) -> None:
+    """The error says which file, whoever reads it: one that is cut off, empty, or of something else."""
+    path = tmp_path / "bad.npz"
+    np.savez(path, **corridor(64, outdoor=False))
+    path.write_bytes(b"no archive" if kept is None else path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(ConfigError, match=r"bad\.npz: is no panorama with truth \(.+\); delete it, and render"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rgb", np.zeros((128, 256, 3), np.uint8), r"rgb is (128, 256, 3), and depth (64, 128)"),
+        ("rgb", np.zeros((64, 128), np.uint8), "rgb is (64, 128), and depth (64, 128)"),
+        ("rgb", np.zeros((64, 128, 3), np.float32), "rgb is float32, takes uint8"),
+        ("normals", np.zeros((32, 64, 3), np.int8), "normals is (32, 64, 3), and depth (64, 128)"),
+        ("normals", np.zeros((64, 128, 3), np.uint8), "normals are uint8, takes int8 or float32"),
+        ("depth", np.ones((64, 64), np.float32), "depth is (64, 64), takes (H, 2H)"),
+        ("depth", np.ones((64, 128, 1), np.float32), "depth is (64, 128, 1), takes (H, 2H)"),
+        ("depth", np.ones((64, 128), np.uint16), "depth is uint16, takes float16 or float32"),
+        ("outdoor", np.array([True, False]), "outdoor is bool (2,), takes a single bool"),
+        ("outdoor", np.array("False"), "outdoor is <U5 (), takes a single bool"),
+        ("outdoor", None, "outdoor"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path: Path, name: str, value: np.ndarray | None, message: str) -> None:
+    """Pairs of pixels that are none are not trained on: the error says file, array and both shapes."""
+    arrays = corridor(64, outdoor=False) | {name: value}
+    np.savez(tmp_path / "odd.npz", **{key: array for key, array in arrays.items() if array is not None})
+    with pytest.raises(ConfigError, match=rf"odd\.npz: is no panorama with truth \(.*{re.escape(message)}"):
+        read_panorama(tmp_path / "odd.npz")
+
+
+def test_documented_types_are_taken(tmp_path: Path) -> None:
+    """Single and double floats as half ones, normals as bytes or floats, a whole number for what is outdoors."""
+    for depth, normals in ((np.float16, np.int8), (np.float32, np.float32), (np.float64, np.float16)):
+        arrays = corridor(64, outdoor=True)
+        arrays |= {"depth": arrays["depth"].astype(depth), "normals": arrays["normals"].astype(normals), "outdoor": 1}
+        np.savez(tmp_path / "0.npz", **arrays)
+        assert read_panorama(tmp_path / "0.npz").outdoor

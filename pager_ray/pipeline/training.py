@@ -19,23 +19,23 @@ import ray
 import torch
 
 from pager_ray.config.training import TrainConfig
-from pager_ray.datasets import Sample, open_dataset
 from pager_ray.durations import format_duration
-from pager_ray.errors import ConfigError, InputError, PagerError, own_cause
+from pager_ray.errors import ConfigError, PagerError, own_cause
 from pager_ray.localpaths import local_path
 from pager_ray.model import resolve_checkpoint
 from pager_ray.pipeline.cluster import connected
+from pager_ray.pipeline.conversion import convert_dataset
 from pager_ray.plain import get_logger
 from pager_ray.samples import make_scene, render
 from pager_ray.schemes import parts_of
-from pager_ray.train.convert import convert_sample, rendered, write_arrays
+from pager_ray.train.convert import rendered, write_arrays
 from pager_ray.train.heldout import read_heldout, score_checkpoint
 from pager_ray.train.journal import mend_log, read_records
 from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Source, Team, Trainer
 from pager_ray.train.overrides import build_settings
 from pager_ray.train.panoramas import Folder, Numbered
 from pager_ray.train.scenes import write_panoramas
-from pager_ray.train.scenes.panoramas import panorama_path
+from pager_ray.train.scenes.panoramas import check_settings, panorama_path, render_settings
 from pager_ray.train.settings import TrainSettings
 from pager_ray.train.start import network_of
 from pager_ray.train.state import read_progress
@@ -72,12 +72,15 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
 
     Raises:
         ConfigError: wrong configuration, or a state of another network.
+        RunMismatchError: the folder of scenes holds others.
         PagerError: workers died more often than they may, or cannot go on.
         StorageError: the state or the log that stands there is damaged.
     """
     output = _local(config.output.uri, "output.uri")
     scenes = _local(config.scenes.folder, "scenes.folder") if config.scenes.folder else output / "scenes"
     settings = train_settings(config)
+    if config.scenes.dataset is None:
+        check_settings(scenes, render_settings(config.scenes.height, config.scenes.seed, config.scenes.leave_out))
     if config.init is not None:
         # Bring it to this node, and refuse a wrong name, before anything starts.
         resolve_checkpoint(config.init, revision=config.revision)
@@ -90,13 +93,14 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
     with connected(address):
         spare = _spare_cpus(config)
         _render_heldout(output / "heldout", config.heldout.count)
+        names: list[str] | None = None
         if config.scenes.dataset is not None:
-            _convert(config, scenes)
+            names = convert_dataset(config, scenes)
         elif spare < 1:
             log.info("workers take every CPU: scenes are rendered before training begins")
             _render(config, scenes, 1)
         with _rendering(config, scenes, spare), _told(output / LOG):
-            _train(config, settings, output, scenes)
+            _train(config, settings, output, scenes, names)
     progress = read_progress(output / STATE)
     figures = _last_figures(output / LOG)
     return TrainOutcome(str(output), progress["samples"], progress["seconds"], figures)
@@ -221,33 +225,7 @@ def _render_heldout(folder: Path, count: int) -> None:
     ray.get([render_one.remote(number) for number in missing])
 
 
-def _convert(config: TrainConfig, folder: Path) -> None:
-    """Turn a dataset's samples into panoramas with truth; those that cannot be read are left out and named."""
-    scenes = config.scenes
-    dataset = open_dataset(str(scenes.dataset), scenes.data_path)
-    samples = dataset.samples()[: scenes.limit]
-    if not samples:
-        raise ConfigError(f"scenes.dataset: {scenes.dataset} holds no samples")
-    height = scenes.height
-
-    @ray.remote(num_cpus=1)
-    def convert_one(number: int, sample: Sample) -> str | None:
-        target = panorama_path(folder, number)
-        if target.exists():
-            return None
-        try:
-            rgb, truth = dataset.read_rgb(sample), dataset.read_ground_truth(sample)
-        except InputError as error:
-            return f"{sample.id}: {error}"
-        write_arrays(target, convert_sample(rgb, truth, height), outdoor=sample.scene == "outdoor")
-        return None
-
-    for refused in ray.get([convert_one.remote(number, sample) for number, sample in enumerate(samples)]):
-        if refused is not None:
-            log.warning("left out: %s", refused)
-
-
-def _train(config: TrainConfig, settings: TrainSettings, output: Path, scenes: Path) -> None:
+def _train(config: TrainConfig, settings: TrainSettings, output: Path, scenes: Path, names: list[str] | None) -> None:
     """Run the workers until the budget is used."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -260,7 +238,8 @@ def _train(config: TrainConfig, settings: TrainSettings, output: Path, scenes: P
             "settings": settings,
             "output": str(output),
             "scenes": str(scenes),
-            "count": None if config.scenes.dataset is not None else config.scenes.count,
+            "names": names,
+            "count": config.scenes.count,
             "init": config.init,
             "revision": config.revision,
             "threads": compute.threads_per_worker,
@@ -301,8 +280,8 @@ def _work(told: dict[str, Any]) -> None:
         torch.set_num_threads(told["threads"])
     settings, output = told["settings"], Path(told["output"])
     source: Source = (
-        Folder(told["scenes"], settings.seed, cameras=settings.cameras)
-        if told["count"] is None
+        Folder(told["scenes"], settings.seed, cameras=settings.cameras, names=told["names"])
+        if told["names"] is not None
         else Numbered(told["scenes"], told["count"], settings.seed, cameras=settings.cameras)
     )
     start = None

@@ -12,7 +12,7 @@ import os
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -231,15 +231,23 @@ class Folder:
         growing: list the folder again every so often, for scenes that are rendered while training runs; what a number
             gives then depends on when it is asked for.
         cameras: see :func:`augmented`.
+        names: of the files that count, where not all do; some of them may be missing.
 
     Raises:
         ConfigError: there is no panorama in it, or a file that is none.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], seed: int, *, growing: bool = False, cameras: float = 0.0
+        self,
+        folder: str | os.PathLike[str],
+        seed: int,
+        *,
+        growing: bool = False,
+        cameras: float = 0.0,
+        names: Collection[str] | None = None,
     ) -> None:
         self.folder, self.seed, self.growing, self.cameras = Path(folder), seed, growing, cameras
+        self.names = None if names is None else frozenset(names)
         self._asked = 0
         self._kinds: dict[str, bool] = {}
         self._lists: tuple[list[str], list[str]] = ([], [])
@@ -249,6 +257,7 @@ class Folder:
     def refresh(self) -> None:
         """List the folder again."""
         names = sorted(path.name for path in self.folder.glob("*.npz") if not path.name.endswith(_UNFINISHED))
+        names = [name for name in names if self.names is None or name in self.names]
         for name in names:
             if name not in self._kinds:
                 self._kinds[name] = read_outdoor(self.folder / name)

@@ -10,7 +10,8 @@ import pytest
 
 from pager_ray.config import load_config
 from pager_ray.config.training import TrainConfig
-from pager_ray.errors import ConfigError, PagerError, StorageError
+from pager_ray.errors import ConfigError, PagerError, RunMismatchError, StorageError
+from pager_ray.pipeline.conversion import conversion_settings
 from pager_ray.pipeline.training import _workers_cause, progress_line, run_training, train_settings
 from pager_ray.train.settings import LossWeights, OptimiserSettings
 
@@ -72,3 +73,27 @@ def test_what_a_worker_says_is_told_as_it_is() -> None:
     error.worker_failures = {0: RuntimeError("gone")}
     assert _workers_cause(error) is None
     assert _workers_cause(RuntimeError("no group")) is None
+
+
+def test_scenes_of_other_settings_are_refused(tmp_path: Path) -> None:
+    """Also where all of them are rendered already, and nothing would be written."""
+    words = [f"output.uri={tmp_path}", "budget.samples=4", "scenes.count=2", "scenes.height=64"]
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "scenes.json").write_text('{"height": 64, "seed": 1, "leave_out": []}')
+    for index in range(2):
+        (tmp_path / "scenes" / f"000000{index}.npz").touch()
+    with pytest.raises(RunMismatchError, match=r"holds scenes of \{'seed': 1\}, not of \{'seed': 2\}"):
+        run_training(load_config(None, [*words, "scenes.seed=2"], TrainConfig))
+
+
+def test_a_data_path_is_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is written; what is secret in it is not noted."""
+
+    def noted(path: str) -> Any:
+        words = ["output.uri=x", "budget.samples=4", "scenes.dataset=ZuriPano", f"scenes.data_path={path}"]
+        return conversion_settings(load_config(None, words, TrainConfig))["data_path"]
+
+    monkeypatch.chdir(tmp_path)
+    assert noted("data/../sets") == noted(str(tmp_path / "sets")) == str(tmp_path / "sets")
+    assert noted("hub@v1") == "hub@v1"
+    assert "secret" not in noted("https://user:secret@host/sets")

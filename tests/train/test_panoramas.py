@@ -80,6 +80,13 @@ def test_numbers_decide(scenes: Path) -> None:
     assert (one.sample(8, 28).rgb != Folder(scenes, 6).sample(8, 28).rgb).any()
 
 
+def test_names_decide_which_files_count(scenes: Path) -> None:
+    """What else lies in the folder is not seen, and what is missing is not asked for."""
+    folder = Folder(scenes, 0, names=["0000001.npz", "0000007.npz"])
+    assert len(folder) == 1
+    assert all(folder.sample(number, 28).outdoor for number in range(4))
+
+
 def test_unfinished_files_are_left_alone(scenes: Path, tmp_path: Path) -> None:
     """What a renderer is still writing is no panorama; a folder of none is an error that says so."""
     (tmp_path / "0000000.partial.npz").write_bytes(b"PK")

@@ -10,17 +10,17 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pager_ray.errors import ConfigError, InputError, PagerError, StorageError
+from pager_ray.errors import ConfigError, InputError, PagerError, RunMismatchError, StorageError
 from pager_ray.pools import ProcessPool
 from pager_ray.samples import render
 from pager_ray.train.scenes.catalogue import training_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
     from jaxtyping import Float16, Int8, UInt8
@@ -109,6 +109,51 @@ def load_panorama(path: str | PathLike[str]) -> TrainingPanorama:
         ) from error
 
 
+def render_settings(height: int, seed: int, leave_out: Sequence[str]) -> dict[str, Any]:
+    """What decides the rendered scenes of a folder."""
+    return {"height": height, "seed": seed, "leave_out": sorted(leave_out)}
+
+
+def check_settings(folder: str | PathLike[str], settings: Mapping[str, Any]) -> bool:
+    """Refuse a folder whose scenes were made with other settings.
+
+    Returns:
+        Whether it says what its scenes were made with.
+
+    Raises:
+        RunMismatchError: names every setting that differs, with both values.
+        StorageError: what it says cannot be understood.
+    """
+    path = Path(folder) / SETTINGS
+    if not path.exists():
+        return False
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        before, now = dict(found), dict(settings)
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"{path}: does not say what the scenes beside it were made with ({error}); choose another folder"
+        ) from error
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if keys:
+        was, wanted = ({key: one[key] for key in keys if key in one} for one in (before, now))
+        raise RunMismatchError(f"{path.parent} holds scenes of {was}, not of {wanted}; choose another folder")
+    return True
+
+
+def agree_on_settings(folder: str | PathLike[str], settings: Mapping[str, Any]) -> None:
+    """Note what the scenes of a folder are made with, or refuse it as :func:`check_settings` does."""
+    if not check_settings(folder, settings):
+        write_json(Path(folder) / SETTINGS, dict(settings))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file of JSON; a reader sees all of it or nothing."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value), encoding="utf-8")
+    partial.replace(path)
+
+
 def write_panoramas(
     folder: str | PathLike[str],
     start: int,
@@ -133,10 +178,10 @@ def write_panoramas(
         raise ConfigError(f"cannot render {count} panoramas {height} high in {processes} processes: all count from 1")
     # A faulty seed or family must stop the run before a process starts.
     training_scene(start, seed, leave_out=leave_out)
-    settings = {"height": height, "seed": seed, "leave_out": sorted(leave_out)}
+    settings = render_settings(height, seed, leave_out)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        _agree(Path(folder) / SETTINGS, settings)
+        agree_on_settings(folder, settings)
     except OSError as error:
         raise StorageError(
             f"cannot write scenes to {folder}: {error}; choose a folder that can be written to"
@@ -164,17 +209,6 @@ def _in_processes(work: list[tuple[str, int, int, int, tuple[str, ...]]], proces
             done, running = wait(running, return_when=FIRST_COMPLETED)
             running |= {pool.submit(_write_one, job) for job in itertools.islice(waiting, len(done))}
             yield from (one.result() for one in done)
-
-
-def _agree(path: Path, settings: dict[str, object]) -> None:
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found != settings:
-            raise ConfigError(f"{path.parent} holds scenes of {found}, not of {settings}; choose another folder")
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(settings), encoding="utf-8")
-    partial.replace(path)
 
 
 def _write_one(work: tuple[str, int, int, int, tuple[str, ...]]) -> int:

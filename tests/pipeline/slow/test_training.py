@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pager_ray import load_model
 from pager_ray.config import load_config
 from pager_ray.config.training import TrainConfig
+from pager_ray.errors import RunMismatchError
+from pager_ray.pipeline.conversion import convert_dataset
 from pager_ray.pipeline.training import run_training
 from pager_ray.train.loop import CHECKPOINT, LOG
 
@@ -31,6 +35,10 @@ def test_fine_tunes_a_checkpoint_and_goes_on(tmp_path: Path, tiny_unified: Path,
     losses = [record["loss"] for record in records(tmp_path) if "loss" in record]
     assert len(losses) == 6
     assert sum(losses[-2:]) < sum(losses[:2])
+    fewer = config(tmp_path, *words, *dataset, "scenes.limit=1", "budget.samples=12")
+    assert convert_dataset(fewer, tmp_path / "scenes") == ["0000000.npz"]
+    with pytest.raises(RunMismatchError, match=r"\{'height': 64\}, not of \{'height': 128\}"):
+        run_training(config(tmp_path, *words, *dataset, "budget.samples=12", "scenes.height=128"))
     second = run_training(config(tmp_path, *words, f"scenes.folder={tmp_path / 'rendered'}", "budget.samples=16"))
     assert second.samples == 16
     assert list((tmp_path / "rendered").iterdir())

@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 
 from tests.harness.forking import WORKERS, forking
+from tests.harness.head import STARTS, TOO_BUSY
 from tests.harness.starting import STARTING
 from tests.harness.untraced import UNTRACED
 
@@ -179,9 +180,21 @@ def ray_cluster() -> None:
         # Its workers find these tests whoever the driver is.
         paths = [str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         patched.setenv("PYTHONPATH", os.pathsep.join(paths))
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
-        )
+        for left in reversed(range(STARTS)):
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=2,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
+                return
+            except Exception as error:
+                # Ray's node ends where its agent takes more than fifteen seconds to start, which nothing changes.
+                if not left or TOO_BUSY not in str(error):
+                    raise
+                ray.shutdown()
 
 
 _forking = ExitStack()

@@ -782,7 +782,7 @@ _FIXED_IDS = (
     # Ways out of the output folder.
     "../../x", "../" * 30 + "tmp/pager_fuzz_escape", "/etc/passwd", "/tmp/pager_fuzz_absolute", "..", ".", "...",
     "a/../../b", "a/b", "a\\b", "C:\\Windows\\x", "\\\\server\\share", "~", "~root/x", "../" * 333,
-    "%2e%2e%2f%2e%2e%2fx", "%00", "%", "%%", "%2F", "a%2Fb", "s3://bucket/key", "http://h/x?sig=1", "id=7",
+    "%2e%2e%2f%2e%2e%2fx", "%00", "%", "%%", "%2F", "a%2Fb", "s3://bucket/key", "http://h/x?width=1", "id=7",
     # What a shell, a command line or a file system takes for something else.
     "$HOME", "`id`", "$(id)", "-rf", "--help", ".hidden", ".git/config", "CON", "con.jpg", "NUL", "aux.txt", "COM1",
     "LPT1.npz", "name.", "name ", " name", "a:b", "a*b?c", "[2024]", "{x}", "x|y", 'q"uote', "q'uote", "a,b", "a;b",
@@ -802,6 +802,12 @@ REFUSED_IDS = (
     "soft\u00adhyphen", "👩‍👩‍👧",
 )  # fmt: skip
 """Ids that a listing may not have: a job stops before any work and says which row it is."""
+
+SECRET_IDS = (
+    "http://h/x?sig=1", "HTTP://H/X?SIG=1", "s3://key:secret@bucket/x", "https://name:word@h/x.jpg",
+    "az://box/x.jpg?sv=2024-01-01&sig=abc", "zip://x.jpg::https://h/a.zip?token=abc",
+)  # fmt: skip
+"""Ids that no manifest may store."""
 
 
 def hostile_ids(seed: int, count: int) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from pager_ray.errors import ConfigError
 from pager_ray.listing import list_inputs
-from tests.harness.mutations import REFUSED_IDS
+from tests.harness.mutations import REFUSED_IDS, SECRET_IDS
 from tests.stress.fuzz import run_fuzz
 
 COUNT = 48
@@ -26,12 +26,20 @@ def test_hostile_inputs_do_not_hurt_a_job(tmp_path: Path) -> None:
     assert result.verified == "verified: nothing lost, nothing twice"
 
 
-@pytest.mark.parametrize("identity", REFUSED_IDS)
-def test_ids_that_no_listing_may_have_stop_a_job_before_it_starts(tmp_path: Path, identity: str) -> None:
-    """An id that is no printable text of a sane length is a usage error in one line that names its row."""
+@pytest.mark.parametrize(
+    ("identity", "what"),
+    [
+        *((identity, "id takes") for identity in REFUSED_IDS),
+        *((each, "the id carries credentials") for each in SECRET_IDS),
+    ],
+)
+def test_ids_that_no_listing_may_have_stop_a_job_before_it_starts(tmp_path: Path, identity: str, what: str) -> None:
+    """An id that is no printable text of a sane length, or is a secret, is a usage error in one line that names its row
+    and shows no secret."""
     listing = tmp_path / "listing.csv"
     with listing.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("uri", "id"), ("a.jpg", "fine"), ("b.jpg", identity)])
-    with pytest.raises(ConfigError, match="row 2: id takes") as caught:
+    with pytest.raises(ConfigError, match=f"row 2: {what}") as caught:
         list_inputs([str(listing)])
     assert str(caught.value).isprintable()
+    assert identity not in str(caught.value)

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ import hypothesis
 import pytest
 
 from tests.harness.forking import WORKERS, forking
-from tests.harness.head import STARTS, TOO_BUSY
+from tests.harness.head import START_SECONDS, TOO_BUSY
 from tests.harness.starting import STARTING
 from tests.harness.untraced import UNTRACED
 
@@ -180,7 +181,8 @@ def ray_cluster() -> None:
         # Its workers find these tests whoever the driver is.
         paths = [str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         patched.setenv("PYTHONPATH", os.pathsep.join(paths))
-        for left in reversed(range(STARTS)):
+        deadline = time.monotonic() + START_SECONDS
+        while True:
             try:
                 ray.init(
                     address="local",
@@ -191,8 +193,7 @@ def ray_cluster() -> None:
                 )
                 return
             except Exception as error:
-                # Ray's node ends where its agent takes more than fifteen seconds to start, which nothing changes.
-                if not left or TOO_BUSY not in str(error):
+                if TOO_BUSY not in str(error) or time.monotonic() > deadline:
                     raise
                 ray.shutdown()
 

@@ -52,6 +52,9 @@ _START: Final = {
 _WHO_ARE_YOU = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
 _BUSY = "timed out during startup"
+_STARTS = 4
+"""A node gives up after fifteen seconds without its agents, interpreters that import; on a machine with other work one
+of the next may be quicker."""
 
 
 def connect(address: str | None) -> None:
@@ -92,17 +95,15 @@ def disconnect() -> None:
 
 
 def _connect(address: str | None, given: str) -> None:
-    try:
-        _init(address)
-    except Exception as error:
-        if given != LOCAL or _BUSY not in str(error):
-            raise _explained(error, given) from error
-        log.warning("Ray took too long to start, most likely because this machine is busy; it is started again")
-        disconnect()
+    for left in reversed(range(_STARTS if given == LOCAL else 1)):
         try:
             _init(address)
-        except Exception as second:
-            raise _explained(second, given) from second
+            return
+        except Exception as error:
+            if not left or _BUSY not in str(error):
+                raise _explained(error, given) from error
+        log.warning("Ray took too long to start, most likely because this machine is busy; it is started again")
+        disconnect()
 
 
 @contextmanager

@@ -36,9 +36,9 @@ PORTS = ("--node-ip-address=127.0.0.1", "--min-worker-port=0", "--max-worker-por
 START_SECONDS = 600.0
 STOP_SECONDS = 60.0
 
-STARTS = 3
 TOO_BUSY = "timed out during startup"
-"""What Ray says of a node that did not register within its time, as beside others: it is tried again."""
+"""What Ray says of a node that did not register within its time, as beside others: it is tried again. Its node waits
+fifteen seconds for its agents, interpreters that import, which nothing changes."""
 
 
 class Node:
@@ -193,16 +193,16 @@ class RayHead:
         return self._start_node(options, joined)
 
     def _start_node(self, options: list[str], wait: Callable[[Node], None]) -> Node:
-        """Start a node and wait until it is up; where Ray gave up because the machine is busy, again."""
-        left = STARTS
+        """Start a node and wait until it is up; where Ray gave up because the machine is busy, again while time is
+        left."""
+        deadline = time.monotonic() + START_SECONDS
         while True:
             node = self._run(options)
             try:
                 wait(node)
                 return node
             except RuntimeError as error:
-                left -= 1
-                if TOO_BUSY not in str(error) or not left:
+                if TOO_BUSY not in str(error) or time.monotonic() > deadline:
                     raise
             self.nodes.remove(node)
             node.kill()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.harness.head import STARTS, TOO_BUSY, RayHead
+from tests.harness import head as heads
+from tests.harness.head import TOO_BUSY, RayHead
 
 
 @pytest.mark.parametrize(
-    ("said", "failures", "started"), [(TOO_BUSY, 2, 3), (TOO_BUSY, STARTS, None), ("no such option", 1, None)]
+    ("said", "seconds", "started"),
+    [(TOO_BUSY, math.inf, 3), (TOO_BUSY, -1.0, None), ("no such option", math.inf, None)],
 )
-def test_a_node_is_started_again(monkeypatch, said: str, failures: int, started: int | None) -> None:
-    """As often as there are tries, each in the place of the one that was given up, which is killed."""
+def test_a_node_is_started_again(monkeypatch, said: str, seconds: float, started: int | None) -> None:
+    """While time is left, each in the place of the one that was given up, which is killed."""
+    failures = 2
+    monkeypatch.setattr(heads, "START_SECONDS", seconds)
     head, killed, begun = RayHead(), [], []
     shutil.rmtree(head.folder)
 

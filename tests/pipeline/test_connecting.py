@@ -177,8 +177,8 @@ def test_folders_that_cannot_be_written(variable: str, what: str, monkeypatch: p
     assert f"set {variable} to a folder that can be written" in told
 
 
-def test_a_busy_machine_is_tried_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray that takes too long to start is started a second time; then the line says to wait."""
+def test_a_busy_machine_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray that takes too long to start is started some more times; then the line says to wait."""
     calls = []
 
     def slow(**_: object) -> None:
@@ -187,7 +187,22 @@ def test_a_busy_machine_is_tried_again_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(ray, "init", slow)
     assert refused(None).endswith("; wait until this machine has less to do, then run the same command again")
-    assert len(calls) == 2
+    assert len(calls) == connecting._STARTS > 2
+
+
+def test_what_is_started_at_last_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray that was too slow the first times and then is not: a job begins, with one line for each time."""
+    calls, ended = [], []
+
+    def slow(**_: object) -> None:
+        calls.append(1)
+        if len(calls) < connecting._STARTS:
+            raise RuntimeError("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(connecting, "disconnect", lambda: ended.append(1))
+    connect("local")
+    assert len(calls) == len(ended) + 1 == connecting._STARTS
 
 
 def test_another_version_is_named(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:

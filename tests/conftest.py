@@ -170,6 +170,30 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(write_samples(tmp_path_factory.mktemp("samples"), 8, height=128, seed=3))
 
 
+_networks: dict[tuple[Any, ...], Any] = {}
+
+
+@pytest.fixture(scope="module")
+def networks_once() -> Iterator[None]:
+    """Each checkpoint's network is built and filled once per process, whoever asks; for tests that are not about it."""
+    from pager_ray.model import serving
+
+    plain = serving.load_network
+
+    def load_network(architecture: Any, weights: Path, **options: Any) -> Any:
+        if options.get("on_filled") is not None:
+            return plain(architecture, weights, **options)
+        found = weights.stat()
+        key = (weights, found.st_mtime_ns, found.st_size, *sorted(options.items(), key=lambda item: item[0]))
+        if key not in _networks:
+            _networks[key] = plain(architecture, weights, **options)
+        return _networks[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(serving, "load_network", load_network)
+        yield
+
+
 @pytest.fixture(scope="module")
 def ray_cluster() -> None:
     """One Ray for file after file: starting one costs seconds, and :func:`pytest_runtest_teardown` ends it."""

@@ -23,6 +23,8 @@ from pager_ray.stages.settings import inference_settings
 from tests.read import cubes
 from tests.read.packed import pack
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 SETTINGS = {"scene_mode": "indoor", "output.codec": "exact"}
 
 

@@ -34,6 +34,8 @@ from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
 from tests.read.packed import write_tar
 from tests.test_here import config_of
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 NAMES = ("depth-png", "mesh", "splats", "npz")
 
 

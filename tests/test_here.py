@@ -35,6 +35,8 @@ from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, with_xmp
 from tests.read.packed import pack, write_tar
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 COUNT = 4
 
 

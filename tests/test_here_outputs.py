@@ -14,6 +14,8 @@ from pager_ray.listing import list_inputs
 from pager_ray.prediction import Prediction
 from tests.harness.jobs import config_of, run_in_process
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 
 @pytest.fixture(scope="module")
 def expected(samples: Path, tiny_unified: Path) -> dict[str, Prediction]:

@@ -35,6 +35,8 @@ from tests.reader.runs import HEIGHT, WIDTH, SmallRun
 from tests.test_videos import config_of
 from tests.walk import FRAMES, Walk, walk
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 NOISE = 0.06
 QUALITY = ("sky_fraction", "depth_p01", "depth_p05", "depth_p50", "depth_p95", "depth_p99")
 

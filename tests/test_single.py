@@ -24,6 +24,8 @@ from tests.infer.test_predictor import FakeRouter
 from tests.read import cubes
 from tests.read.images import gpano_xmp, with_xmp
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 UNIFIED = "tiny_unified"
 METRIC = "tiny_metric_depth"
 

@@ -21,6 +21,8 @@ from pager_ray.runs.growing import Growing
 from pager_ray.stages.settings import inference_settings
 from tests.walk import RATE, walk
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -111,14 +113,14 @@ def test_the_picture_is_found_again(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_a_video_that_is_damaged_has_its_beginning(checkpoint: Path, tmp_path: Path) -> None:
     """Every frame that was listed is a prediction or a reject that names it."""
-    one = walk()
+    one = walk(count=20)
     video = one.write_video(tmp_path / "walk.mp4", "v2")
     content = bytearray(video.read_bytes())
     begin = content.index(b"mdat") + 4
     end = content.index(b"moov") - 4
     content[(begin + end) // 2 : end] = bytes(end - (begin + end) // 2)
     video.write_bytes(bytes(content))
-    config = config_of(video, tmp_path / "out", checkpoint, **{"input.video.every": 6})
+    config = config_of(video, tmp_path / "out", checkpoint, **{"input.video.every": 2})
     result = run_here(config, resolve_checkpoint(config.checkpoint), Dying(config))
     assert result.inputs == 10 == result.predictions + result.rejects
     assert result.predictions >= 3

@@ -18,6 +18,8 @@ from pager_ray.cli import exit_code
 from pager_ray.demo.studio import Studio
 from pager_ray.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 
 def test_a_result_is_its_visitors_own(studio: Studio, pictures: list[Path]) -> None:
     """The same picture of another visitor has another key, which nobody can compute, and its own file name."""

@@ -19,6 +19,8 @@ from pager_ray.errors import ConfigError, InputError, RunNotFoundError, StorageE
 from pager_ray.model.random_checkpoint import write_random_checkpoint
 from pager_ray.reader.verify import verify_output
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 
 def test_a_result_is_a_run(studio: Studio, pictures: list[Path], checkpoint: Path) -> None:
     """What is left verifies as a run, has a preview and a gallery, and holds what the model gives for the picture."""

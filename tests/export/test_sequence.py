@@ -21,6 +21,8 @@ from tests.test_scaling import NOISE, Oracle
 from tests.test_videos import config_of
 from tests.walk import Walk, walk
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 COUNT, AXES = 12, "z-up"
 
 

@@ -6,6 +6,7 @@ truth value, a shape that depends on data - is an error there as it is a wait on
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,14 @@ class Uploads(TorchDispatchMode):
         return result
 
 
-def meta_predictor(**settings: Any) -> Predictor:
+@cache
+def meta_model() -> PagerModel:
     nowhere = ResolvedCheckpoint("none", "none", None, Path(), Path(), None)
-    network = meta_network(random_architecture("tiny"), torch.float32)
-    return Predictor(PagerModel(network, nowhere, META, "float32"), InferenceSettings(**settings), MetaRouter())
+    return PagerModel(meta_network(random_architecture("tiny"), torch.float32), nowhere, META, "float32")
+
+
+def meta_predictor(**settings: Any) -> Predictor:
+    return Predictor(meta_model(), InferenceSettings(**settings), MetaRouter())
 
 
 # Every pair of choices: what a third would add to two is no other operation.

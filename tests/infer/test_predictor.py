@@ -16,6 +16,8 @@ from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.ranges import DepthRange, SkySettings
 from tests.infer.golden import CHECKPOINTS, FACE, assert_near, assert_near_numbers, faces, model
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 SCENES = ["indoor", "outdoor"]
 
 

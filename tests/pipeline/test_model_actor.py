@@ -32,6 +32,8 @@ from tests.infer.golden import FACE, assert_near, assert_near_numbers, faces, mo
 from tests.infer.test_predictor import FakeRouter
 from tests.pipeline.boards import LocalBoard, answers_at_once
 
+pytestmark = pytest.mark.usefixtures("networks_once")
+
 __all__ = ["answers_at_once"]
 
 SHAPES = {"depth": (6, FACE, FACE), "normals": (6, FACE, FACE, 3), "sky": (6, FACE, FACE)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,16 @@ from pager_ray.train.panoramas import FaceSample, Folder
 from pager_ray.train.settings import TrainSettings
 from tests.train.conftest import TINY, corridor
 
+SMALLER: Mapping[str, Any] = {
+    **TINY,
+    "modalities": ["depth", "normals"],
+    "scene_router": False,
+}
+"""Two heads of five, for what steps do whatever they train."""
+
 
 def settings(samples: int, **more: object) -> TrainSettings:
-    values = {"budget": {"samples": samples}, "phases": [[0.5, 28, 2], [1.0, 42, 2]], "network": TINY, "log_every": 1}
+    values = {"budget": {"samples": samples}, "phases": [[1.0, 28, 2]], "network": SMALLER, "log_every": 1}
     return build_settings({**values, **more})
 
 
@@ -35,7 +42,7 @@ def losses(folder: Path) -> list[float]:
 def test_loss_falls(scenes: Path, tmp_path: Path) -> None:
     """Sixteen steps on two panoramas take a quarter of it away."""
     optimiser = {"warmup_steps": 2, "learning_rate": 4e-3}
-    trainer = Trainer(settings(32, optimiser=optimiser, phases=[[1.0, 28, 2]]), Folder(scenes, 0), tmp_path)
+    trainer = Trainer(settings(32, optimiser=optimiser, network=TINY), Folder(scenes, 0), tmp_path)
     trainer.run()
     found = losses(tmp_path)
     assert len(found) == 16
@@ -44,11 +51,12 @@ def test_loss_falls(scenes: Path, tmp_path: Path) -> None:
 
 def test_killed_training_goes_on(scenes: Path, tmp_path: Path) -> None:
     """Steps after a restart have the losses, and end at the weights, of a run that nobody killed."""
-    whole = Trainer(settings(8), Folder(scenes, 3), tmp_path / "whole")
+    eight = settings(8, phases=[[0.5, 28, 2], [1.0, 42, 2]], network=TINY)
+    whole = Trainer(eight, Folder(scenes, 3), tmp_path / "whole")
     whole.run()
-    first = Trainer(settings(8), Folder(scenes, 3), tmp_path / "killed")
+    first = Trainer(eight, Folder(scenes, 3), tmp_path / "killed")
     first.run(until=0.5)
-    second = Trainer(settings(8), Folder(scenes, 3), tmp_path / "killed")
+    second = Trainer(eight, Folder(scenes, 3), tmp_path / "killed")
     assert second.progress.samples == 4
     second.run()
     assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
@@ -100,7 +108,7 @@ def test_normals_that_are_not_finite_are_not_known(tmp_path: Path) -> None:
 
 def test_a_gradient_that_is_not_finite_changes_nothing(scenes: Path, tmp_path: Path) -> None:
     """Such a step is left out and counted: the others are taken, and the mean follows them alone."""
-    trainer = Trainer(settings(6, phases=[[1.0, 28, 2]]), Poisoned(scenes, {2}), tmp_path)
+    trainer = Trainer(settings(6), Poisoned(scenes, {2}), tmp_path)
     trainer.run(until=0.3)
     before, mean = weights(trainer), {name: value.clone() for name, value in trainer.average.state().items()}
     trainer.run(until=0.6)
@@ -181,7 +189,7 @@ def test_training_that_learns_nothing_stops(
     Trainer(settings(2), Folder(scenes, 0), tmp_path).run()
     stood = (tmp_path / STATE).read_bytes()
     source = Poisoned(scenes, set(range(2, 6)) | set(range(8, 100)))
-    trainer = Trainer(settings(100, phases=[[1.0, 28, 2]]), source, tmp_path)
+    trainer = Trainer(settings(100), source, tmp_path)
     trainer.team = Team(rank)
     with pytest.raises(PagerError, match=f"3 steps in a row, up to step {7 - rank}; no weight"):
         trainer.run()

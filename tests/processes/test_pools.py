@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 from pager_ray.pools import ProcessPool
 
 INTERRUPTED = """
-import time
+import signal, time
 from pager_ray.pools import ProcessPool
 
+# Whoever is started in the background by a shell without jobs, as tests may be, ignores it, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     with ProcessPool(2) as pool:
         working = [pool.submit(time.sleep, 600) for _ in range(8)]
@@ -41,5 +44,9 @@ def test_ctrl_c_ends_a_pool_quietly() -> None:
         assert process.stdout.readline() == "begun\n"
         # As a terminal does.
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=300)
+        try:
+            out, err = process.communicate(timeout=300)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     assert (out, err, process.returncode) == ("interrupted\n", "", 0)

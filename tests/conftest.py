@@ -201,7 +201,9 @@ def ray_cluster() -> None:
         return
     import ray
 
-    with pytest.MonkeyPatch.context() as patched:
+    from pager_ray.pipeline.connecting import without_servers
+
+    with pytest.MonkeyPatch.context() as patched, without_servers():
         # Its workers find these tests whoever the driver is.
         paths = [str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         patched.setenv("PYTHONPATH", os.pathsep.join(paths))

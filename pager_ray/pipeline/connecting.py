@@ -12,14 +12,14 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
-from ray._private.ray_constants import PROCESS_TYPE_MONITOR
+from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from pager_ray.errors import ConfigError, PagerError
@@ -48,6 +48,8 @@ _START: Final = {
     # It is there when its agents are, interpreters that import for half a minute where others keep all cores busy.
     "RAY_raylet_start_wait_time_s": "60",
 }
+
+_SERVERS: Final = ("start_api_server", "start_monitor", "start_log_monitor")
 
 _WHO_ARE_YOU = "/ray.rpc.NodeInfoGcsService/GetClusterId"
 
@@ -79,18 +81,15 @@ def connect(address: str | None) -> None:
         _check_session_is_ours(where)
     else:
         _check_address(given, where)
-    with _variables_of_own_ray() if given == LOCAL else nullcontext():
+    with ExitStack() as stack:
+        if given == LOCAL:
+            stack.enter_context(_variables_of_own_ray())
+            stack.enter_context(without_servers())
         _connect(address, given)
 
 
 def disconnect() -> None:
     """Leave a cluster, or end the Ray that :func:`connect` started on this machine."""
-    node = ray._private.worker._global_node
-    if node is not None and node.is_head():
-        # Told to end, the autoscaler, which has no node to end here, writes to a GCS that is gone until Ray kills it:
-        # the last second of every job.
-        for autoscaler in node.all_processes.get(PROCESS_TYPE_MONITOR, []):
-            autoscaler.process.kill()
     ray.shutdown()
 
 
@@ -125,6 +124,31 @@ def _variables_of_own_ray() -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
+
+
+@contextmanager
+def without_servers() -> Iterator[None]:
+    """A Ray that starts in this block has a node and nothing beside it.
+
+    Ray of one's own needs no dashboard, which nobody looks at, no autoscaler, as it has no nodes to start, and no
+    monitor of logs, as workers' lines are not asked for. Each is an interpreter that imports for seconds while the
+    node's own do, and for the first one Ray waits before the node begins, also where it is told to include no
+    dashboard. No option of ``ray.init`` leaves them out; these are methods of the one version of Ray that the project
+    allows.
+    """
+    kept = {name: getattr(Node, name) for name in _SERVERS}
+
+    def start_none(self: Node, **_: Any) -> None:
+        # A worker's command names the dashboard's address.
+        self._webui_url = ""  # type: ignore[attr-defined]
+
+    try:
+        for name in kept:
+            setattr(Node, name, start_none)
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 def _init(address: str | None) -> None:

@@ -8,15 +8,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc
 import pytest
 import ray
+from ray._private.node import Node
 
 from pager_ray.errors import ConfigError, PagerError
 from pager_ray.pipeline import connecting
-from pager_ray.pipeline.connecting import connect, disconnect
+from pager_ray.pipeline.connecting import connect
 
 
 @pytest.fixture(autouse=True)
@@ -256,13 +256,19 @@ def test_a_ray_of_ones_own_looks_often_and_waits_long(monkeypatch: pytest.Monkey
     assert given == 7
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_the_autoscaler_of_ones_own_ray_is_not_waited_for(ours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends before the GCS that it would write to; that of a cluster that was joined is nobody's business."""
-    done: list[str] = []
-    autoscaler = SimpleNamespace(process=SimpleNamespace(kill=lambda: done.append("killed")))
-    node = SimpleNamespace(is_head=lambda: ours, all_processes={"monitor": [autoscaler]})
-    monkeypatch.setattr(ray._private.worker, "_global_node", node)
-    monkeypatch.setattr(ray, "shutdown", lambda: done.append("left"))
-    disconnect()
-    assert done == (["killed", "left"] if ours else ["left"])
+@pytest.mark.parametrize("address", ["local", "elsewhere"])
+def test_a_ray_of_ones_own_starts_no_servers(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it starts, and only then: whoever starts another in this process has Ray's own."""
+    names = connecting._SERVERS
+    plain = [getattr(Node, name) for name in names]
+    seen: list[list[object]] = []
+    monkeypatch.setattr(connecting, "_check_address", lambda *_: None)
+
+    def fail(**_: object) -> None:
+        seen.append([getattr(Node, name) for name in names])
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(ray, "init", fail)
+    refused(address)
+    assert [mine is own for mine, own in zip(seen[0], plain, strict=True)] == [address != "local"] * len(names)
+    assert [getattr(Node, name) for name in names] == plain

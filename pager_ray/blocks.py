@@ -163,7 +163,12 @@ class PanoramaPredictor:
             to_table(read, READ_SCHEMA, len(rows), StageName.READ), self._read.face_size, self._predict
         )
         found = [self._finished(scalars) for scalars in iterate(inferred)]
-        kept = {name: values for name, values in columns.items() if name != column or column in PATH_COLUMNS}
+        types = batch.schema if isinstance(batch, pa.Table) else None
+        kept = {
+            name: _texts(values, None if types is None else types.field(name).type)
+            for name, values in columns.items()
+            if name != column or column in PATH_COLUMNS
+        }
         return kept | _as_columns(found, {name: self._nothing(name) for name in (*self.maps, VALID.name)})
 
     def _nothing(self, name: str) -> bytes | np.ndarray:
@@ -266,6 +271,20 @@ def _columns_of(batch: Any) -> dict[str, Any]:
     if hasattr(batch, "to_dict") and hasattr(batch, "columns"):
         return {str(name): batch[name].tolist() for name in batch.columns}
     return dict(batch)
+
+
+def _texts(values: Any, type: pa.DataType | None) -> Any:
+    """A column of texts with empty ones for those that are missing, any other as it is.
+
+    Where all are missing, Ray would make another type of it than in the next batch, and no reader takes both.
+    """
+    if type is not None and not (pa.types.is_null(type) or pa.types.is_string(type) or pa.types.is_large_string(type)):
+        return values
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values
+    if not all(value is None or isinstance(value, str) for value in values):
+        return values
+    return np.array([value or "" for value in values], dtype=object)
 
 
 def _plain(value: Any) -> Any:

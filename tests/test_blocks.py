@@ -119,6 +119,27 @@ def test_rejects_are_rows(predictor: pager_ray.PanoramaPredictor) -> None:
     assert missing == "missing"
 
 
+@pytest.mark.parametrize("form", ["numpy", "lists", "arrow"])
+def test_columns_of_texts_are_so_in_every_batch(form: str, predictor: pager_ray.PanoramaPredictor) -> None:
+    """Also where a batch has none of them, so that batches can be rows of one table; numbers and bytes stay."""
+    given = {"town": [None, "Bern"], "none": [None, None], "weight": [1.5, None], "raw": [b"x", None]}
+    batch: dict[str, object] = {"bytes": [png(ARRAYS["small"])] * 2, **given}
+    found = predictor(
+        {
+            "numpy": {name: np.array(values, object) for name, values in batch.items()},
+            "lists": batch,
+            "arrow": pa.table(batch),
+        }[form]
+    )
+    assert list(found["town"]) == ["", "Bern"]
+    assert list(found["none"]) == ["", ""]
+    assert [list(found[name]) for name in ("weight", "raw")] == [given["weight"], given["raw"]]
+    if form == "arrow":
+        table = pa.table({"bytes": [b""], "size": pa.array([None], pa.int32()), "note": pa.array([None], pa.string())})
+        found = predictor(table)
+        assert (list(found["size"]), list(found["note"])) == ([None], [""])
+
+
 def test_codecs_bytes_and_sizes(tiny_unified: Path, predictor: pager_ray.PanoramaPredictor) -> None:
     """With ``encode`` the bytes decode to the arrays; sizes and projections are as asked."""
     batch = {"image": [ARRAYS["small"]]}

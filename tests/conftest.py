@@ -184,7 +184,7 @@ def networks_once() -> Iterator[None]:
         if options.get("on_filled") is not None:
             return plain(architecture, weights, **options)
         found = weights.stat()
-        key = (weights, found.st_mtime_ns, found.st_size, *sorted(options.items(), key=lambda item: item[0]))
+        key = (weights, found.st_mtime_ns, found.st_size, *sorted(options.items()))
         if key not in _networks:
             _networks[key] = plain(architecture, weights, **options)
         return _networks[key]

@@ -100,7 +100,8 @@ class FaultProxy:
     Attributes:
         url: the proxy's own URL.
         counts: ``requests``, and under each fault's name how many requests met it.
-        sent: bytes of answers' bodies that were passed on whole, by the request's path.
+        sent: bytes of answers' bodies that were passed on as they came, by the request's path; counted before a client
+            can have them.
     """
 
     def __init__(
@@ -180,10 +181,7 @@ class FaultProxy:
                 allow_redirects=False,
             ) as answer:
                 if kind is None:
-                    response = await _pass_on(request, answer)
-                    if request.method == "GET":
-                        self.sent[request.path] += response.body_length
-                    return response
+                    return await self._pass_on(request, answer)
                 body = await answer.read()
                 if kind == "reset":
                     self.counts["reset"] += 1
@@ -198,6 +196,19 @@ class FaultProxy:
         except (aiohttp.ClientError, ConnectionError):
             # The store is away or the client has left: nothing that could be answered.
             return _cut(request)
+
+    async def _pass_on(self, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        """The answer as it comes."""
+        headers = _end_to_end(answer.raw_headers)
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        if "Content-Length" not in answer.headers and "Transfer-Encoding" in answer.headers:
+            response.enable_chunked_encoding()
+        await response.prepare(request)
+        async for chunk in answer.content.iter_any():
+            self.sent[request.path] += len(chunk)
+            await response.write(chunk)
+        await response.write_eof()
+        return response
 
     async def _say(self, request: web.BaseRequest, status: int, code: str, message: str) -> web.Response:
         self.counts["error"] += 1
@@ -227,18 +238,6 @@ def _cut(request: web.BaseRequest) -> web.Response:
         request.transport.abort()
     # The server wants something to send; it finds the connection closed.
     return web.Response()
-
-
-async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    """The answer as it comes."""
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=_end_to_end(answer.raw_headers))
-    if "Content-Length" not in answer.headers and "Transfer-Encoding" in answer.headers:
-        response.enable_chunked_encoding()
-    await response.prepare(request)
-    async for chunk in answer.content.iter_any():
-        await response.write(chunk)
-    await response.write_eof()
-    return response
 
 
 async def _pass_slowly(

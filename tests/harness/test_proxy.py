@@ -111,13 +111,17 @@ def ask(
 
 
 def test_without_faults_messages_pass_unchanged(origin: Origin) -> None:
-    """Raw paths, the Host header, bodies, ranges and statuses are at the other end what they were at this one."""
+    """Raw paths, the Host header, bodies, ranges and statuses are at the other end what they were at this one, and what
+    was got is counted."""
     host = {"Host": "s3.example.com"}
     with FaultProxy(origin.url) as proxy:
         for path, body in BODIES.items():
             assert ask(proxy.url, "PUT", path, body, host | {"Expect": "100-continue"})[0] == 200
             assert origin.objects[path] == body
+            before = proxy.sent.total()
             assert ask(proxy.url, "GET", path)[2] == body
+            # Whoever has an answer finds its bytes counted.
+            assert proxy.sent.total() - before == len(body)
             for method in ("GET", "HEAD", "DELETE", "GET"):
                 headers = host | {"Range": "bytes=1000-1999"}
                 proxied = ask(proxy.url, method, path, None, headers)

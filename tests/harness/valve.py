@@ -33,6 +33,11 @@ class Valve:
         """All of them, from now on."""
         (self.folder / "open").touch()
 
+    @property
+    def left(self) -> int:
+        """How many of those that were let through nobody has taken."""
+        return sum(1 for _ in self.folder.iterdir())
+
     def wait(self, count: int = 1) -> None:
         """Return when so many panoramas more may be done.
 

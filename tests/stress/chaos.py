@@ -52,12 +52,15 @@ WRITERS = [
 ROUND = [DRIVER, NODE, STORE, *READERS, *MODELS, *STITCHERS, *WRITERS]
 
 NODE_CPUS = 2
+ROWS_PER_SHARD = 2
 SPREAD = 0.7
 """The last kill comes when about this share of the rows is predicted."""
-PATIENCE = 25.0
-"""A driver's next start, with its actors, takes less."""
+PATIENCE = 8
+"""Panoramas that are predicted while a death is waited for; then nobody comes by that point any more."""
+LEFT_OVER = 4
+"""Panoramas that wait for the last kill: the run does not end before it."""
 SLOWLY = 2.0
-"""Seconds per panorama while a death is waited for: somebody has to come by, and the run must not end meanwhile."""
+"""Seconds from one of the last panoramas to the next: what is behind the model gets its turn meanwhile."""
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Chaos:
     server: S3Server | None
     environment: dict[str, str]
     log: Any
+    rows: int
     workers: int = 2
     kills: Counter[str] = field(default_factory=Counter)
     starts: int = 0
@@ -87,7 +91,12 @@ class Chaos:
         command = [sys.executable, "-m", "tests.harness.faults", "run", f"input.uris={self.inputs}"]
         command += [f"output.uri={self.output}", f"checkpoint={self.folder}/checkpoint", "scene_mode=indoor"]
         command += ["compute.gpus_per_worker=0", f"compute.gpu_workers={self.workers}", "compute.threads_per_worker=1"]
-        command += ["compute.cpus_per_task=0.5", "output.rows_per_shard=2", "output.size=64x128", "output.format=npz"]
+        command += [
+            "compute.cpus_per_task=0.5",
+            f"output.rows_per_shard={ROWS_PER_SHARD}",
+            "output.size=64x128",
+            "output.format=npz",
+        ]
         command += ["output.previews=true", "sky.fill=true"]
         environment = os.environ | self.environment | {"RAY_ADDRESS": self.address}
         self.job = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log, cwd=ROOT)
@@ -103,10 +112,20 @@ class Chaos:
         assert self.job is not None
         return self.job.poll()
 
+    def predicted(self) -> int:
+        """How many rows the model has done, by now."""
+        return len(set(faults.predicted(self.orders)))
+
     @property
     def valve(self) -> Valve:
         """How far the model may go: the run is not to end before the last kill, however fast the machine is."""
         return faults.hold(self.orders)
+
+    def let_one_through(self) -> None:
+        """One more, unless a block's worth waits for a model that is still starting: rows are let through by what the
+        job does, not by how long it takes."""
+        if self.valve.left < ROWS_PER_SHARD:
+            self.valve.let_through(1)
 
     def kill(self, point: str) -> None:
         """Order one death and wait for it; where nobody comes by, as all rows are past that point, it is withdrawn."""
@@ -128,16 +147,15 @@ class Chaos:
             time.sleep(2)
             self.server.restart()
         else:
-            before = len(faults.deaths(self.orders))
+            before, enough = len(faults.deaths(self.orders)), self.predicted() + PATIENCE
             faults.order(self.orders, point)
-            waited = let_through = time.monotonic()
+            let_through = time.monotonic()
             while faults.is_pending(self.orders, point) and self.ended() is None:
-                now = time.monotonic()
-                if now - waited > PATIENCE:
-                    break
-                if now - let_through > SLOWLY:
-                    self.valve.let_through(1)
-                    let_through = now
+                if time.monotonic() - let_through > SLOWLY:
+                    if self.predicted() >= min(enough, self.rows - LEFT_OVER):
+                        break
+                    self.let_one_through()
+                    let_through = time.monotonic()
                 time.sleep(0.05)
             (self.orders / point).unlink(missing_ok=True)
             self.kills[point] += len(faults.deaths(self.orders)) - before
@@ -163,15 +181,15 @@ def upload(listing: Path, server: S3Server | None, folder: Path) -> tuple[str, s
     return "s3://chaos/in/", "s3://chaos/run"
 
 
-def under_fire(chaos: Chaos, rows: int, kills: int, random_: random.Random) -> None:
+def under_fire(chaos: Chaos, kills: int, random_: random.Random) -> None:
     """Start the job, kill as planned, start it again until it ends by itself."""
     valve = chaos.valve
     chaos.start()
     for point in schedule(random_):
         done = chaos.kills.total()
         # Spread over the whole run: a kill for every so many rows.
-        while len(set(faults.predicted(chaos.orders))) < SPREAD * rows * done / kills and chaos.ended() is None:
-            valve.let_through(1)
+        while chaos.predicted() < SPREAD * chaos.rows * done / kills and chaos.ended() is None:
+            chaos.let_one_through()
             time.sleep(0.1)
         time.sleep(random_.uniform(0.0, 1.0))
         if done >= kills or chaos.ended() is not None:
@@ -246,10 +264,12 @@ def main() -> int:
         for _ in range(options.nodes - 1):
             cluster.add_node(num_cpus=NODE_CPUS, object_store_memory=200 * 2**20)
         log = stack.enter_context(open(Path(tempfile.gettempdir()) / "chaos.log", "wb"))
-        chaos = Chaos(folder, output, inputs, cluster.address, cluster, server, environment, log, options.workers)
+        chaos = Chaos(
+            folder, output, inputs, cluster.address, cluster, server, environment, log, options.rows, options.workers
+        )
         stack.callback(chaos.stop)
         began = time.monotonic()
-        under_fire(chaos, options.rows, options.kills, random_)
+        under_fire(chaos, options.kills, random_)
         return report(chaos, options.rows, time.monotonic() - began)
 
 

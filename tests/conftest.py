@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -91,8 +92,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marker)
         if "ray" in markers:
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
-        if str(item.path.relative_to(TESTS)) in UNTRACED:
-            item.add_marker(pytest.mark.no_cover)
     sharing = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
 
     def turn(item: pytest.Item) -> int:
@@ -113,6 +112,24 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """Count no lines of the files that are listed for that.
+
+    pytest-cov's own marker stops one counter of the two that it has in each of xdist's processes.
+    """
+    if not item.config.pluginmanager.hasplugin("_cov") or str(item.path.relative_to(TESTS)) not in UNTRACED:
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    try:
+        return (yield)
+    finally:
+        sys.settrace(here)
+        threading.settrace(in_threads)  # type: ignore[arg-type]
 
 
 def shares(nodeid: str) -> str:

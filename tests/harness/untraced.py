@@ -19,6 +19,7 @@ UNTRACED = frozenset(
         "export/test_colmap.py",
         "export/test_shown.py",
         "export/test_splats.py",
+        "harness/test_untraced.py",
         "infer/test_batching.py",
         "infer/test_device_path.py",
         "infer/test_golden_chain.py",

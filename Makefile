@@ -62,8 +62,9 @@ quick-coverage: $(READY)
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered
 
 # The others wait for processes most of the time, so several go on at once; each kind shares its Ray, server or browser.
-# They are named as they end: a run that is cut short says which it waited for.
-SIDE_BY_SIDE ?= 4
+# More than three would take longer on two cores: Rays and servers that wait their turn are busy, too. Tests are named as
+# they end: a run that is cut short says which it waited for.
+SIDE_BY_SIDE ?= 3
 
 waiting: $(READY)
 	$(BIN)/python -m pytest -v -n $(SIDE_BY_SIDE) --dist loadgroup --no-loadscope-reorder $(WAITING)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pager_ray.datasets.hub import hub_url
 from pager_ray.modalities import is_metric
 from pager_ray.plain import markdown_code, markdown_text
 
@@ -26,12 +27,13 @@ _SHOWN: Final = ("depth_p05", "depth_p50", "depth_p95", "sky_fraction", "range_l
 _SIZES: Final = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
 
-def dataset_card(run: Run, repository: str) -> str:
+def dataset_card(run: Run, repository: str, branch: str = "main") -> str:
     """The card, Markdown behind the YAML that the Hub reads.
 
     Args:
         run: finished.
         repository: ``owner/name``.
+        branch: which the card and the run lie on.
     """
     checkpoint, counts = run.manifest["checkpoint"], run.manifest.get("counts") or {}
     licence = checkpoint.get("licence")
@@ -56,7 +58,7 @@ def dataset_card(run: Run, repository: str) -> str:
     told += [
         "Points, normals and rays share one frame: x forward (the panorama's centre), y up, z right.",
         "## Reading it\n",
-        _reading(repository),
+        _reading(repository, branch),
     ]
     return "\n\n".join(told) + "\n"
 
@@ -116,15 +118,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _reading(repository: str) -> str:
+def _reading(repository: str, branch: str) -> str:
+    target, revision = f"hf://datasets/{repository}", ""
+    if branch != "main":
+        target, revision = hub_url(repository, branch), f'revision="{branch}", '
     return f"""```python
 import datasets, pager_ray
 
-run = pager_ray.open_run("hf://datasets/{repository}")
+run = pager_ray.open_run("{target}")
 run.table().to_pandas()                        # one row per panorama, without pixels
 depth = run[run.ids()[0]].depth                # (H, W) float32
 
-rows = datasets.load_dataset("{repository}", split="train", streaming=True)
+rows = datasets.load_dataset("{repository}", {revision}split="train", streaming=True)
 decode = pager_ray.row_decoder(run)            # the bytes of a row's maps to arrays
 decode(next(iter(rows)))["depth"]
 ```"""

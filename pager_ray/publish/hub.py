@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
+from pager_ray.datasets.hub import hub_url
 from pager_ray.errors import ConfigError, PagerError, StorageError
 from pager_ray.modalities import MAPS
 from pager_ray.plain import get_logger, plain_text
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 CARD: Final = "README.md"
-_TARGET: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?/?")
+_TARGET: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@((?:[\w./-]|%2F)+?))?/?", re.IGNORECASE)
 _TAKES: Final = "takes hf://datasets/OWNER/NAME, or with @BRANCH"
 
 # What a run owns in a repository: files that an earlier one left there go.
@@ -70,7 +72,7 @@ def publish_run(run_uri: str, target: str, *, private: bool = False, previews: b
 
     Args:
         run_uri: the run's output.
-        target: ``hf://datasets/OWNER/NAME[@BRANCH]``; made where there is none.
+        target: ``hf://datasets/OWNER/NAME[@BRANCH]``; both are made where there is none.
         private: make it visible to its owner alone; says nothing of one that is there.
         previews: also its previews.
 
@@ -82,13 +84,14 @@ def publish_run(run_uri: str, target: str, *, private: bool = False, previews: b
     match = _TARGET.fullmatch(target)
     if match is None:
         raise ConfigError(f"publish: got {plain_text(target)}; {_TAKES}")
-    repository, branch = match[1], match[2] or "main"
+    repository, branch = match[1], unquote(match[2] or "main")
+    shown_target = f"hf://datasets/{repository}" if branch == "main" else hub_url(repository, branch)
     run = open_run(run_uri)
     if (state := run.manifest["state"]) != "complete":
         raise ConfigError(f"publish: {run} is {state}; finish it with the command that began it, then publish")
     root = Folder(run_uri)
     sources = dict(_files_of(run, root, previews))
-    card = dataset_card(run, repository).encode()
+    card = dataset_card(run, repository, branch).encode()
     from huggingface_hub import HfApi
 
     with _hub_errors(repository):
@@ -118,7 +121,6 @@ def publish_run(run_uri: str, target: str, *, private: bool = False, previews: b
                 repo_type="dataset",
                 revision=branch,
             )
-    shown_target = f"hf://datasets/{repository}" + (f"@{branch}" if branch != "main" else "")
     return Published(shown_target, len(sources), size, len(gone), str(commit.oid), keeps_card)
 
 

@@ -109,7 +109,9 @@ def serving() -> Iterator[FakeHub]:
                 return self._json(url)
             if path == "/api/validate-yaml":
                 return self._json({"errors": [], "warnings": []})
-            if re.fullmatch(r"/api/datasets/[^/]+/[^/]+/preupload/main", path):
+            if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/branch/([^/]+)", path):
+                return self._branch(match[1], unquote(match[2]))
+            if re.fullmatch(r"/api/datasets/[^/]+/[^/]+/preupload/[^/]+", path):
                 names = [file["path"] for file in json.loads(body)["files"]]
                 modes = {name: "lfs" if name.endswith(".parquet") else "regular" for name in names}
                 told = [{"path": name, "uploadMode": mode, "shouldIgnore": False} for name, mode in modes.items()]
@@ -120,8 +122,9 @@ def serving() -> Iterator[FakeHub]:
                     if one["oid"] not in hub.blobs:
                         one["actions"] = {"upload": {"href": f"{hub.url}/lfs/{one['oid']}"}}
                 return self._json({"transfer": "basic", "objects": objects})
-            if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/main", path):
-                return self._commit(match[1], [json.loads(line) for line in body.splitlines() if line])
+            if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/([^/]+)", path):
+                lines = [json.loads(line) for line in body.splitlines() if line]
+                return self._commit(match[1], unquote(match[2]), lines)
             return self._answer(404)
 
         def do_PUT(self) -> None:
@@ -144,8 +147,15 @@ def serving() -> Iterator[FakeHub]:
             self.rfile.readline()
             return b"".join(parts)
 
-        def _commit(self, repository: str, lines: list[dict[str, Any]]) -> None:
-            found = hub.resolve(repository, "main")
+        def _branch(self, repository: str, name: str) -> None:
+            branches = hub.branches[repository]
+            if name in branches:
+                return self._answer(409)
+            branches[name] = branches["main"]
+            return self._answer(201)
+
+        def _commit(self, repository: str, branch: str, lines: list[dict[str, Any]]) -> None:
+            found = hub.resolve(repository, branch)
             files = dict(found[1]) if found else {}
             for line in lines:
                 value = line["value"]
@@ -155,7 +165,7 @@ def serving() -> Iterator[FakeHub]:
                     files[value["path"]] = hub.blobs[value["oid"]]
                 elif line["key"] == "deletedFile":
                     del files[value["path"]]
-            sha = hub.commit(repository, files)
+            sha = hub.commit(repository, files, branch)
             self._json({"commitUrl": f"{hub.url}/datasets/{repository}/commit/{sha}", "commitOid": sha})
 
         def _api(self, repository: str, kind: str | None, revision: str, folder: str, recursive: bool) -> None:

@@ -106,6 +106,25 @@ def test_the_card_is_true(hub: FakeHub, tmp_path: Path) -> None:
     assert 'pager_ray.open_run("hf://datasets/people/rooms")' in body
 
 
+@pytest.mark.parametrize("branch", ["v2", "drafts/v2", "drafts%2Fv2"])
+def test_a_branch_is_one_of_its_own(hub: FakeHub, tmp_path: Path, branch: str) -> None:
+    """Made where there is none; what says how it is read reads that branch, main stays as it was."""
+    run = finished(tmp_path / "one")
+    publish_run(str(run.folder), TARGET)
+    other = finished(tmp_path / "two", ("x",))
+    for _ in range(2):
+        published = publish_run(str(other.folder), f"{TARGET}@{branch}")
+    name = branch.replace("%2F", "/")
+    assert set(hub.branches[REPOSITORY]) == {"main", name}
+    assert pager_ray.open_run(TARGET).ids() == ["a", "b"]
+    assert pager_ray.open_run(published.target).ids() == ["x"]
+    found = hub.resolve(REPOSITORY, name)
+    assert found is not None
+    card = found[1]["README.md"].decode()
+    assert f'pager_ray.open_run("{published.target}")' in card
+    assert f'datasets.load_dataset("{REPOSITORY}", revision="{name}", split="train", streaming=True)' in card
+
+
 @pytest.mark.parametrize(
     ("licence", "told"), [("CC BY-NC 4.0", {"license": "cc-by-nc-4.0"}), (None, {"license_name": "unknown"})]
 )

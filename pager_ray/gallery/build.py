@@ -48,6 +48,9 @@ REJECTS = 1000
 DETAILS = 1000
 """Panoramas that get a page of their own where nobody says how many."""
 
+UNREADABLE = "Its result cannot be read."
+"""What a card says where the reason, which names a file, is not to be told."""
+
 _PROGRESS_SECONDS = 10.0
 
 
@@ -246,6 +249,7 @@ def _write_list(
 ) -> None:
     """The list's data; ``linked``: rows without a page show the run's preview, which lies beside the gallery."""
     uris = rows.uris if places else [short_name(uri) for uri in rows.uris]
+    problems = {row: one.problem if places else UNREADABLE for row, one in made.items() if one.problem}
     for number, start in enumerate(range(0, len(rows.ids), CHUNK)):
         here = range(start, min(start + CHUNK, len(rows.ids)))
         details = [made.get(row) for row in here]
@@ -256,7 +260,7 @@ def _write_list(
                 "uris": [uris[row] for row in here],
                 "has": [int(detail is not None and detail.problem is None) for detail in details],
                 "limits": [detail.limits if detail else None for detail in details],
-                "problems": {k: detail.problem for k, detail in enumerate(details) if detail and detail.problem},
+                "problems": {k: problems[row] for k, row in enumerate(here) if row in problems},
                 "previews": [_preview_link(rows.ids[row]) for row in here] if linked else None,
             },
         )

@@ -62,6 +62,20 @@ def test_a_row_that_cannot_be_read_costs_its_own_page_alone(tmp_path: Path) -> N
     assert "depth" in rows["problems"]["0"]
 
 
+def test_no_place_is_told_where_none_is_wanted(tmp_path: Path) -> None:
+    """Of a row that cannot be read and of a reject neither: reasons name files. Whoever builds it is told them."""
+    run = SmallRun(tmp_path / "run")
+    broken = run.prediction("broken", depth=b"no depth")
+    run.write("aaaaaaaaaaaa-00000000-000000", run.prediction("fine"), broken)
+    run.write("aaaaaaaaaaaa-00000001-000000", run.reject("lost") | {"message": f"{tmp_path}/lost.jpg: is not there"})
+    run.complete()
+    built = build_gallery(str(run.folder), workers=1, places=False)
+    assert [str(tmp_path) in problem for _, problem in built.problems] == [True]
+    told = "".join(path.read_text() for path in (run.folder / "gallery").rglob("*.js"))
+    assert str(tmp_path) not in told
+    assert data_of(run.folder / "gallery", "data/rows-00000")["problems"] == {"0": "Its result cannot be read."}
+
+
 def test_a_standing_gallery_is_replaced_only_when_told(run: SmallRun, tmp_path: Path) -> None:
     """Without --overwrite nothing is touched; with it, files of the gallery go and others stay."""
     build_gallery(str(run.folder), details=5, workers=1)

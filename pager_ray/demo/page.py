@@ -27,15 +27,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pager_ray.demo import address_error
 from pager_ray.demo.studio import COLORS, MAX_BYTES, MODES, STEPS, Result, Studio
 from pager_ray.errors import PagerError
-from pager_ray.plain import html_text, markdown_text
+from pager_ray.plain import get_logger, html_text, markdown_text
 from pager_ray.read import IMAGE_SUFFIXES
 from pager_ray.runs.layout import GALLERY_FOLDER
+
+log = get_logger(__name__)
 
 TITLE: Final = "pager_ray: a panorama's geometry"
 VIEWS: Final = "views"
 WAITING: Final = 20
-HANDED_OUT_SECONDS: Final = 3600.0
 """Panoramas that may wait for the model; more are told to come back."""
+HANDED_OUT_SECONDS: Final = 3600.0
 
 _ABOUT = """# A panorama's geometry
 Drop a 360° panorama (equirectangular, 2:1): depth along every ray, surface normals and sky, to look around in and to
@@ -120,7 +122,7 @@ def build_page(studio: Studio) -> gr.Blocks:
             if not given:
                 raise gr.Error("Drop a panorama first, or pick one of the rendered ones.", title="No picture")
             steps = [*STEPS]
-            with _told():
+            with _told(studio.cache):
                 result = studio.result(
                     Path(given),
                     scene,
@@ -142,7 +144,7 @@ def build_page(studio: Studio) -> gr.Blocks:
             return str(examples_shown[chosen.index])
 
         def export(of: str, name: str, colors: str) -> Any:
-            with _told():
+            with _told(studio.cache):
                 path = studio.export(studio.find(of), name, colors)
             return gr.File(str(handed_out.copy(path)), visible=True)
 
@@ -166,13 +168,16 @@ def _shown(name: str) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of ours as the page shows them: their sentence, never a traceback."""
+def _told(cache: Path) -> Iterator[None]:
+    """Errors of ours as the page shows them: their sentence, never a traceback, and never where the cache is."""
     try:
         yield
     except PagerError as error:
+        said = str(error).replace(f"{cache}{os.sep}", "").replace(str(cache), "the cache")
+        if said != str(error):
+            log.warning("a visitor was told of this: %s", error)
         # Shown as HTML; what it repeats may be a stranger's file's.
-        raise gr.Error(html_text(error), title="That did not work", duration=None, print_exception=False) from error
+        raise gr.Error(html_text(said), title="That did not work", duration=None, print_exception=False) from error
 
 
 def _status(result: Result) -> str:

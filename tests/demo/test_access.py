@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,24 @@ def test_errors_are_shown_as_text(page: Any) -> None:
     """What a picture's metadata say is no HTML in the page."""
     import gradio as gr
 
-    with pytest.raises(gr.Error) as caught, page._told():
+    with pytest.raises(gr.Error) as caught, page._told(Path("/cache")):
         raise InputError("bad_gpano", "GPano ProjectionType is '<img src=x onerror=alert(1)>'")
     assert "<img" not in str(caught.value.message)
     assert "&lt;img" in str(caught.value.message)
+
+
+def test_errors_tell_no_path(page: Any, studio: Studio, pictures: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    """Of a result that went between two looks visitors read that it went; where it was, the log tells who serves it."""
+    import gradio as gr
+
+    result = studio.result(pictures[0], "indoor", visitor="errors")
+    shutil.rmtree(result.folder / "state")
+    (result.folder / "run.json").unlink()
+    with pytest.raises(gr.Error) as caught, page._told(studio.cache):
+        studio.export(result, "npz")
+    assert str(studio.cache) not in str(caught.value.message)
+    assert "holds no run" in str(caught.value.message)
+    assert str(studio.cache) in caplog.text
 
 
 def test_files_are_given_out_as_copies(page: Any, tmp_path: Path) -> None:

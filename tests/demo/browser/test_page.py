@@ -85,24 +85,42 @@ def page(window: Browser, demo: Demo) -> Iterator[Browser]:
     assert [entry for entry in window.complaints() if not any(text in entry for text in IGNORED)] == []
 
 
+def push(page: Browser, selector: str) -> None:
+    """Press what is there as a person does: once it can be pressed, and stands still."""
+    page.wait(
+        """(() => {
+            const found = document.querySelector(arguments[0]);
+            if (!found || found.disabled || found.offsetParent === null) return false;
+            const place = JSON.stringify(found.getBoundingClientRect());
+            const still = found.dataset.place === place;
+            found.dataset.place = place;
+            return still;
+        })()""",
+        selector,
+    )
+    page.driver.find_element("css selector", selector).click()
+
+
 def choose(page: Browser, mode: str) -> None:
-    page.driver.find_element("css selector", f"#mode input[value={mode}]").click()
+    push(page, f"#mode input[value={mode}]")
 
 
 def drop(page: Browser, picture: Path) -> None:
     """Give the page a file and wait until it has it."""
     if page.js("return document.querySelector('#picture input[type=file]') === null"):
-        page.driver.find_element("css selector", "#picture button[aria-label='Clear']").click()
+        push(page, "#picture button[aria-label='Clear']")
         page.wait("document.querySelector('#picture input[type=file]') !== null")
     page.driver.find_element("css selector", "#picture input[type=file]").send_keys(str(picture))
     page.wait("document.querySelector('#picture .file-preview, #picture table') !== null")
 
 
 def predict(page: Browser, picture: Path) -> None:
-    """Drop a panorama, press the button and wait for its view."""
+    """Drop a panorama, press the button and wait for its view, and for the files that it can be had in."""
     drop(page, picture)
-    page.driver.find_element("css selector", "#start").click()
-    page.wait("document.getElementById('status').textContent.includes(arguments[0])", picture.stem, seconds=300)
+    push(page, "#start")
+    # The page draws them one after the other.
+    page.wait("document.getElementById('status').textContent.includes(arguments[0])", picture.stem)
+    page.wait("document.querySelector('#view iframe')?.src && document.querySelector('#format input')?.value")
 
 
 def result_of(demo: Demo, page: Browser) -> pager_ray.Prediction:
@@ -177,7 +195,7 @@ def test_the_point_cloud_opens_in_both_colours(page: Browser, pictures: list[Pat
 def test_a_file_is_made_and_downloaded(page: Browser, pictures: list[Path], tmp_path: Path) -> None:
     """The file behind the link is what its format's library opens."""
     predict(page, pictures[1])
-    page.driver.find_element("css selector", "#make").click()
+    push(page, "#make")
     link = page.wait("document.querySelector('#file a[href]')?.href", seconds=300)
     with urllib.request.urlopen(link) as answer:
         (tmp_path / "cloud.glb").write_bytes(answer.read())
@@ -190,10 +208,10 @@ def test_the_same_again_comes_from_the_cache(page: Browser, demo: Demo, pictures
     """A second run of picture and mode is found; another mode is not."""
     predict(page, pictures[2])
     assert "from the cache" not in page.js("return document.getElementById('status').textContent")
-    page.driver.find_element("css selector", "#start").click()
+    push(page, "#start")
     page.wait("document.getElementById('status').textContent.includes('from the cache')")
     choose(page, "outdoor")
-    page.driver.find_element("css selector", "#start").click()
+    push(page, "#start")
     page.wait("document.getElementById('status').textContent.includes('outdoor')")
     assert "from the cache" not in page.js("return document.getElementById('status').textContent")
 
@@ -203,11 +221,11 @@ def test_what_is_no_panorama_gets_its_sentence(page: Browser, pictures: list[Pat
     photo, text = tmp_path / "photo.png", tmp_path / "letter.jpg"
     Image.new("RGB", (400, 300)).save(photo)
     text.write_text("Dear Sir or Madam")
-    page.driver.find_element("css selector", "#start").click()
+    push(page, "#start")
     assert "Drop a panorama first" in complaint(page)
     for picture, words in ((photo, "400×300"), (text, "letter.jpg")):
         drop(page, picture)
-        page.driver.find_element("css selector", "#start").click()
+        push(page, "#start")
         sentence = complaint(page)
         assert words in sentence
         assert "Traceback" not in sentence

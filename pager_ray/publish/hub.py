@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 CARD: Final = "README.md"
-_TARGET: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@((?:[\w./-]|%2F)+?))?/?", re.IGNORECASE)
+_TARGET: Final = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@((?:[\w./-]|%2[Ff])+?))?/?")
 _TAKES: Final = "takes hf://datasets/OWNER/NAME, or with @BRANCH"
 
 # What a run owns in a repository: files that an earlier one left there go.

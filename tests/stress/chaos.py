@@ -60,7 +60,7 @@ PATIENCE = 8
 LEFT_OVER = 4
 """Panoramas that wait for the last kill: the run does not end before it."""
 SLOWLY = 2.0
-"""Seconds from one of the last panoramas to the next: what is behind the model gets its turn meanwhile."""
+"""Seconds between panoramas while a death is waited for: what is behind the model gets its turn meanwhile."""
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """Triton kernels for what lies between the network's matrix products and convolutions.
 
 Each does in one pass over memory what torch does in two to ten. They take any sizes and the serving dtypes, compute in
-float32 and round once, where results are stored; maps are channels-last. Indices are 64 bits wide: the maps of sixteen
-panoramas have more than 2³¹ numbers.
+float32 and round once, where results are stored; maps are channels-last. Where a number lies takes 64 bits: the maps of
+sixteen panoramas have more than 2³¹. Which pixel it is of takes 32, and is what is divided by sides: a GPU divides 64
+bits in a routine of a hundred instructions.
 
 Imported only where Triton is. With ``TRITON_INTERPRET=1`` they run on a CPU, to be tested.
 """
@@ -307,31 +308,33 @@ def _resize(
     x, out, wave, pixels, channels, size_in, size_out, step, skip, half, room, inner,
     WAVE: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    pixel = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
+    pixel = tl.program_id(0) * P + tl.arange(0, P)
     channel = (tl.program_id(1) * C + tl.arange(0, C))[None, :]
     there, wide = pixel < pixels, channel < channels
-    image = pixel // (size_out * size_out)
-    row, column = ((pixel // size_out) % size_out).to(tl.int32), (pixel % size_out).to(tl.int32)
+    line, column = pixel // size_out, pixel % size_out
+    image, row = line // size_out, line % size_out
     y, x_ = (row + skip).to(tl.float32) * step, (column + skip).to(tl.float32) * step
     top, left = y.to(tl.int32), x_.to(tl.int32)
     down, across = (y - top.to(tl.float32))[:, None], (x_ - left.to(tl.float32))[:, None]
-    below, right = tl.minimum(top + 1, size_in - 1), tl.minimum(left + 1, size_in - 1)
+    upper = (image * size_in + top).to(tl.int64) * size_in
+    lower = (image * size_in + tl.minimum(top + 1, size_in - 1)).to(tl.int64) * size_in
+    right = tl.minimum(left + 1, size_in - 1)
     mask = there[:, None] & wide
-    base = image * size_in
-    upper_left = tl.load(x + ((base + top) * size_in + left)[:, None] * channels + channel, mask=mask, other=0.0)
-    upper_right = tl.load(x + ((base + top) * size_in + right)[:, None] * channels + channel, mask=mask, other=0.0)
-    lower_left = tl.load(x + ((base + below) * size_in + left)[:, None] * channels + channel, mask=mask, other=0.0)
-    lower_right = tl.load(x + ((base + below) * size_in + right)[:, None] * channels + channel, mask=mask, other=0.0)
-    upper = (1.0 - across) * upper_left.to(tl.float32) + across * upper_right.to(tl.float32)
-    lower = (1.0 - across) * lower_left.to(tl.float32) + across * lower_right.to(tl.float32)
-    result = (1.0 - down) * upper + down * lower
+    upper_left = tl.load(x + (upper + left)[:, None] * channels + channel, mask=mask, other=0.0).to(tl.float32)
+    upper_right = tl.load(x + (upper + right)[:, None] * channels + channel, mask=mask, other=0.0).to(tl.float32)
+    lower_left = tl.load(x + (lower + left)[:, None] * channels + channel, mask=mask, other=0.0).to(tl.float32)
+    lower_right = tl.load(x + (lower + right)[:, None] * channels + channel, mask=mask, other=0.0).to(tl.float32)
+    result = (1.0 - down) * ((1.0 - across) * upper_left + across * upper_right)
+    result += down * ((1.0 - across) * lower_left + across * lower_right)
     if WAVE:
         # The first half of the channels says where a pixel lies along its row, the second half along its column.
-        along = tl.where(channel < half, (column - room)[:, None], (row - room)[:, None])
+        is_first = channel < half
+        along = tl.where(is_first, (column - room)[:, None], (row - room)[:, None])
         inside = (column >= room) & (column < room + inner) & (row >= room) & (row < room + inner)
         known = mask & inside[:, None]
-        result += tl.load(wave + along * half + channel % half, mask=known, other=0.0)
-    tl.store(out + pixel[:, None] * channels + channel, result.to(out.dtype.element_ty), mask=mask)
+        result += tl.load(wave + along * half + tl.where(is_first, channel, channel - half), mask=known, other=0.0)
+    place = pixel.to(tl.int64)[:, None] * channels + channel
+    tl.store(out + place, result.to(out.dtype.element_ty), mask=mask)
 
 
 def resize(
@@ -364,13 +367,14 @@ def resize(
 def _points(
     x, bias, weight, out_bias, out, pixels, channels, area, OUT: tl.constexpr, P: tl.constexpr, C: tl.constexpr
 ):
-    pixel = tl.program_id(0).to(tl.int64) * P + tl.arange(0, P)
+    pixel = tl.program_id(0) * P + tl.arange(0, P)
     channel = tl.arange(0, C)
     there, wide = pixel < pixels, channel < channels
-    value = tl.load(x + pixel[:, None] * channels + channel[None, :], mask=there[:, None] & wide[None, :], other=0.0)
+    line = pixel.to(tl.int64)[:, None] * channels
+    value = tl.load(x + line + channel[None, :], mask=there[:, None] & wide[None, :], other=0.0)
     value = value.to(tl.float32) + tl.load(bias + channel, mask=wide, other=0.0).to(tl.float32)[None, :]
     value = tl.maximum(value, 0.0)
-    image, place = pixel // area, pixel % area
+    image, place = (pixel // area).to(tl.int64), pixel % area
     for k in tl.static_range(OUT):
         share = tl.load(weight + k * channels + channel, mask=wide, other=0.0).to(tl.float32)
         result = tl.sum(value * share[None, :], 1) + tl.load(out_bias + k).to(tl.float32)

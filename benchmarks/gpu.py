@@ -14,6 +14,8 @@ is in the file of ``--json`` as soon as it ends, and one that fails leaves the o
   whose faces are sampled on the device; on CUDA a batch under ``torch.cuda.set_sync_debug_mode("error")``.
 - ``job``: the job on JPEGs of 4096×2048, where Ray and the job's other libraries can be imported: its panoramas/s over
   the predictor's.
+- ``kernels``: the device's kernels in one forward pass, by their time; attention by its implementation; the network
+  again with convolutions that cuDNN chooses by trying. Nothing serves like that: it says what could be gained.
 - ``compile``: the network's blocks compiled by torch and replayed as graphs: in a process of its own that ends with
   ``--minutes``.
 
@@ -38,6 +40,7 @@ import torch
 from benchmarks.frame import Report, in_own_process
 from benchmarks.gpu_context import Context
 from benchmarks.gpu_golden import GOLDEN, golden
+from benchmarks.gpu_kernels import kernels
 from benchmarks.gpu_parts import compiled, job, missing_libraries, network, precisions, predictor
 from benchmarks.model import Clock
 from pager_ray.model.random_checkpoint import random_architecture
@@ -48,6 +51,7 @@ PARTS: dict[str, Callable[[Context], None]] = {
     "precisions": precisions,
     "predictor": predictor,
     "job": job,
+    "kernels": kernels,
     "compile": compiled,
 }
 

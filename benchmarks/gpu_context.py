@@ -28,7 +28,7 @@ from pager_ray.infer.predictor import Predictor
 from pager_ray.model import PagerModel
 from pager_ray.model.architecture import Architecture
 from pager_ray.model.flops import panorama_flops
-from pager_ray.model.random_checkpoint import random_network
+from pager_ray.model.random_checkpoint import random_architecture, random_network
 from pager_ray.model.serving import PRECISIONS
 
 
@@ -99,6 +99,14 @@ class Context:
         self.report.details["rows"] = [asdict(one) for one in self.rows]
         if row.problem is None and row.way.startswith("ours"):
             self.best = row if self.best is None else max(self.best, row, key=lambda one: one.network_rate)
+
+
+def alone(preset: str, device: str) -> Context:
+    """What a process of its own works with."""
+    target = torch.device(device)
+    return Context(
+        argparse.Namespace(), Report("gpu", [], None), target, Clock(target), random_architecture(preset), 0.0
+    )
 
 
 def measure_network(way: str, predictor: Predictor, batch: int, repeats: int, clock: Clock) -> Measured:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import os
@@ -16,13 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.frame import Report, Table, in_own_process
-from benchmarks.gpu_context import Context, measure_network, show
+from benchmarks.frame import Table, in_own_process
+from benchmarks.gpu_context import Context, alone, measure_network, show
 from benchmarks.gpu_golden import GOLDEN_NAMES, MOST_GOLDEN_ERROR, golden_errors
 from benchmarks.model import (
     GIB,
     SEED,
-    Clock,
     Measured,
     Released,
     compare,
@@ -39,7 +37,7 @@ from pager_ray.infer.settings import InferenceSettings
 from pager_ray.model import PagerModel
 from pager_ray.model.low_precision import LOW_PRECISIONS, QUANTISED_PREFIX, check_low_precision, quantise_product
 from pager_ray.model.memory import suggested_batch
-from pager_ray.model.random_checkpoint import random_architecture, random_network
+from pager_ray.model.random_checkpoint import random_network
 
 LEAST_RATIO, LEAST_SHARE, LEAST_JOB_SHARE = 3.0, 50.0, 95.0
 BATCHES = (1, 2, 4, 8)
@@ -123,14 +121,6 @@ def run_fused(preset: str, device: str, sizes: list[int], repeats: int, golden: 
     agreement = compare(on_host(model(pair, ["indoor", "outdoor"])), expected)
     rows = [asdict(measure_network("ours, fused", predictor, batch, repeats, context.clock)) for batch in sizes]
     return {"rows": rows, "golden": errors, "agreement": agreement}
-
-
-def alone(preset: str, device: str) -> Context:
-    """What a process of its own works with."""
-    target = torch.device(device)
-    return Context(
-        argparse.Namespace(), Report("gpu", [], None), target, Clock(target), random_architecture(preset), 0.0
-    )
 
 
 def released(context: Context) -> tuple[Measured, dict[str, np.ndarray]]:

@@ -42,19 +42,25 @@ def run(*arguments: str, absent: bool = False) -> subprocess.CompletedProcess[st
 
 
 def test_parts_run_with_torch_numpy_and_safetensors_alone(tmp_path: Path) -> None:
-    """Golden errors, the network both ways, 8-bit products and the predictor; the job says what it lacks."""
+    """Golden errors, the network both ways, 8-bit products, the predictor and where its time goes; the job says what
+    it lacks."""
     file = tmp_path / "gpu.json"
-    done = run("--json", str(file), "--parts", "golden", "network", "precisions", "predictor", "job", absent=True)
+    parts = ["golden", "network", "precisions", "predictor", "job", "kernels"]
+    done = run("--json", str(file), "--parts", *parts, absent=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(file.read_text(encoding="utf-8"))
     assert found["complete"]
     assert found["failures"] == {}
     details = found["details"]
-    assert list(details["part_seconds"]) == ["golden", "network", "precisions", "predictor", "job"]
+    assert list(details["part_seconds"]) == parts
     assert {row["way"] for row in details["rows"]} >= {"released", "ours, eager"}
     assert "int8" in details["precisions"]
     assert details["predictor"]["two batches in flight"] > 0
     assert details["job"].startswith("left out: ray, pyarrow")
+    spent = {name: milliseconds for name, _, milliseconds in details["kernels"]["kernels"]}
+    assert list(spent.values()) == sorted(spent.values(), reverse=True)
+    assert spent["aten::addmm"] > 0
+    assert details["kernels"]["attention"]["default"] > 0
     held = {figure["name"]: figure["holds"] for figure in found["figures"] if "holds" in figure}
     assert held["tiny_unified, float32: largest error of depth"]
     assert held["relative error of log-depth"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from pager_ray.evaluate.maps import PredictedMaps
 from pager_ray.listing.growth import stamp_of
 from pager_ray.read.fetch import fetch
 from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.runfile import faces_told
 from pager_ray.storage import Folder, safe_name
 
 MAPS = ("depth", "normals")
@@ -51,6 +53,9 @@ class Predictions(Protocol):
 class RunPredictions:
     """The output of an inference run; ids are the dataset's where the run was given a listing with them."""
 
+    face_size: int | None
+    fov: float | None
+
     def __init__(self, uri: str) -> None:
         from pager_ray.reader import open_run
 
@@ -59,7 +64,7 @@ class RunPredictions:
         self.uri = self._run.uri
         checkpoint = self._run.manifest["checkpoint"]
         self.maps = tuple(name for name in MAPS if name in checkpoint["modalities"])
-        self.face_size, self.fov = _faces_of(checkpoint)
+        self.face_size, self.fov = faces_told(checkpoint)
         self.identity = {f"predictions.{key}": value for key, value in self._run.manifest.get("identity", {}).items()}
         self.description = dict(checkpoint)
 
@@ -92,7 +97,7 @@ class NpzPredictions:
         self.maps = tuple(name for name in MAPS if (self._root / name).exists("preds"))
         # An evaluation that kept its predictions says what made them; folders of others do not.
         checkpoint = self._root.read_json(RUN_FILE).get("checkpoint") if self._root.exists(RUN_FILE) else None
-        self.face_size, self.fov = _faces_of(checkpoint)
+        self.face_size, self.fov = _faces_of(checkpoint, self.uri)
         known = checkpoint if isinstance(checkpoint, dict) else {}
         self.description: dict[str, Any] = {"name": self.uri} | known | {"modalities": list(self.maps)}
 
@@ -149,11 +154,27 @@ def _is_damage(error: StorageError) -> bool:
     return is_arrows or isinstance(cause, pa.ArrowException | FileNotFoundError | KeyError | ValueError)
 
 
-def _faces_of(checkpoint: Any) -> tuple[int | None, float | None]:
-    """Face size and field of view that a run file's checkpoint names; None where it does not."""
+def _faces_of(checkpoint: Any, uri: str) -> tuple[int | None, float | None]:
+    """Face size and field of view that a run file's checkpoint names; None where it does not.
+
+    Raises:
+        StorageError: it names what no network has.
+    """
     if not isinstance(checkpoint, dict) or not {"face_size", "cube_fov"} <= checkpoint.keys():
         return None, None
-    return int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+    try:
+        return faces_told(checkpoint)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StorageError(
+            f"{uri}: its {RUN_FILE} cannot be understood ({error}); restore it from a copy, or move it away"
+        ) from error
+
+
+def _stores_maps(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run file, which may be anybody's, is that of an inference run."""
+    config = manifest.get("config")
+    output = config.get("output") if isinstance(config, dict) else None
+    return isinstance(output, dict) and "projection" in output
 
 
 def open_predictions(uri: str) -> RunPredictions | NpzPredictions:
@@ -164,7 +185,7 @@ def open_predictions(uri: str) -> RunPredictions | NpzPredictions:
         StorageError: it cannot be read.
     """
     root = Folder(uri)
-    if root.exists(RUN_FILE) and "projection" in root.read_json(RUN_FILE).get("config", {}).get("output", {}):
+    if root.exists(RUN_FILE) and _stores_maps(root.read_json(RUN_FILE)):
         return RunPredictions(uri)
     folder = NpzPredictions(uri)
     if not folder.maps:

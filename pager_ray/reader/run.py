@@ -26,7 +26,7 @@ from pager_ray.prediction import VALID, Prediction
 from pager_ray.runs.layout import RUN_FILE, SHARD_SUFFIX, RunLayout
 from pager_ray.runs.ledger import shards_of
 from pager_ray.runs.reconcile import read_scalars, read_standing, standing_rejects
-from pager_ray.runs.runfile import read_run_file
+from pager_ray.runs.runfile import faces_told, read_run_file
 from pager_ray.runs.scales import SEQUENCE_SCALE, Corrections
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.storage import Folder, client_errors, error_reason, safe_name
@@ -34,7 +34,6 @@ from pager_ray.validity import Validity, validity_of
 
 _RESTORE = "restore it from a copy, or start the run anew with --overwrite"
 
-MAX_FACE_SIZE = 8192
 MAX_LOG_SCALE = 100.0
 MAX_MAP_PIXELS = 2**28
 """Those of the largest panorama that a job reads by default."""
@@ -143,9 +142,7 @@ class Run:
         try:
             stores_erp = manifest["config"]["output"]["projection"] == "erp"
             checkpoint = manifest["checkpoint"]
-            face_size, self.fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
-            if not 1 <= face_size <= MAX_FACE_SIZE or not 0 < self.fov < 180:
-                raise ValueError(f"faces of {face_size} pixels and {self.fov:g}°")
+            face_size, self.fov = faces_told(checkpoint)
             self.face_shape = None if stores_erp else (6, face_size, face_size)
             self.maps = maps_of(checkpoint["modalities"])
             self._state = str(manifest["state"])

@@ -21,6 +21,8 @@ from pager_ray.version import __version__
 
 RUNNING, COMPLETE, FAILED, STOPPED = "running", "complete", "failed", "stopped"
 
+MAX_FACE_SIZE = 8192
+
 DELETING = "deleting"
 """State of a run that ``--overwrite`` has begun to delete: what is left of it is no run to go on with."""
 
@@ -56,12 +58,16 @@ def _check_sections(manifest: Mapping[str, Any], output: Folder) -> None:
     """Refuse a run file, which may be anybody's, whose sections are not of the kind that they are read as."""
     config = manifest.get("config")
     inner = config if isinstance(config, dict) else {}
-    sections = {name: manifest.get(name) for name in ("config", "identity", "checkpoint", "listing", "counts")}
-    sections |= {f"config.{name}": inner.get(name) for name in ("input", "output", "depth")}
-    wrong = [name for name, value in sections.items() if value is not None and not isinstance(value, dict)]
-    counts = sections["counts"] if isinstance(sections["counts"], dict) else {}
+    asked = ("config", "identity", "checkpoint", "listing", "counts")
+    sections = {name: manifest[name] for name in asked if name in manifest}
+    sections |= {f"config.{name}": inner[name] for name in ("input", "output", "depth") if name in inner}
+    # A run that has not ended has no counts.
+    if sections.get("counts", {}) is None:
+        del sections["counts"]
+    wrong = [name for name, value in sections.items() if not isinstance(value, dict)]
+    counts = manifest["counts"] if isinstance(manifest.get("counts"), dict) else {}
     wrong += [f"counts.{name}" for name, value in counts.items() if type(value) is not int or not 0 <= value < 2**63]
-    depth = sections["config.depth"]
+    depth = inner.get("depth")
     if isinstance(depth, dict):
         limits = [depth.get(name) for name in ("min", "max")]
         wrong += ["config.depth"] * any(not isinstance(one, int | float) or not abs(one) < 1e9 for one in limits)
@@ -73,6 +79,19 @@ def _check_sections(manifest: Mapping[str, Any], output: Folder) -> None:
             f"{output}: its {RUN_FILE} cannot be understood ({', '.join(wrong)} is not what a job writes); restore it "
             "from a copy, or start the run anew with --overwrite"
         )
+
+
+def faces_told(checkpoint: Mapping[str, Any]) -> tuple[int, float]:
+    """Side of the faces and their field of view in degrees, as a run file's section ``checkpoint`` has them.
+
+    Raises:
+        KeyError: it does not say.
+        TypeError, ValueError, OverflowError: no network has such faces.
+    """
+    size, fov = int(checkpoint["face_size"]), float(checkpoint["cube_fov"])
+    if not 1 <= size <= MAX_FACE_SIZE or not 0 < fov < 180:
+        raise ValueError(f"faces of {size} pixels and {fov:g}°")
+    return size, fov
 
 
 def new_run_file(config: Mapping[str, Any], identity: Mapping[str, Any], **sections: Any) -> dict[str, Any]:

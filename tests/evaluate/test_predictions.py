@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fsspec
@@ -98,6 +99,26 @@ def test_no_id_leaves_the_folder(tmp_path: Path) -> None:
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     """A folder with neither a run nor arrays says what was expected."""
     with pytest.raises(ConfigError, match=r"neither a run's output .* depth/preds/<id>\.npz.*; give one of them"):
+        open_predictions(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [{}, {"config": None}, {"config": [1]}, {"config": {"output": 3}}])
+def test_a_run_file_of_others_beside_arrays_says_nothing(tmp_path: Path, content: object) -> None:
+    """Another program's file of that name leaves the arrays what they are."""
+    released(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    found = open_predictions(str(tmp_path))
+    assert found.maps == ("depth", "normals")
+    assert (found.face_size, found.fov) == (None, None)
+
+
+@pytest.mark.parametrize("faces", [{"face_size": 10**9}, {"face_size": "x"}, {"cube_fov": 180}, {"cube_fov": None}])
+def test_faces_that_no_network_has_are_refused(tmp_path: Path, faces: dict[str, object]) -> None:
+    """What a run file says of faces is asked for as memory later: it is believed where it can be."""
+    released(tmp_path)
+    content = {"checkpoint": {"face_size": 504, "cube_fov": 90.0} | faces}
+    (tmp_path / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(StorageError, match=r"its run\.json cannot be understood .*; restore it from a copy, or move"):
         open_predictions(str(tmp_path))
 
 

@@ -61,3 +61,21 @@ def test_other_schema_versions_are_refused(tmp_path):
         StorageError, match=r"its run\.json has schema version '99'; .*; read it with what wrote it, or choose"
     ):
         read_run_file(output)
+
+
+@pytest.mark.parametrize("section", ["config", "identity", "checkpoint", "listing", "config.input", "config.depth"])
+@pytest.mark.parametrize("value", [None, [], "x"])
+def test_sections_of_another_kind_are_refused(tmp_path, section, value):
+    """A run file may be anybody's: what is read as an object is one, or the file is refused by the section's name."""
+    output = Folder(str(tmp_path))
+    manifest = new_run_file({"input": {}, "depth": {"min": 0.1, "max": 100}}, {}, checkpoint={}, listing={})
+    output.write_json("run.json", manifest)
+    assert read_run_file(output) == manifest
+    outer, _, inner = section.partition(".")
+    if inner:
+        manifest[outer][inner] = value
+    else:
+        manifest[outer] = value
+    output.write_json("run.json", manifest)
+    with pytest.raises(StorageError, match=rf"its run\.json cannot be understood \({section} is not what a job writes"):
+        read_run_file(output)

@@ -321,15 +321,16 @@ class _Watch:
     """How long the device works, from here to :meth:`stop`."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
         if device.type == "cuda":
             self._events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            self._events[0].record()
+            self._events[0].record(torch.cuda.current_stream(device))
         self._began = self._ended = time.perf_counter()
 
     def stop(self) -> None:
         if self._events is not None:
-            self._events[1].record()
+            self._events[1].record(torch.cuda.current_stream(self._device))
         self._ended = time.perf_counter()
 
     def seconds(self) -> float:

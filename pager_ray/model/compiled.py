@@ -48,6 +48,7 @@ class GraphReplay:
         self._forward = forward
         self._recordings: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
         self._pool: Any = None
+        self._aside: torch.cuda.Stream | None = None
         self._batch: int | None = None
 
     @property
@@ -102,7 +103,11 @@ class GraphReplay:
     def _record(
         self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None, known: Tensor | None
     ) -> _Recording:
-        here, aside = torch.cuda.current_stream(faces.device), torch.cuda.Stream(faces.device)
+        device = faces.device
+        here = torch.cuda.current_stream(device)
+        # Graphs that share memory are recorded on one stream, which is the device's: torch's own is one of the first
+        # device that anything was recorded on, and a graph from it holds nothing of what runs on another.
+        aside = self._aside = self._aside or torch.cuda.Stream(device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
@@ -111,7 +116,8 @@ class GraphReplay:
         graph = torch.cuda.CUDAGraph()
         # Gives the warm-up's memory back before it records. Other threads may wait for events or pin memory meanwhile,
         # which a recording of the whole process forbids.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        recording = torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local")
+        with torch.cuda.device(device), recording:
             outputs = self._forward(faces, scale_heads, outdoor, known)
         self._pool = self._pool or graph.pool()
         return _Recording(graph, faces, outdoor, known, outputs)

@@ -10,7 +10,7 @@ import torch
 
 from pager_ray.errors import ConfigError, PagerError, ShapeError
 from pager_ray.infer import InferenceSettings, Predictor
-from pager_ray.infer.predictor import FacePrediction
+from pager_ray.infer.predictor import FacePrediction, _Watch
 from pager_ray.postprocess import euclidean_depth, fill_sky
 from pager_ray.prediction import QUALITY_COLUMNS
 from pager_ray.ranges import DepthRange, SkySettings
@@ -345,3 +345,20 @@ def test_masks_of_another_shape_are_refused(valid: list[np.ndarray | None]) -> N
     """Too few, too many, of another size or type: an error that says what is taken."""
     with pytest.raises(ShapeError, match="valid: got"):
         Predictor(model("tiny_unified"), InferenceSettings())(faces(count=1), ["indoor"], valid)
+
+
+def test_the_time_of_a_batch_is_that_of_the_models_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with several GPUs both moments are the model's device's, whichever is the current one."""
+    noted: list[object] = []
+
+    class Moment:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: object = "of the current device") -> None:
+            noted.append(stream)
+
+    monkeypatch.setattr(torch.cuda, "Event", Moment)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"of {device}")
+    _Watch(torch.device("cuda:1")).stop()
+    assert noted == ["of cuda:1"] * 2

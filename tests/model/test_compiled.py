@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +66,62 @@ def pretended_graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(GraphReplay, "_record", record)
     return recorded
+
+
+class PretendedCuda:
+    """What recording asks of ``torch.cuda``, on a machine whose first GPU is the current one; notes what is recorded.
+
+    Attributes:
+        recorded: of each graph, the stream that it was recorded on and the device that was the current one meanwhile.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.current = torch.device("cuda:0")
+        self.recorded: list[tuple[SimpleNamespace, torch.device]] = []
+        for name in ("current_stream", "Stream", "stream", "device", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(pool=object, replay=lambda: None))
+
+    def current_stream(self, device: torch.device | None = None) -> SimpleNamespace:
+        return self.Stream(device)
+
+    def Stream(self, device: torch.device | None = None) -> SimpleNamespace:
+        return SimpleNamespace(device=device or self.current, wait_stream=lambda other: None)
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        before, self.current = self.current, device
+        yield
+        self.current = before
+
+    def stream(self, stream: SimpleNamespace) -> AbstractContextManager[None]:
+        return self.device(stream.device)
+
+    @contextmanager
+    def graph(self, graph: object, stream: SimpleNamespace | None = None, **_: object) -> Iterator[None]:
+        used = stream or self.Stream()
+        with self.stream(used):
+            self.recorded.append((used, self.current))
+            yield
+
+
+def test_graphs_are_recorded_on_the_models_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model on the second GPU: each graph is recorded there, all on one stream, as they share their memory."""
+    cuda = PretendedCuda(monkeypatch)
+    ran: list[torch.device] = []
+
+    def forward(*_: object) -> dict[str, torch.Tensor]:
+        ran.append(cuda.current)
+        return {}
+
+    replay = GraphReplay(forward)
+    second = torch.device("cuda:1")
+    for _ in range(2):
+        replay._record(SimpleNamespace(device=second), (), None, None)  # type: ignore[arg-type]
+    assert [stream.device for stream, _ in cuda.recorded] == [second, second]
+    assert cuda.recorded[0][0] is cuda.recorded[1][0]
+    assert {device for _, device in cuda.recorded} | {*ran} == {second}
+    assert cuda.current == torch.device("cuda:0")
 
 
 def test_smaller_batches_share_the_graph_of_the_batch_in_use(unified: Golden, pretended_graphs: list[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -57,8 +58,12 @@ def run_kernels(preset: str, device: str, batch: int, way: str, repeats: int) ->
     model = context.model()
     predictor = Predictor(model, InferenceSettings())
     inputs = normalised(predictor, panoramas(batch, context.architecture.face_size))
-    model.accelerate(way if context.on_gpu else "eager", batch)
-    with torch.inference_mode():
+    # One by one and not as a graph, whose kernels a profiler may not see when it was recorded before.
+    with ExitStack() as undo, torch.inference_mode():
+        if way == "fused":
+            from pager_ray.model.fused import fuse
+
+            undo.callback(fuse(model.network))
         found = kernels_of(lambda: model(inputs, ["indoor"] * batch), context.clock)
     backbone = context.architecture.backbone
     tokens = FACES * (context.architecture.grid**2 + 1)

@@ -49,12 +49,14 @@ PICTURES = 4
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", metavar="URL", help="where the pictures are put; default: an S3 server on loopback")
-    parser.add_argument("--rows", type=int, default=96, help="panoramas of each form (default: 96)")
+    parser.add_argument("--rows", type=int, default=96, help="panoramas of each form, at least 16 (default: 96)")
     parser.add_argument("--height", type=int, default=2048, help="of the panoramas (default: 2048)")
     parser.add_argument("--face-size", type=int, default=504, help="default: 504")
 
 
 def measure(options: argparse.Namespace, report: Report) -> None:
+    if options.rows < 2 * ROWS_PER_BLOCK:
+        raise SystemExit(f"--rows: takes at least {2 * ROWS_PER_BLOCK}, as the first {ROWS_PER_BLOCK} warm up")
     with tempfile.TemporaryDirectory(prefix="pager-ray-containers-") as temporary:
         folder = Path(temporary)
         listing = Path(write_samples(folder / "pictures", PICTURES, height=options.height, ground_truth=False))

@@ -362,12 +362,12 @@ def decode_table(report: Report, image: Path | None, repeats: int) -> None:
         )
 
 
-def gather_table(report: Report, folder: Path, repeats: int) -> None:
-    """What sampling takes where OpenCV rounds positions and NumPy has to do it."""
+def gather_table(report: Report, folder: Path, width: int, repeats: int) -> None:
+    """What sampling takes at a size where OpenCV rounds positions and NumPy has to do it."""
     exact = "samples exactly" if sampling.opencv_is_exact() else "rounds positions"
-    title = f"OpenCV {cv2.__version__} {exact}; gathers in NumPy where it rounds, {WORKING_WIDTH} wide, one thread"
+    title = f"OpenCV {cv2.__version__} {exact}; gathers in NumPy where it rounds, {width} wide, one thread"
     table = report.table(title, {"as here ms": ".1f", "gathers ms": ".1f"})
-    for case in cases(folder, WORKING_WIDTH):
+    for case in cases(folder, width):
         if case.name in ("project", "stitch depth (sky)", "stitch normals", "stitch all five"):
             times = []
             for gathers in (False, True):
@@ -404,4 +404,5 @@ def measure(options: argparse.Namespace, report: Report) -> None:
             compare_results(report, folder, width)
         if not options.brief:
             decode_table(report, options.image, options.repeats)
-            gather_table(report, folder, options.repeats)
+            nearest = min(options.widths, key=lambda width: abs(width - WORKING_WIDTH))
+            gather_table(report, folder, nearest, options.repeats)

@@ -15,14 +15,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from benchmarks.frame import ROOT, Report
 from pager_ray.config import load_config
 from pager_ray.model.random_checkpoint import write_random_checkpoint
-from pager_ray.pipeline import job
+from pager_ray.pipeline.job import run_job
 from pager_ray.pipeline.model_actor import InferActor
 from pager_ray.reader import open_run
 from pager_ray.runs import RunLayout
@@ -52,11 +51,9 @@ def run_start(folder: str, log: str) -> int:
                 file.writelines(f"{id}\n" for id in predicted.column("id").to_pylist())
             return predicted
 
-    replaced: Any = job
-    replaced.InferActor = NotingActor
     settings = [f"input.uris={folder}/panoramas/samples.csv", f"output.uri={folder}/run"]
     settings += [f"checkpoint={folder}/checkpoint", "compute.gpus_per_worker=0", "compute.address=local"]
-    return job.run_job(load_config(None, settings)).exit_code
+    return run_job(load_config(None, settings), model_stage=NotingActor).exit_code
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

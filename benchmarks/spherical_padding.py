@@ -34,12 +34,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def around(self, call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def around(self, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Count the time of a call."""
 
-        def timed(x: Tensor) -> Tensor:
+        def timed(x: Tensor, **how: bool) -> Tensor:
             started = time.process_time()
-            result = call(x)
+            result = call(x, **how)
             self.seconds += time.process_time() - started
             return result
 

@@ -78,3 +78,28 @@ def test_a_wrong_command_is_exit_code_2(arguments: list[str], says: str) -> None
     done = run(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "containers --rows=16 --height=64 --face-size=56 --store={folder}",
+        "cpu_stages --brief --widths 256 --repeats=1 --processes=1",
+        "embedded --count=1 --prior=1",
+        "model --preset=tiny --baseline=none --repeats=1",
+        "rounding --preset=tiny --count=1",
+        "sequences --seeds 0 --frames=2",
+        "spherical_padding --face-size=56 --features=32 --repeats=1",
+        "validity --repeats=1",
+    ],
+    ids=lambda arguments: arguments.partition(" ")[0],
+)
+def test_a_benchmark_goes_through_on_small_numbers(tmp_path: Path, arguments: str) -> None:
+    """It measures what it says, however the package's inside has moved; whether bounds hold is no question here."""
+    file = tmp_path / "found.json"
+    done = run(*arguments.format(folder=tmp_path).split(), "--json", str(file))
+    assert file.exists(), done.stderr[-2000:]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["complete"]
+    assert found["failures"] == {}
+    assert found["tables"]

@@ -66,11 +66,11 @@ class _Index:
     """
 
     def __init__(self, results: pa.Table) -> None:
-        self._ids, self._shards = results.column("id"), results.column("shard")
+        self._ids, self._shards = results.column("id"), results.column("shard").dictionary_encode()
         self._order = pc.sort_indices(self._ids).to_numpy()
         codes = np.zeros(0, np.int32)
         if results.num_rows:
-            codes = self._shards.dictionary_encode().combine_chunks().indices.to_numpy()
+            codes = self._shards.unify_dictionaries().combine_chunks().indices.to_numpy()
         together = np.argsort(codes, kind="stable")
         sizes = np.bincount(codes)
         self._rows = np.empty(results.num_rows, np.int32)
@@ -156,9 +156,11 @@ class Run:
         except (TypeError, ValueError, OverflowError) as error:
             raise StorageError(f"{self.uri}: its {RUN_FILE} cannot be understood ({error}); {_RESTORE}") from error
         self.manifest: dict[str, Any] = manifest
-        self._standing = read_standing(self._layout, manifest)
-        is_result = pc.is_null(self._standing.column("error_class"))
-        self._results = self._standing.filter(is_result)
+        self._standing = read_standing(self._layout, manifest, compact=True)
+        errors = self._standing.column("error_class")
+        are_all = errors.null_count == len(errors)
+        self._results = self._standing if are_all else self._standing.filter(pc.is_null(errors))
+        self._count: int | None = None
         self._corrections = Corrections(self._layout, wanted=self._scale == "auto")
         self.scales_digest = self._corrections.digest
         self.is_rescaled = self._corrections.change
@@ -167,7 +169,9 @@ class Run:
 
     def __len__(self) -> int:
         """Number of predictions."""
-        return pc.count_distinct(self._results.column("id")).as_py()
+        if self._count is None:
+            self._count = pc.count_distinct(self._results.column("id")).as_py()
+        return self._count
 
     def __contains__(self, id: object) -> bool:
         """Whether ``id`` has a prediction."""
@@ -180,7 +184,8 @@ class Run:
 
     def ids(self) -> list[str]:
         """Ids of all predictions, shard by shard."""
-        return pc.unique(self._results.column("id")).to_pylist()
+        ids = self._results.column("id")
+        return (ids if len(self) == len(ids) else pc.unique(ids)).to_pylist()
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """One row per prediction, without pixels.

@@ -178,7 +178,7 @@ class Ledger:
         """What stands in memory: one row per input with an outcome, ``LEDGER_SCHEMA``; rows of a shard in their order.
 
         Args:
-            compact: give shards and digests as dictionaries, a third of the memory.
+            compact: give shards and digests as dictionaries, a third of the memory; each chunk has its own.
 
         Raises:
             StorageError: a part of the ledger cannot be read.
@@ -358,7 +358,8 @@ def record_of(shard: str, ids: Iterable[str], error_classes: Iterable[str | None
 
 def shards_of(standing: pa.Table) -> set[str]:
     """The shards in which something that stands is found."""
-    return set(pc.unique(standing.column("shard")).to_pylist())
+    # Chunk by chunk: dictionaries of different chunks are different ones.
+    return {shard for chunk in standing.column("shard").chunks for shard in pc.unique(chunk).to_pylist()}
 
 
 def rows_by_shard(rows: pa.Table) -> dict[str, pa.Table]:

@@ -131,7 +131,7 @@ def read_scalars(layout: RunLayout, results: pa.Table, columns: list[str]) -> pa
     return in_order_of_shards(pa.concat_tables(tables, promote_options="default")).select(columns)
 
 
-def read_standing(layout: RunLayout, manifest: Mapping[str, Any]) -> pa.Table:
+def read_standing(layout: RunLayout, manifest: Mapping[str, Any], *, compact: bool = False) -> pa.Table:
     """What stands, as the ledger has it, for a run file that tells how much there must be at least.
 
     Outcomes are added and replaced, never taken away: a ledger with fewer than the run file counts did not come along
@@ -139,11 +139,12 @@ def read_standing(layout: RunLayout, manifest: Mapping[str, Any]) -> pa.Table:
 
     Args:
         manifest: content of ``run.json``.
+        compact: as :meth:`pager_ray.runs.ledger.Ledger.read` takes it.
 
     Raises:
         StorageError: the ledger cannot be read, or is not all there.
     """
-    standing = layout.ledger.read()
+    standing = layout.ledger.read(compact=compact)
     _check_is_all_there(layout, manifest, standing.num_rows)
     return standing
 

@@ -22,10 +22,11 @@ from pager_ray.errors import ConfigError, PagerError, RunNotFoundError, StorageE
 from pager_ray.geometry import cubemap_to_erp
 from pager_ray.reader import open_run
 from pager_ray.reader.run import _Index
+from pager_ray.runs import standing
 from pager_ray.runs.ledger import LEDGER_SCHEMA, record_of
 from pager_ray.runs.shards import PREDICTION_COLUMNS, REJECT_COLUMNS
 from pager_ray.validity import Validity
-from tests.reader.runs import HEIGHT, WIDTH, SmallRun, maps_of
+from tests.reader.runs import GENERATION, HEIGHT, WIDTH, SmallRun, maps_of
 
 LAYOUTS = [("parquet", "erp"), ("parquet", "cubemap"), ("npz", "erp"), ("npz", "cubemap")]
 
@@ -452,6 +453,37 @@ def test_every_prediction_has_its_place(shards: list[int], order: random.Random)
         assert index.find(name) == (f"s{shard}", seen[shard])
         seen[shard] += 1
     assert index.find("") is index.find("é") is index.find("9") is None
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_a_ledger_of_many_parts_reads_as_one(small: SmallRun, monkeypatch: pytest.MonkeyPatch, is_folded: bool) -> None:
+    """In however many parts a ledger is read, and shards lie, ids, rows and places are the same."""
+    if is_folded:
+        small.layout.ledger.compact(GENERATION)
+    whole = open_run(small.folder)
+    monkeypatch.setattr(standing, "ROWS_AT_ONCE", 1)
+    run = open_run(small.folder)
+    assert run.ids() == whole.ids() == ["b/room 1", "a", "c"]
+    assert run.table().equals(whole.table())
+    assert run.files() == whole.files()
+    assert run.rejects().equals(whole.rejects())
+    assert [run[name].scene for name in run.ids()] == ["indoor", "indoor", None]
+
+
+def test_opening_a_run_keeps_the_texts_of_its_ids_and_little_else(small: SmallRun) -> None:
+    """Names and digests of shards, 100 bytes that many rows share, are not there once per row."""
+    rows, shard = 65_536, 16
+    ids = [f"{row:020}" for row in range(rows)]
+    shards = [f"{row // shard:036}" for row in range(rows)]
+    digests = [f"{row // shard:064}" for row in range(rows)]
+    small.layout.ledger.finish(GENERATION, pa.table([ids, shards, [None] * rows, digests], schema=LEDGER_SCHEMA))
+    before = pa.total_allocated_bytes()
+    run = open_run(small.folder)
+    kept = pa.total_allocated_bytes() - before
+    assert run.ids() == ids
+    # An id's text and offset, two codes and room for errors, in an allocation that may be half as large again; and
+    # what the shards have.
+    assert kept / rows < 1.5 * (20 + 4 + 8 + 5) + 100 / shard
 
 
 @pytest.mark.parametrize("output_format", ["parquet", "npz"])

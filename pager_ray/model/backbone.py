@@ -82,23 +82,40 @@ class Backbone(nn.Module):
         Each level is the latest local block's output beside the normalised output of the layer itself (d2 = 2·D),
         without token 0; batch in order (panorama, face).
         """
-        panoramas = faces.shape[0]
-        patches = self.patch_embed(faces.flatten(0, 1)) + self.patch_positions
-        x = torch.cat([self.class_token.expand(panoramas * FACES, -1, -1), patches], dim=1)
-        local = x
+        x = local = self.embed(faces)
         levels = []
         for index, block in enumerate(self.blocks):
-            with_rope = index >= self.spec.rope_start
             if index == self.spec.alt_start:
-                x = torch.cat([camera_tokens.repeat(panoramas, 1).unsqueeze(1), x[:, 1:]], dim=1)
+                x = self.with_cameras(x, camera_tokens)
             if self.is_global(index):
-                x = block(x.unflatten(0, (panoramas, FACES)).flatten(1, 2), self.global_rope if with_rope else None)
+                x = block(x.unflatten(0, (-1, FACES)).flatten(1, 2), self.rope(index))
                 x = x.unflatten(1, (FACES, -1)).flatten(0, 1)
             else:
-                x = local = block(x, self.local_rope if with_rope else None)
+                x = local = block(x, self.rope(index))
             if index in self.spec.out_layers:
-                levels.append(torch.cat([local[:, 1:], self.norm(x[:, 1:])], dim=-1))
+                levels.append(self.level(local, x))
         return levels
+
+    def embed(self, faces: Float[Tensor, "b 6 3 s s"]) -> Float32[Tensor, "b6 t d"]:
+        """Give each face's class token and patches, with their positions."""
+        patches = self.patch_embed(faces.flatten(0, 1)) + self.patch_positions
+        return torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+
+    def with_cameras(
+        self, x: Float32[Tensor, "b6 t d"], camera_tokens: Float32[Tensor, "6 d"]
+    ) -> Float32[Tensor, "b6 t d"]:
+        """Put the camera tokens in the place of token 0."""
+        return torch.cat([camera_tokens.repeat(len(x) // FACES, 1).unsqueeze(1), x[:, 1:]], dim=1)
+
+    def rope(self, index: int) -> RotaryTable | None:
+        """Give what turns a block's queries and keys."""
+        if index < self.spec.rope_start:
+            return None
+        return self.global_rope if self.is_global(index) else self.local_rope
+
+    def level(self, local: Float32[Tensor, "b6 t d"], x: Float32[Tensor, "b6 t d"]) -> Float32[Tensor, "b6 p d2"]:
+        """Give one of the four outputs."""
+        return torch.cat([local[:, 1:], self.norm(x[:, 1:])], dim=-1)
 
 
 def _resample_positions(positions: Float[Tensor, "1 g2 d"], grid: int) -> Float32[Tensor, "1 p d"]:

@@ -15,15 +15,16 @@ from torch import nn
 
 from pager_ray.model import kernels
 from pager_ray.model.architecture import FACES
+from pager_ray.model.backbone import Backbone
 from pager_ray.model.dense_head import DenseBranch
 from pager_ray.model.dpt import FaceConv2d, FaceResize, FusionBlock, Reassembly, ResidualConvUnit
-from pager_ray.model.layers import Attention, Block, LayerNorm, RotaryTable, SwiGlu
+from pager_ray.model.layers import Attention, Block, LayerNorm, LayerScale, RotaryTable, SwiGlu
 from pager_ray.model.scale_head import ScaleHead
 from pager_ray.model.sky_head import SkyHead
 from pager_ray.model.spherical_padding import SphericalPadding, border_taps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float, Float32
     from torch import Tensor
@@ -35,8 +36,8 @@ def fuse(network: PagerNetwork) -> Callable[[], None]:
     """Let a finished network run with the kernels; gives what takes them out again."""
     tables = _Tables(network.backbone.cls_token.device)
     for module in network.modules():
-        if isinstance(module, Block) and isinstance(module.mlp, SwiGlu):
-            _replace(module, _block)
+        if isinstance(module, Backbone):
+            _replace(module, _trunk)
         elif isinstance(module, FaceConv2d) and module.border is not None:
             _replace(module, _convolve, tables)
         elif isinstance(module, ResidualConvUnit) and module.conv1.border is not None:
@@ -66,7 +67,7 @@ def _restore(network: PagerNetwork) -> None:
         module.__dict__.pop("forward", None)
 
 
-def _replace(module: nn.Module, forward: Callable[..., Tensor], *arguments: object) -> None:
+def _replace(module: nn.Module, forward: Callable[..., Tensor | list[Tensor]], *arguments: object) -> None:
     module.forward = partial(forward, module, *arguments)  # type: ignore[method-assign]
 
 
@@ -107,14 +108,54 @@ class _Tables:
         return self._borders[key]
 
 
-def _block(block: Block, x: Float32[Tensor, "b t d"], rope: RotaryTable | None = None) -> Float32[Tensor, "b t d"]:
+def _trunk(
+    backbone: Backbone, faces: Float[Tensor, "b 6 3 s s"], camera_tokens: Float32[Tensor, "6 d"]
+) -> list[Float32[Tensor, "b6 p d2"]]:
+    """All blocks, the last sum of each in one pass with the next one's first LayerNorm."""
+    x = local = backbone.embed(faces)
+    normed = None
+    blocks = cast("list[Block]", [*backbone.blocks])
+    levels = []
+    for index, (block, following) in enumerate(zip(blocks, [*blocks[1:], None], strict=True)):
+        if index == backbone.spec.alt_start:
+            x, normed = backbone.with_cameras(x, camera_tokens), None
+        is_global = backbone.is_global(index)
+        shape = (-1, FACES * x.shape[1], x.shape[2]) if is_global else x.shape
+        # Of tokens that the cameras' will take the place of, nothing is wanted.
+        then = following.norm1 if following is not None and index + 1 != backbone.spec.alt_start else None
+        x, normed = _block(block, x, normed, shape, backbone.rope(index), then)
+        if not is_global:
+            local = x
+        if index in backbone.spec.out_layers:
+            levels.append(backbone.level(local, x))
+    return levels
+
+
+def _block(
+    block: Block,
+    x: Float32[Tensor, "n t d"],
+    normed: Float[Tensor, "n t d"] | None,
+    shape: Sequence[int],
+    rope: RotaryTable | None,
+    then: LayerNorm | None,
+) -> tuple[Float32[Tensor, "n t d"], Float[Tensor, "n t d"] | None]:
+    """A block's result, and what the next LayerNorm makes of it; ``shape`` says which tokens attend to each other."""
     dtype = _dtype(block.attn.proj)
-    normed = kernels.normalise(x, block.norm1.weight, block.norm1.bias, block.norm1.eps, dtype)
-    mixed = _attend(block.attn, normed, rope)
-    norm2 = block.norm2
-    x, normed = kernels.add_scaled_and_normalise(x, mixed, block.ls1.gamma, norm2.weight, norm2.bias, norm2.eps, dtype)
+    if normed is None:
+        normed = _normalise(block.norm1, dtype, x)
+    mixed = _attend(block.attn, normed.view(shape), rope).view(x.shape)
+    x, normed = _added(x, mixed, block.ls1, block.norm2, dtype)
     mlp = cast(SwiGlu, block.mlp)
-    return kernels.add_scaled(x, mlp.w3(kernels.gated(mlp.w12(normed))), block.ls2.gamma)
+    mixed = mlp.w3(kernels.gated(mlp.w12(normed)))
+    if then is None:
+        return kernels.add_scaled(x, mixed, block.ls2.gamma), None
+    return _added(x, mixed, block.ls2, then, dtype)
+
+
+def _added(
+    x: Float32[Tensor, "n t d"], mixed: Float[Tensor, "n t d"], scale: LayerScale, norm: LayerNorm, dtype: torch.dtype
+) -> tuple[Float32[Tensor, "n t d"], Float[Tensor, "n t d"]]:
+    return kernels.add_scaled_and_normalise(x, mixed, scale.gamma, norm.weight, norm.bias, norm.eps, dtype)
 
 
 def _attend(attention: Attention, x: Float[Tensor, "b t d"], rope: RotaryTable | None) -> Float[Tensor, "b t d"]:

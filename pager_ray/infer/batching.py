@@ -19,16 +19,24 @@ GROW_AFTER: Final = 64
 
 LONGEST_PATIENCE: Final = 4096
 
+# The allocator for CPUs, the driver (pinned memory, a graph's own) and CUDA's libraries have no class of their own.
+_NO_MEMORY: Final = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a smaller batch may fit: torch ran out of the accelerator's memory, or of the machine's."""
-    # The allocator for CPUs has no class of its own.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, torch.OutOfMemoryError | MemoryError) or any(word in str(seen) for word in _NO_MEMORY):
+            return True
+        # What ends a recording that ran out of memory complains of the recording.
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def is_device_lost(error: Exception) -> bool:
     """Whether the process cannot use its accelerator any more, as after a fault of a kernel or of the hardware."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return False
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -21,12 +21,23 @@ routes. Past that the one unused for longest goes."""
 _WARM_UPS = 2
 
 
+# Panoramas, the rest of the faces' shape, their dtype, scale heads, and what is not there: `outdoor`, `known`.
+_Key: TypeAlias = tuple[int, tuple[int, ...], torch.dtype, tuple[str, ...], bool, bool]
+
+
+class _Inputs(NamedTuple):
+    """What a forward pass is given."""
+
+    faces: Tensor
+    scale_heads: tuple[str, ...]
+    outdoor: Tensor | None
+    known: Tensor | None
+
+
 @dataclass(frozen=True)
 class _Recording:
     graph: torch.cuda.CUDAGraph
-    faces: Tensor
-    outdoor: Tensor | None
-    known: Tensor | None
+    inputs: _Inputs
     outputs: dict[str, Tensor]
 
 
@@ -34,7 +45,9 @@ class GraphReplay:
     """A forward pass that is recorded at its first call for each shape and choice of heads, and replayed afterwards.
 
     Results are copies of the graph's own memory: the next replay changes none that was given out. All graphs share
-    that memory, so calls belong on one stream, one after the other; each waits for nothing on the host.
+    that memory, so calls belong on one stream, one after the other; each waits for nothing on the host. What has to run
+    before it can be recorded takes as much memory once more: another choice of heads for as many panoramas is recorded
+    together with the others anew, so that no graph holds any meanwhile.
 
     Args:
         forward: the network, as it is or compiled; what it runs may depend on shapes and names alone.
@@ -46,7 +59,7 @@ class GraphReplay:
 
     def __init__(self, forward: Callable[..., dict[str, Tensor]]) -> None:
         self._forward = forward
-        self._recordings: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
+        self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
         self._pool: Any = None
         self._aside: torch.cuda.Stream | None = None
         self._batch: int | None = None
@@ -84,7 +97,7 @@ class GraphReplay:
         if recording is None:
             try:
                 filled = [_filled(values, panoramas) for values in (faces, outdoor, known)]
-                recording = self._record(filled[0], scale_heads, filled[1], filled[2])
+                recording = self._record_with_its_like(key, _Inputs(filled[0], scale_heads, filled[1], filled[2]))
             except Exception:
                 # Half a recording holds memory, and a batch that did not fit comes again in halves.
                 self.forget()
@@ -92,35 +105,55 @@ class GraphReplay:
         self._recordings[key] = recording
         if len(self._recordings) > MAX_GRAPHS:
             self._recordings.popitem(last=False)
-        recording.faces[:rows].copy_(faces)
-        if recording.outdoor is not None and outdoor is not None:
-            recording.outdoor[:rows].copy_(outdoor)
-        if recording.known is not None and known is not None:
-            recording.known[:rows].copy_(known)
+        held = recording.inputs
+        held.faces[:rows].copy_(faces)
+        if held.outdoor is not None and outdoor is not None:
+            held.outdoor[:rows].copy_(outdoor)
+        if held.known is not None and known is not None:
+            held.known[:rows].copy_(known)
         recording.graph.replay()
         return {name: value[:rows].clone() for name, value in recording.outputs.items()}
 
-    def _record(
-        self, faces: Tensor, scale_heads: tuple[str, ...], outdoor: Tensor | None, known: Tensor | None
-    ) -> _Recording:
-        device = faces.device
-        here = torch.cuda.current_stream(device)
-        # Graphs that share memory are recorded on one stream, which is the device's: torch's own is one of the first
-        # device that anything was recorded on, and a graph from it holds nothing of what runs on another.
-        aside = self._aside = self._aside or torch.cuda.Stream(device)
+    def _record_with_its_like(self, key: _Key, inputs: _Inputs) -> _Recording:
+        """Record one more kind of pass, and again those of as many panoramas: none holds memory while any warms up."""
+        kinds = {other: held.inputs for other, held in self._recordings.items() if other[0] == key[0]}
+        for other in kinds:
+            del self._recordings[other]
+        if not self._recordings:
+            self._pool = None
+        for given in [*kinds.values(), inputs]:
+            self._warm_up(given)
+        for other, given in kinds.items():
+            self._recordings[other] = self._record(given)
+        return self._record(inputs)
+
+    def _warm_up(self, inputs: _Inputs) -> None:
+        aside, here = self._stream(inputs), torch.cuda.current_stream(inputs.faces.device)
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
-                self._forward(faces, scale_heads, outdoor, known)
+                self._forward(*inputs)
         here.wait_stream(aside)
+
+    def _stream(self, inputs: _Inputs) -> torch.cuda.Stream:
+        """The one that all graphs are recorded on, as they share memory.
+
+        It is of the model's device: torch's own is one of the first device that anything was recorded on, and a graph
+        from it holds nothing of what runs on another.
+        """
+        self._aside = self._aside or torch.cuda.Stream(inputs.faces.device)
+        return self._aside
+
+    def _record(self, inputs: _Inputs) -> _Recording:
+        aside = self._stream(inputs)
         graph = torch.cuda.CUDAGraph()
         # Gives the warm-up's memory back before it records. Other threads may wait for events or pin memory meanwhile,
         # which a recording of the whole process forbids.
         recording = torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local")
-        with torch.cuda.device(device), recording:
-            outputs = self._forward(faces, scale_heads, outdoor, known)
+        with torch.cuda.device(inputs.faces.device), recording:
+            outputs = self._forward(*inputs)
         self._pool = self._pool or graph.pool()
-        return _Recording(graph, faces, outdoor, known, outputs)
+        return _Recording(graph, inputs, outputs)
 
 
 def _filled(values: Any, panoramas: int) -> Any:

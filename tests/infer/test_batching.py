@@ -104,6 +104,36 @@ def test_the_machines_own_memory_counts_too() -> None:
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_that_others_ask_for_counts_too(text: str) -> None:
+    """What the driver and CUDA's libraries did not get is memory that is full, and the device is not lost."""
+    for error in (RuntimeError(text), torch.AcceleratorError(text)):
+        assert is_out_of_memory(error)
+        assert not is_device_lost(error)
+
+
+def test_a_recording_that_memory_ended_is_a_lack_of_memory() -> None:
+    """The recording's own complaint, raised over what ended it, neither hides that nor makes the device a lost one."""
+
+    def record() -> None:
+        try:
+            raise out_of_memory()
+        finally:
+            raise torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture")
+
+    with pytest.raises(torch.AcceleratorError) as caught:
+        record()
+    assert is_out_of_memory(caught.value)
+    assert not is_device_lost(caught.value)
+
+
 def test_a_lost_device_is_no_lack_of_memory() -> None:
     """Errors of the accelerator itself are told from memory that is full."""
     assert is_device_lost(RuntimeError("CUDA error: an illegal memory access was encountered"))

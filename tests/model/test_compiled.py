@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import torch
 
 from pager_ray.errors import ConfigError
 from pager_ray.model import load_model
-from pager_ray.model.compiled import GraphReplay, _filled, _Recording
+from pager_ray.model.compiled import GraphReplay, _filled, _Inputs, _Recording
 from tests.model.conftest import Golden, random_faces
 
 
@@ -53,19 +54,24 @@ def pretended_graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """CUDA graphs that record and replay on the CPU; gives the panoramas of each recording, in order."""
     recorded: list[int] = []
 
-    def record(
-        self: GraphReplay,
-        faces: torch.Tensor,
-        heads: tuple[str, ...],
-        outdoor: torch.Tensor | None,
-        known: torch.Tensor | None,
-    ) -> _Recording:
-        recorded.append(len(faces))
-        graph = PretendedGraph(lambda: self._forward(faces, heads, outdoor, known))
-        return _Recording(graph, faces, outdoor, known, graph.outputs)
+    def record(self: GraphReplay, inputs: _Inputs) -> _Recording:
+        recorded.append(len(inputs.faces))
+        graph = PretendedGraph(lambda: self._forward(*inputs))
+        return _Recording(graph, inputs, graph.outputs)
 
     monkeypatch.setattr(GraphReplay, "_record", record)
+    monkeypatch.setattr(GraphReplay, "_warm_up", lambda self, inputs: None)
     return recorded
+
+
+class HeldGraph:
+    """A graph that holds memory for as long as somebody has it."""
+
+    def pool(self) -> object:
+        return object()
+
+    def replay(self) -> None:
+        """Nothing to be done again."""
 
 
 class PretendedCuda:
@@ -73,14 +79,23 @@ class PretendedCuda:
 
     Attributes:
         recorded: of each graph, the stream that it was recorded on and the device that was the current one meanwhile.
+        graphs: those that somebody has.
+        is_recording: whether what runs is recorded.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.current = torch.device("cuda:0")
         self.recorded: list[tuple[SimpleNamespace, torch.device]] = []
+        self.graphs: weakref.WeakSet[HeldGraph] = weakref.WeakSet()
+        self.is_recording = False
         for name in ("current_stream", "Stream", "stream", "device", "graph"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
-        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(pool=object, replay=lambda: None))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", self.held_graph)
+
+    def held_graph(self) -> HeldGraph:
+        graph = HeldGraph()
+        self.graphs.add(graph)
+        return graph
 
     def current_stream(self, device: torch.device | None = None) -> SimpleNamespace:
         return self.Stream(device)
@@ -102,7 +117,9 @@ class PretendedCuda:
         used = stream or self.Stream()
         with self.stream(used):
             self.recorded.append((used, self.current))
+            self.is_recording = True
             yield
+            self.is_recording = False
 
 
 def test_graphs_are_recorded_on_the_models_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +133,37 @@ def test_graphs_are_recorded_on_the_models_own_device(monkeypatch: pytest.Monkey
 
     replay = GraphReplay(forward)
     second = torch.device("cuda:1")
+    inputs = _Inputs(SimpleNamespace(device=second), (), None, None)  # type: ignore[arg-type]
     for _ in range(2):
-        replay._record(SimpleNamespace(device=second), (), None, None)  # type: ignore[arg-type]
+        replay._warm_up(inputs)
+        replay._record(inputs)
     assert [stream.device for stream, _ in cuda.recorded] == [second, second]
     assert cuda.recorded[0][0] is cuda.recorded[1][0]
     assert {device for _, device in cuda.recorded} | {*ran} == {second}
     assert cuda.current == torch.device("cuda:0")
+
+
+def test_what_runs_before_a_recording_has_the_memory_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mixed batch after others of its size: no graph holds memory until every kind of pass has run once more."""
+    cuda = PretendedCuda(monkeypatch)
+    held: list[int] = []
+
+    def forward(*_: object) -> dict[str, torch.Tensor]:
+        if not cuda.is_recording:
+            held.append(len(cuda.graphs))
+        return {}
+
+    replay = GraphReplay(forward)
+    replay.batch = 2
+    kinds = [("a",), ("b",), ("a", "b")]
+    for number, heads in enumerate(kinds, 1):
+        replay(torch.zeros(1, 6, 3, 4, 4), heads)
+        assert len(cuda.graphs) == number
+        assert len(replay._recordings) == number
+    replay(torch.zeros(2, 6, 3, 4, 4), ("b",))
+    # Two passes before each of one, then two, then three graphs.
+    assert held == [0] * (2 + 4 + 6)
+    assert len(cuda.recorded) == 1 + 2 + 3
 
 
 def test_smaller_batches_share_the_graph_of_the_batch_in_use(unified: Golden, pretended_graphs: list[int]) -> None:
@@ -136,7 +178,9 @@ def test_smaller_batches_share_the_graph_of_the_batch_in_use(unified: Golden, pr
         outdoor = torch.tensor([seed % 2 == 0] * rows) if len(chosen) > 1 else None
         with torch.no_grad():
             given.append((network(faces, chosen, outdoor), replay(faces, chosen, outdoor)))
-    assert pretended_graphs == [3, 3]
+    # The second choice is recorded together with the first.
+    assert pretended_graphs == [3, 3, 3]
+    assert len(replay._recordings) == 2
     for expected, ours in given:
         assert {name: len(value) for name, value in ours.items()} == {name: len(expected[name]) for name in expected}
         for name, value in expected.items():
@@ -153,7 +197,10 @@ def test_another_batch_drops_the_graphs_of_the_one_before(unified: Golden, prete
     assert len(replay._recordings) == 2
 
 
-def test_a_recording_that_fails_leaves_nothing_behind(unified: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["_warm_up", "_record"])
+def test_a_recording_that_fails_leaves_nothing_behind(
+    unified: Golden, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     """Out of memory while recording, the next and smaller batch starts with no graph and no pool of memory."""
 
     def fail(*_: object) -> None:
@@ -161,7 +208,8 @@ def test_a_recording_that_fails_leaves_nothing_behind(unified: Golden, monkeypat
 
     replay = GraphReplay(unified.model.network)
     replay._pool = object()
-    monkeypatch.setattr(GraphReplay, "_record", fail)
+    monkeypatch.setattr(GraphReplay, "_warm_up", lambda self, inputs: None)
+    monkeypatch.setattr(GraphReplay, when, fail)
     with pytest.raises(torch.OutOfMemoryError):
         replay(random_faces(2))
     assert replay._pool is None

@@ -46,6 +46,9 @@ _DELTA: Final = "DELTA_BYTE_ARRAY"
 _MULTIPLYING: Final = frozenset({"RLE_DICTIONARY", "PLAIN_DICTIONARY", _DELTA})
 _TEXT: Final = "BYTE_ARRAY"
 _OF_ANY_LENGTH: Final = frozenset({_TEXT, "FIXED_LEN_BYTE_ARRAY"})
+# What brings another mapping's keys.
+_MERGE: Final = "tag:yaml.org,2002:merge"
+
 # Bytes of a value of which millions are no harm: UUIDs, decimals.
 _NARROW: Final = 64
 
@@ -116,7 +119,7 @@ def parse_yaml(text: str, most: int = MAX_YAML_BYTES) -> Any:
 
     Raises:
         Unreasonable: too large, too deep, or it contains itself.
-        yaml.YAMLError: not YAML.
+        yaml.YAMLError: not YAML, which has each key of a mapping once.
     """
     import yaml
 
@@ -151,6 +154,7 @@ def _check_nodes(root: Any) -> None:
         known = sizes.get(id(node))
         if known is None:
             inner = node.value if isinstance(node.value, list) else []
+            _check_keys([item[0] for item in inner if isinstance(item, tuple)])
             parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
             known = 1 + sum(size_of(part, depth + 1) for part in parts)
             if known > MAX_YAML_NODES:
@@ -159,6 +163,20 @@ def _check_nodes(root: Any) -> None:
         return known
 
     size_of(root, 0)
+
+
+def _check_keys(keys: Sequence[Any]) -> None:
+    """Refuse a key that is there twice: the loader would drop the first, and all that is below it."""
+    import yaml
+
+    seen = set[tuple[str, str]]()
+    for key in keys:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+            continue
+        if (key.tag, key.value) in seen:
+            line = key.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line} has `{key.value}` for the second time in its mapping, which has it once")
+        seen.add((key.tag, key.value))
 
 
 def check_footer(metadata: pq.FileMetaData, size: int, columns: Sequence[str] | None = None) -> None:

@@ -77,6 +77,16 @@ def test_yaml_aliases_do_not_multiply() -> None:
     assert parse_yaml("") is None
 
 
+def test_yaml_has_each_key_once() -> None:
+    """A key that is twice in a mapping is refused by name and line; in two mappings, or merged and given, it is not."""
+    for text in ("a: 1\nb: 2\na: 3\n", "c:\n  - x\n  - {a: 1, 'a': 2}\n"):
+        with pytest.raises(yaml.YAMLError, match="line 3 has `a` for the second time"):
+            parse_yaml(text)
+    assert parse_yaml("a: {a: 1}\nb: {a: 2}\n") == {"a": {"a": 1}, "b": {"a": 2}}
+    assert parse_yaml("1: x\n'1': y\n") == {1: "x", "1": "y"}
+    assert parse_yaml("a: &a {x: 1}\nb: &b {y: 2}\nc: {<<: *a, <<: *b, x: 3}\n")["c"] == {"x": 3, "y": 2}
+
+
 def test_parquet_promises_what_its_size_can_hold() -> None:
     """Neither millions of equal rows, nor a long text in each of thousands; real columns come back as they are."""
     many = parquet(pa.table({"id": pa.DictionaryArray.from_arrays(pa.nulls(5_000_000, pa.int8()).fill_null(0), ["a"])}))

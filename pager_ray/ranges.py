@@ -8,6 +8,9 @@ from typing import Final
 
 from pager_ray.errors import ConfigError
 
+MAX_DEPTH: Final = 10**9
+"""No depth reaches it: larger ones are no metres, and leave float32 when they are made longer along their rays."""
+
 
 @dataclass(frozen=True)
 class DepthRange:
@@ -17,8 +20,10 @@ class DepthRange:
     max: float = 75.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.min < self.max < math.inf:
-            raise ConfigError(f"depth range must satisfy 0 < min < max, got min={self.min:g}, max={self.max:g}")
+        if not 0 < self.min < self.max < MAX_DEPTH:
+            raise ConfigError(
+                f"depth range must satisfy 0 < min < max < {MAX_DEPTH:g}, got min={self.min:g}, max={self.max:g}"
+            )
 
 
 @dataclass(frozen=True)

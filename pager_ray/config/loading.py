@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pager_ray.bounded import Unreasonable, parse_yaml, text_of
 from pager_ray.config.evaluation import EvaluateConfig, ScoreConfig
 from pager_ray.config.schema import PlanConfig, RunConfig
+from pager_ray.config.section import tuple_words
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.masking import carries_secret, mask_uri
@@ -50,8 +51,10 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = (), m
     """
     values = _read_yaml(Path(path)) if path is not None else {}
     kinds, given = dict(_text_keys(model, "")), set[str]()
+    known = [key for key, _, _ in describe_keys(model)]
+    _check_levels(values, known)
     for override in overrides:
-        _assign(values, override, kinds, given)
+        _assign(values, override, kinds, known, given)
     try:
         config = model.model_validate(values)
     except ValidationError as error:
@@ -144,11 +147,30 @@ def _is_text(kind: Any) -> bool:
     return kind is str
 
 
-def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool], given: set[str]) -> None:
+def _check_levels(values: Mapping[Any, Any], known: Sequence[str], prefix: str = "") -> None:
+    """Refuse a key of a file that has several levels in one name, as it has on the command line.
+
+    Raises:
+        ConfigError: says how it is written in a file.
+    """
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(name, str) and "." in name and key in known:
+            levels = name.split(".")
+            shown = ": {".join(levels) + ": …" + "}" * (len(levels) - 1)
+            raise ConfigError(f"{key}: in a file each dot is a level; takes `{shown}`")
+        if isinstance(value, dict) and key not in known:
+            _check_levels(value, known, f"{key}.")
+
+
+def _assign(
+    values: dict[str, Any], override: str, text_keys: Mapping[str, bool], known: Sequence[str], given: set[str]
+) -> None:
     """Put one override into the values.
 
     Args:
         text_keys: see :func:`_text_keys`.
+        known: every key that there is.
         given: keys that overrides have set before this one; it is added.
     """
     import yaml
@@ -159,9 +181,13 @@ def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool]
         raise ConfigError(f"{override!r}: is no override; takes key=value, such as output.uri=/data/run")
     section = values
     for part in parts[:-1]:
-        section = section.setdefault(part, {})
+        # A file's section may be empty.
+        section[part] = {} if section.get(part) is None else section[part]
+        section = section[part]
         if not isinstance(section, dict):
             raise ConfigError(f"{key}: {part} is no section of the configuration; --help lists the keys")
+    if not text and (inner := _inside(key, known)):
+        raise ConfigError(f"{key}: got nothing; {inner}")
     value: Any = text or None
     takes_many = text_keys.get(key)
     if text and (takes_many is None or (takes_many and text[0] == "[" and text[-1] == "]")):
@@ -179,6 +205,12 @@ def _assign(values: dict[str, Any], override: str, text_keys: Mapping[str, bool]
     given.add(key)
 
 
+def _inside(section: str, known: Sequence[str]) -> str:
+    """What a section takes; empty where the key is none."""
+    inner = [key for key in known if key.startswith(f"{section}.")]
+    return f"takes keys of its own, such as {inner[0]}" if inner else ""
+
+
 _KINDS = {"string": "text", "list": "a list, or one value", "integer": "a whole number", "boolean": "true or false"}
 _OF_KINDS = re.compile(r"\ba valid (\w+)(, unable to .*)?")
 
@@ -188,6 +220,20 @@ def _in_words(kind: re.Match[str]) -> str:
     return _KINDS.get(kind[1], f"a {kind[1]}")
 
 
+# What pydantic says of tuples, and of lists that have none.
+_OF_SHAPE = frozenset({"tuple_type", "missing", "too_short", "too_long"})
+
+
+def _shape_words(model: type[BaseModel], key: str) -> str:
+    """What a key of several numbers takes; empty where it is no such key."""
+    kind: Any = model
+    for name in key.split("."):
+        field = kind.model_fields.get(name) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        kind = None if field is None else field.annotation
+    words = tuple_words(kind)
+    return words and f"takes {'a list of' if get_origin(kind) is list else 'a whole number or'} {words}"
+
+
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line from pydantic's first complaint, in the words of dotted keys."""
     known = [key for key, _, _ in describe_keys(model)]
@@ -195,7 +241,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     # Members of a union appear in the location as type names; they are no part of the user's key.
     parts = [str(part) for part in first["loc"]]
     key = next((".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in known), None)
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         wrong = ".".join(parts)
         close = difflib.get_close_matches(wrong, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "--help lists the keys"
@@ -211,6 +257,10 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     )
     got = first.get("input")
     place = key or ".".join(parts) or "configuration"
+    if first["type"] == "model_type":
+        takes = _inside(place, known)
+    elif _OF_SHAPE.intersection(item["type"] for item in error.errors(include_url=False)):
+        takes = _shape_words(model, place) or takes
     if first["type"] == "value_error" and isinstance(got, dict):
         # Of keys that do not go together, each by itself is right.
         return f"{place}: {takes}"

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pager_ray.config.evaluation import EvaluateConfig, ScoreConfig
 from pager_ray.config.loading import describe_keys
 from pager_ray.config.schema import JobConfig, RunConfig
+from pager_ray.config.section import tuple_words
 from pager_ray.config.training import TrainConfig
 
 _TITLES: Final = (
@@ -22,7 +23,6 @@ _TITLES: Final = (
     ("`pager-ray train`", TrainConfig),
 )
 
-_RANGE: Final = 2
 _SIGNS: Final = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 
 _PREAMBLE: Final = """\
@@ -116,7 +116,7 @@ def _type_words(annotation: Any, limits: str) -> str:
     if origin is list:
         return f"one or a list of: {_type_words(inner[0], limits)}"
     if origin is tuple:
-        return "`[min, max]`" if len(inner) == _RANGE else "`[until, face_size, batch]`"
+        return f"`{tuple_words(annotation)}`"
     numbers = {int: f"whole number{limits}", float: f"number{limits}"}
     return (numbers | {str: "text", bool: "`true` or `false`", type(None): "`null`"})[annotation]
 

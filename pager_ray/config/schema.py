@@ -16,12 +16,19 @@ from pydantic import (
 
 from pager_ray.config.inputs import InputConfig
 from pager_ray.config.section import Section
+from pager_ray.ranges import MAX_DEPTH
 
 NATIVE_SIZE = (1008, 2016)
 """Height and width of the ERP that six 504-px faces resolve."""
 
 MAX_WIDTH = 32766
 """What the stitcher's sampling addresses: :data:`pager_ray.geometry.sampling.MAX_SIDE`."""
+
+SMALLEST_SHARE = 0.0001
+"""Of a CPU or GPU: Ray counts in ten-thousandths."""
+
+MAX_THREADS = 1024
+"""No machine has so many cores; a process that wants far more threads dies of it, in every actor anew."""
 
 Scene = Literal["indoor", "outdoor"]
 
@@ -72,7 +79,7 @@ class OutputConfig(Section):
     def _size_is_known(cls, value: str) -> str:
         if value in ("source", "native"):
             return value
-        match = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
+        match = re.fullmatch(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})", value)
         if not match or int(match[2]) != 2 * int(match[1]):
             raise ValueError("takes source, native, or HxW with W = 2·H such as 1024x2048")
         if int(match[2]) > MAX_WIDTH:
@@ -95,7 +102,7 @@ class DepthConfig(Section):
     """The range of depth along z, before any metric scale."""
 
     min: float = Field(0.01, gt=0, description="smallest z-depth; smaller values are clamped to it")
-    max: float = Field(75.0, gt=0, description="largest z-depth; larger values are clamped to it")
+    max: float = Field(75.0, gt=0, lt=MAX_DEPTH, description="largest z-depth; larger values are clamped to it")
 
     @model_validator(mode="after")
     def _is_a_range(self) -> DepthConfig:
@@ -139,8 +146,8 @@ class TaskConfig(Section):
     @field_validator("cpus_per_task")
     @classmethod
     def _cpus_are_positive(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and value <= 0:
-            raise ValueError("takes auto or a number above 0")
+        if isinstance(value, float) and value < SMALLEST_SHARE:
+            raise ValueError(f"takes auto or a number above 0, no less than {SMALLEST_SHARE}")
         return value
 
 
@@ -177,11 +184,25 @@ class ComputeConfig(TaskConfig):
             raise ValueError("takes n ≥ 1, or [min, max] with 1 ≤ min ≤ max")
         return value
 
-    @field_validator("batch_size", "threads_per_worker")
+    @field_validator("gpus_per_worker")
     @classmethod
-    def _number_is_positive(cls, value: int | str) -> int | str:
+    def _gpus_are_shared_or_whole(cls, value: float) -> float:
+        if 0 < value < SMALLEST_SHARE or (value > 1 and value % 1):
+            raise ValueError(f"takes 0, a share from {SMALLEST_SHARE} to 1, or a whole number of GPUs")
+        return value
+
+    @field_validator("batch_size")
+    @classmethod
+    def _batch_is_positive(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 1:
             raise ValueError("takes auto or a whole number from 1")
+        return value
+
+    @field_validator("threads_per_worker")
+    @classmethod
+    def _threads_can_be_had(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= MAX_THREADS:
+            raise ValueError(f"takes auto or a whole number from 1 to {MAX_THREADS}")
         return value
 
 

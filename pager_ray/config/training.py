@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from pager_ray.config.section import Section, one_or_many
 
@@ -89,6 +89,13 @@ class TrainComputeConfig(Section):
     )
     bfloat16: bool = Field(True, description="matrix products and convolutions in bfloat16; about 15 % faster on CPUs")
     max_restarts: int = Field(2, ge=0, description="how often workers that died are started again in one job")
+
+    @field_validator("render_cpus")
+    @classmethod
+    def _cpus_are_no_debt(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("takes auto or a whole number from 0 (before training, and not beside it)")
+        return value
 
 
 class TrainOutputConfig(Section):

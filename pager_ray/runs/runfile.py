@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pager_ray.errors import RunMismatchError, StorageError
+from pager_ray.ranges import MAX_DEPTH
 from pager_ray.runs.layout import RUN_FILE, RunLayout
 from pager_ray.runs.shards import SCHEMA_VERSION
 from pager_ray.storage import Folder
@@ -70,7 +71,7 @@ def _check_sections(manifest: Mapping[str, Any], output: Folder) -> None:
     depth = inner.get("depth")
     if isinstance(depth, dict):
         limits = [depth.get(name) for name in ("min", "max")]
-        wrong += ["config.depth"] * any(not isinstance(one, int | float) or not abs(one) < 1e9 for one in limits)
+        wrong += ["config.depth"] * any(not isinstance(one, int | float) or not abs(one) < MAX_DEPTH for one in limits)
     starts = manifest.get("starts")
     if starts is not None and (not isinstance(starts, list) or any(not isinstance(one, dict) for one in starts)):
         wrong.append("starts")

@@ -15,6 +15,10 @@ from pager_ray.config.schema import MAX_WIDTH, PlanConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
 from pager_ray.geometry.sampling import MAX_SIDE
+from pager_ray.ranges import DepthRange
+from pager_ray.runs.layout import RUN_FILE
+from pager_ray.runs.runfile import new_run_file, read_run_file
+from pager_ray.storage import Folder
 from pager_ray.submitted import RAY_JOB
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -88,6 +92,29 @@ def test_a_single_uri_needs_no_list():
             "input.uris: got ['in', '/in/\\udcff']; takes text in UTF-8; rename what has a name in",
         ),
         ("output.uri=s3://key:secret@bucket/x", "output.uri: s3://bucket/x carries credentials in its URL; give them"),
+        ("output.size=00x00", "output.size: got '00x00'; takes source, native, or HxW"),
+        ("output.size=0512x1024", "output.size: got '0512x1024'; takes source, native, or HxW"),
+        ("output.size=١٢٨x٢٥٦", "output.size: got '١٢٨x٢٥٦'; takes source, native, or HxW"),
+        ("depth.max=1e9", "depth.max: got '1e9'; takes less than 1000000000"),
+        (
+            "compute.cpus_per_task=1e-5",
+            "compute.cpus_per_task: got '1e-5'; takes auto or a number above 0, no less than 0.0001",
+        ),
+        ("compute.gpus_per_worker=1e-5", "compute.gpus_per_worker: got '1e-5'; takes 0, a share from 0.0001 to 1, or"),
+        (
+            "compute.gpus_per_worker=1.5",
+            "compute.gpus_per_worker: got 1.5; takes 0, a share from 0.0001 to 1, or a whole",
+        ),
+        (
+            "compute.threads_per_worker=1025",
+            "compute.threads_per_worker: got 1025; takes auto or a whole number from",
+        ),
+        ("compute.gpu_workers=[1]", "compute.gpu_workers: got [1]; takes a whole number or [min, max]"),
+        ("compute.gpu_workers=[1, 2, 3]", "compute.gpu_workers: got [1, 2, 3]; takes a whole number or [min, max]"),
+        ("compute.gpu_workers=", "compute.gpu_workers: got nothing; takes a whole number or [min, max]"),
+        ("compute=3", "compute: got 3; takes keys of its own, such as compute.cpus_per_task"),
+        ("input.video=[1]", "input.video: got [1]; takes keys of its own, such as input.video.fps"),
+        ("3=4", "3: unknown key; --help lists the keys"),
     ],
 )
 def test_mistakes_name_the_key(override, expected):
@@ -186,6 +213,8 @@ def test_required_keys():
         (b"a: [1\n", "is not YAML .*; takes a mapping"),
         (b"\xff\xfe\x00", "is not YAML .*; takes a mapping"),
         (b"!!python/object/apply:os.system ['true']\n", "is not YAML .*; takes a mapping"),
+        (b"output:\n  uri: a\noutput:\n  previews: true\n", "is not YAML .*line 3.*`output` for the second time"),
+        (b"output: {uri: a, 'uri': b}\n", "is not YAML .*line 1.*`uri` for the second time"),
         (b"#" * (1 << 20) + b"##", "larger than .* bytes; --config takes a short YAML file"),
     ],
 )
@@ -195,6 +224,73 @@ def test_bad_files_are_refused(tmp_path, content, expected):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"run\.yaml: {expected}"):
         load_config(path, ENOUGH)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("output.uri: a\n", "output.uri: in a file each dot is a level; takes `output: {uri: …}`"),
+        ("input.video.fps: 1\n", "input.video.fps: in a file each dot is a level; takes `input: {video: {fps: …}}`"),
+        ("input:\n  video.fps: 1\n", "input.video.fps: in a file each dot is a level; takes `video: {fps: …}`"),
+        ("output.urj: a\n", "output.urj: unknown key; did you mean output.uri?"),
+        ("1: 2\n", "1: unknown key; --help lists the keys"),
+        ("sky:\n  1: 2\n", "sky.1: unknown key"),
+    ],
+)
+def test_keys_of_files_are_nested(content: str, expected: str, tmp_path: Path) -> None:
+    """A dotted key, which only the command line takes, is not unknown; what is unknown is named, whatever it is."""
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ENOUGH)
+    assert str(caught.value).startswith(expected)
+
+
+def test_sections_of_files_may_be_empty(tmp_path: Path) -> None:
+    """A section whose keys are all commented out says nothing, to a file's keys as to the command line's."""
+    path = tmp_path / "run.yaml"
+    path.write_text("input:\n  # uris: x\n  video:\noutput:\ncompute:\n")
+    config = load_config(path, ENOUGH)
+    assert config == load_config(None, ENOUGH)
+
+
+def test_aliases_stand_for_keys_once(tmp_path: Path) -> None:
+    """What `<<` brings may be said again beside it: that is what it is for."""
+    path = tmp_path / "run.yaml"
+    path.write_text("sky: &sky {threshold: 0.4, softness: 0.1}\ndepth: {min: 0.1}\n")
+    assert load_config(path, ENOUGH).sky.threshold == 0.4
+    path.write_text("sky:\n  <<: {threshold: 0.4, softness: 0.1}\n  threshold: 0.5\n")
+    assert load_config(path, ENOUGH).sky.threshold == 0.5
+
+
+def whole_numbers(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Keys that take whole numbers, and perhaps something else."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from whole_numbers(field.annotation, f"{prefix}{name}.")
+        elif int in kinds(field.annotation):
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("model", [RunConfig, PlanConfig, EvaluateConfig, ScoreConfig, TrainConfig])
+def test_every_whole_number_is_one_of_json(model: type) -> None:
+    """No key of any job takes what no reader of JSON, no seed and no system call can have: each is named."""
+    keys = {*whole_numbers(model)}
+    assert keys
+    for key in keys:
+        wrong = {"phases": f"[[1, 56, {2**53}]]", "compute.gpu_workers": f"[1, {2**53}]"}.get(key, str(2**53))
+        with pytest.raises(ConfigError, match=rf"^{key}: got .*takes "):
+            load_config(None, [f"{key}={wrong}"], model)
+
+
+def test_what_a_run_may_have_its_readers_take(tmp_path: Path) -> None:
+    """The largest depth that a configuration takes is one that a run file may have, and the next one neither."""
+    config = load_config(None, [*ENOUGH, "depth.max=999999999"])
+    output = Folder(str(tmp_path / "run"))
+    output.write_json(RUN_FILE, new_run_file(config.model_dump(mode="json"), {}))
+    assert read_run_file(output)
+    with pytest.raises(ConfigError):
+        DepthRange(0.01, 1e9)
 
 
 @pytest.mark.parametrize("uri", ["run", "./run", "../run", "runs/a #2"])

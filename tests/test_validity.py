@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pager_ray.errors import StorageError
+from pager_ray.config import load_config
+from pager_ray.errors import ConfigError, StorageError
 from pager_ray.geometry import FACE_AXES
 from pager_ray.geometry.faces import half_extent
+from pager_ray.limits import MAX_PANORAMA_PIXELS
 from pager_ray.runs.valid_column import VALID
 from pager_ray.validity import Validity, validity_of
 
@@ -128,7 +131,7 @@ def test_it_comes_back_from_a_row(found: Validity) -> None:
         {"panorama_height": None},
         {"panorama_width": 2**31 - 1},
         {"panorama_height": 2**28, "panorama_width": 1},
-        {"panorama_height": 2**14, "panorama_width": 2**15},
+        {"panorama_height": 2**16, "panorama_width": 2**17},
         {"nadir_degrees": float("nan")},
         {"zenith_degrees": 1e9},
         {"mask": b"no picture"},
@@ -140,6 +143,17 @@ def test_values_that_no_panorama_has_are_refused(change: dict[str, Any]) -> None
     assert row is not None
     with pytest.raises(StorageError, match=r"valid|mask"):
         validity_of(row | change)
+
+
+def test_the_largest_panoramas_that_a_job_may_be_asked_for_come_back() -> None:
+    """What `input.max_pixels` lets in, a reader knows: caps of a picture of two gigapixels, and none of more."""
+    height = math.isqrt(MAX_PANORAMA_PIXELS // 2)
+    capped = Validity.whole(height, 2 * height).capped(15, 0)
+    again = validity_of(capped.to_row())
+    assert again is not None
+    assert again.fraction == capped.fraction
+    with pytest.raises(ConfigError, match=r"^input\.max_pixels: got .*takes less than or equal to"):
+        load_config(None, [f"input.max_pixels={MAX_PANORAMA_PIXELS + 1}"])
 
 
 def test_rectangles_are_those_of_the_map() -> None:

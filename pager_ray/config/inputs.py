@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pager_ray.config.section import Section, one_or_many
+from pager_ray.limits import MAX_PANORAMA_PIXELS
 
 
 class MaskConfig(Section):
@@ -123,6 +124,7 @@ class InputConfig(Section):
     max_pixels: int = Field(
         2**28,
         ge=2048,
+        le=MAX_PANORAMA_PIXELS,
         description="larger images (width × height, before decoding) are rejected; bounds the memory of a decode "
         "at 3 (JPEG) to 16 (WebP) bytes per pixel",
     )

@@ -99,9 +99,8 @@ def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
 
 
 def _takes(field: FieldInfo) -> str:
-    said = [
-        f" {sign} {getattr(limit, name):g}" for name, sign in _SIGNS for limit in field.metadata if hasattr(limit, name)
-    ]
+    limits = [(sign, getattr(one, name)) for name, sign in _SIGNS for one in field.metadata if hasattr(one, name)]
+    said = [f" {sign} {value if isinstance(value, int) else format(value, 'g')}" for sign, value in limits]
     return _type_words(field.annotation, ",".join(said))
 
 

@@ -16,13 +16,11 @@ from pydantic import (
 
 from pager_ray.config.inputs import InputConfig
 from pager_ray.config.section import Section
+from pager_ray.limits import MAX_SIDE
 from pager_ray.ranges import MAX_DEPTH
 
 NATIVE_SIZE = (1008, 2016)
 """Height and width of the ERP that six 504-px faces resolve."""
-
-MAX_WIDTH = 32766
-"""What the stitcher's sampling addresses: :data:`pager_ray.geometry.sampling.MAX_SIDE`."""
 
 SMALLEST_SHARE = 0.0001
 """Of a CPU or GPU: Ray counts in ten-thousandths."""
@@ -82,8 +80,8 @@ class OutputConfig(Section):
         match = re.fullmatch(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})", value)
         if not match or int(match[2]) != 2 * int(match[1]):
             raise ValueError("takes source, native, or HxW with W = 2·H such as 1024x2048")
-        if int(match[2]) > MAX_WIDTH:
-            raise ValueError(f"takes W up to {MAX_WIDTH}, the widest ERP that is stitched")
+        if int(match[2]) > MAX_SIDE:
+            raise ValueError(f"takes W up to {MAX_SIDE}, the widest ERP that is stitched")
         return value
 
     _shard_is_positive = field_validator("rows_per_shard")(check_rows_per_shard)

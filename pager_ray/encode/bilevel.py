@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image
 
 from pager_ray.encode.limits import is_bomb
+from pager_ray.encode.planes import opened_png
 from pager_ray.errors import StorageError
 from pager_ray.limits import MAX_PANORAMA_PIXELS
 
@@ -43,9 +42,9 @@ def decode_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
     if width * height > MAX_PANORAMA_PIXELS or is_bomb(width * height // 8, len(data)):
         raise StorageError(f"mask of {width}×{height} pixels in {len(data)} bytes, more than any panorama's")
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+        with opened_png(data) as picture:
             mask = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise StorageError(f"mask cannot be decoded ({type(error).__name__})") from error
     if mask.dtype != np.bool_:
         raise StorageError("mask is no PNG of one bit per pixel")

@@ -13,10 +13,11 @@ import numpy as np
 
 from pager_ray.encode.limits import check_unpacked
 from pager_ray.errors import ShapeError
+from pager_ray.limits import MAX_MAP_PIXELS
 
 MEMBER: Final = "arr_0.npy"
-MAX_VALUES: Final = 3 * 2**28
-"""Most numbers in one array: normals of the largest panorama that a run reads. More is not unpacked."""
+MAX_VALUES: Final = 3 * MAX_MAP_PIXELS
+"""Most numbers in one array: normals of the largest map. More is not unpacked."""
 
 # What NumPy and zipfile raise on files that are damaged, encrypted or something else.
 _DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)

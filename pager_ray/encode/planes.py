@@ -14,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
+    from PIL.PngImagePlugin import PngImageFile
 
 HAS_OPENCV: Final = find_spec("cv2") is not None
 
@@ -33,6 +34,17 @@ def interleaved(
     return out
 
 
+def opened_png(data: bytes | memoryview) -> PngImageFile:
+    """A PNG file whose size its caller has checked: ``Image.open`` has a limit below that of the largest maps.
+
+    Raises:
+        OSError, ValueError, SyntaxError: no PNG file, or a damaged one, here or when its pixels are read.
+    """
+    from PIL.PngImagePlugin import PngImageFile
+
+    return PngImageFile(io.BytesIO(data))
+
+
 def decode_png(data: memoryview) -> Shaped[np.ndarray, "r w *p"] | None:
     """Grey values of 8 or 16 bits, or red, green and blue of 8; None where the file cannot be decoded."""
     if HAS_OPENCV:
@@ -40,11 +52,9 @@ def decode_png(data: memoryview) -> Shaped[np.ndarray, "r w *p"] | None:
 
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         return image if image is None or image.ndim == 2 else image[..., ::-1]
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+        with opened_png(data) as picture:
             image = np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError):
         return None
     return image.astype(np.uint16) if image.dtype == np.int32 else image

@@ -17,7 +17,8 @@ from pager_ray.geometry.erp import check_erp_size, erp_rays
 from pager_ray.geometry.faces import FACE_AXES, check_face_size, check_fov, half_extent
 from pager_ray.geometry.level import check_rotation, levelled_cube_positions
 from pager_ray.geometry.locking import built_once
-from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
+from pager_ray.geometry.sampling import sample_bilinear
+from pager_ray.limits import MAX_SIDE
 from pager_ray.shapes import Bool, Float, Float32, Int64, UInt8
 
 _BAND_PIXELS: Final = 1 << 18

@@ -12,7 +12,8 @@ from pager_ray.geometry.face_positions import face_positions
 from pager_ray.geometry.faces import check_face_size, check_fov
 from pager_ray.geometry.level import check_rotation, levelled_face_positions
 from pager_ray.geometry.locking import built_once
-from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
+from pager_ray.geometry.sampling import sample_bilinear
+from pager_ray.limits import MAX_SIDE
 from pager_ray.shapes import Float, Float32, UInt8
 
 # A whole row of a face crosses so many rows of a 4K panorama that they leave the cache before the next one needs them.

@@ -15,14 +15,12 @@ import cv2
 import numpy as np
 
 from pager_ray.errors import ShapeError
+from pager_ray.limits import MAX_SIDE
 from pager_ray.shapes import Float32, UInt8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-MAX_SIDE: Final = 32766
-"""OpenCV addresses source and destination with 16-bit signed integers and asserts sides below 32767."""
 
 _BAND_PIXELS: Final = 1 << 16
 

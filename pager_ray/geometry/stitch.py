@@ -14,7 +14,8 @@ from pager_ray.geometry.erp import DOWN, UP, check_erp_size, erp_columns, stitch
 from pager_ray.geometry.faces import check_face_size, check_fov, inner_size
 from pager_ray.geometry.level import LevelledAtlas, check_rotation, turned_back
 from pager_ray.geometry.locking import built_once
-from pager_ray.geometry.sampling import MAX_SIDE, sample_bilinear
+from pager_ray.geometry.sampling import sample_bilinear
+from pager_ray.limits import MAX_SIDE
 from pager_ray.shapes import Float, Float16, Float32, Float64
 
 _MAX_KEPT_PIXELS: Final = 1 << 25

@@ -20,6 +20,7 @@ from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
 from pager_ray.geometry.level import MAX_PITCH, MAX_ROLL
+from pager_ray.limits import MAX_MAP_PIXELS
 from pager_ray.masking import mask_uri
 from pager_ray.modalities import MAPS, maps_of
 from pager_ray.prediction import VALID, Prediction
@@ -35,8 +36,6 @@ from pager_ray.validity import Validity, validity_of
 _RESTORE = "restore it from a copy, or start the run anew with --overwrite"
 
 MAX_LOG_SCALE = 100.0
-MAX_MAP_PIXELS = 2**28
-"""Those of the largest panorama that a job reads by default."""
 
 LEVEL_COLUMNS = ("level_pitch", "level_roll")
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 
 from pager_ray.config import EvaluateConfig, RunConfig, describe_keys, load_config
 from pager_ray.config.evaluation import ScoreConfig
-from pager_ray.config.schema import MAX_WIDTH, PlanConfig
+from pager_ray.config.schema import PlanConfig
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError
-from pager_ray.geometry.sampling import MAX_SIDE
+from pager_ray.limits import MAX_MAP_PIXELS
 from pager_ray.ranges import DepthRange
 from pager_ray.runs.layout import RUN_FILE
 from pager_ray.runs.runfile import new_run_file, read_run_file
@@ -362,8 +362,8 @@ def test_shipped_configurations_load(path):
 
 
 def test_the_widest_size_is_the_stitchers() -> None:
-    """The configuration's limit is that of the code that it protects."""
-    assert MAX_WIDTH == MAX_SIDE
+    """The configuration's limit is that of the code that it protects, and that of who reads the maps."""
+    assert MAX_MAP_PIXELS == 16383 * 32766
     assert load_config(None, [*ENOUGH, "output.size=16383x32766"]).output.erp_size(1, 2) == (16383, 32766)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pager_ray.encode import get_codec
 from pager_ray.encode.bilevel import decode_mask, encode_mask
 from pager_ray.errors import StorageError
 from tests.read.images import encode, picture, png_bomb
@@ -20,6 +21,17 @@ def test_masks_come_back(shape: tuple[int, int]) -> None:
     content = encode_mask(mask)
     np.testing.assert_array_equal(decode_mask(content), mask)
     assert Image.open(io.BytesIO(content)).mode == "1"
+
+
+@pytest.mark.parametrize("has_opencv", [True, False])
+def test_pillows_own_limit_is_not_that_of_maps(has_opencv: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written is read whatever Pillow takes for a bomb, masks as maps, and nothing is said of it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr("pager_ray.encode.planes.HAS_OPENCV", has_opencv)
+    mask = np.random.default_rng(1).random((16, 32)) < 0.5
+    np.testing.assert_array_equal(decode_mask(encode_mask(mask)), mask)
+    depth, codec = np.linspace(1, 5, 16 * 32, dtype=np.float32).reshape(16, 32), get_codec("depth", "portable")
+    np.testing.assert_allclose(codec.decode(codec.encode(depth), depth.shape), depth, rtol=1e-3)
 
 
 def test_a_plain_mask_is_small() -> None:

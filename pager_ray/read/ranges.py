@@ -19,6 +19,9 @@ WINDOW: Final = 1 << 16
 
 _MOST: Final = 1 << 30
 
+_STEP: Final = 1 << 26
+"""How much is asked for at once where nobody says how large a file is."""
+
 _NO_RANGES: Final = "its server sends whole files where a part is asked for; put the container on one that takes ranges"
 
 
@@ -39,12 +42,22 @@ def read_range(filesystem: Any, path: str, start: int, end: int) -> bytes:
         # Without a request of its own for a range it goes through a file object, which would read ahead.
         with filesystem.open(path, "rb", cache_type="none") as file:
             file.seek(start)
-            return bytes(file.read(end - start))
+            return _read_on(file, end - start)
     except OSError as error:
         if any(http_status(one) == 416 for one in (error, error.__cause__) if one is not None):
             # No byte of an empty object can be in a range.
             return b""
         raise
+
+
+def _read_on(file: Any, most: int) -> bytes:
+    """The next bytes of an open file: who reads sets aside what is asked for, which a file need not have."""
+    told = getattr(file, "size", None)
+    step = max(told if isinstance(told, int) else 0, _STEP)
+    content = b""
+    while len(content) < most and (part := file.read(min(step, most - len(content)))):
+        content = content + part if content else bytes(part)
+    return content
 
 
 def is_web(filesystem: Any) -> bool:

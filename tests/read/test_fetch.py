@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
@@ -246,6 +247,25 @@ def test_pipes_devices_and_endless_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"large\.jpg: has more than 1000 bytes; takes at most") as caught:
         fetch(str(tmp_path / "large.jpg"), AT_ONCE, max_bytes=1000)
     assert caught.value.error_class == "too_large"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_limit_without_bound_asks_for_no_memory(told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is read whole under a limit that no memory holds, whether or not its file system says how large it is."""
+    content = bytes(range(256)) * 4000
+    (tmp_path / "a.jpg").write_bytes(content)
+    monkeypatch.setattr("pager_ray.read.ranges._STEP", 1000)
+    if not told:
+        opened = LocalFileSystem.open
+
+        def untold(self: LocalFileSystem, *args: Any, **kwargs: Any) -> Any:
+            file = opened(self, *args, **kwargs)
+            file.size = None
+            return file
+
+        monkeypatch.setattr(LocalFileSystem, "open", untold)
+    assert fetch(str(tmp_path / "a.jpg"), AT_ONCE, max_bytes=2**53 - 1) == content
+    assert fetch(str(tmp_path / "a.jpg"), AT_ONCE, max_bytes=len(content)) == content
 
 
 def test_names_that_look_like_chains_are_names(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from pager_ray.modalities import maps_of
 from pager_ray.model import resolve_checkpoint
 from pager_ray.model.architecture import MAX_BATCH
 from pager_ray.model.checkpoint import EMBEDDED
+from pager_ray.prediction import array_of
 from pager_ray.read import Content
 from pager_ray.read.cubemap import unpack_faces
 from pager_ray.read.pose import COLUMNS as POSE_COLUMNS
@@ -221,7 +222,7 @@ class PanoramaPredictor:
         if value is None:
             raise InputError("no_bytes", "holds no picture; give bytes of an image file, an RGB array or a path")
         try:
-            return file_of(np.asarray(value))
+            return file_of(array_of(value, "image", "uint8 (H, W, 3), bytes of an image file, or a path"))
         except ShapeError as error:
             raise InputError("not_an_image", str(error)) from error
 

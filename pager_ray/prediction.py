@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pager_ray import geometry
-from pager_ray.errors import ConfigError
+from pager_ray.errors import ConfigError, ShapeError
 from pager_ray.modalities import MAPS
 from pager_ray.shapes import Bool, Float, Shaped, UInt8
 from pager_ray.validity import Validity
@@ -250,3 +250,23 @@ class Prediction:
 
     def _rotation(self) -> np.ndarray | None:
         return None if self.level is None else geometry.levelling(*self.level)
+
+
+def array_of(value: Any, name: str, takes: str) -> np.ndarray:
+    """An array of what a caller gives as one: an array, a PIL image, a tensor.
+
+    Args:
+        value: what was given.
+        name: of the argument.
+        takes: what it takes.
+
+    Raises:
+        ShapeError: it holds no numbers, as the bytes of a file or a list of paths do not.
+    """
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ShapeError(f"{name}: got {type(value).__name__} ({error}), takes {takes}") from error
+    if array.dtype.kind not in "biufc":
+        raise ShapeError(f"{name}: got {type(value).__name__}, takes {takes}")
+    return array

@@ -23,7 +23,7 @@ from pager_ray.infer.profiling import profiled
 from pager_ray.infer.routing import load_router, needs_clip
 from pager_ray.masking import mask_uri
 from pager_ray.model import PagerModel, load_model
-from pager_ray.prediction import Prediction
+from pager_ray.prediction import Prediction, array_of
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.fetch import fetch_content
 from pager_ray.read.maskpicture import decode_mask_picture
@@ -83,7 +83,8 @@ def predict(
         ConfigError: the trace cannot be written where it is to be; ``upright`` or an angle is none, or both are given.
         InputError: the image cannot be read or is no panorama, or its mask is none; ``error_class`` is the one that a
             job rejects it with.
-        ShapeError: an array that is not uint8 (H, W, 3), or a mask that is not (H, W).
+        ShapeError: an image or a mask that is nothing of what is taken, an array that is not uint8 (H, W, 3), or a mask
+            that is not (H, W).
         CheckpointError: the checkpoint cannot be used, or the scene router is needed and its weights cannot be found.
     """
     if isinstance(model, str | os.PathLike):
@@ -157,7 +158,7 @@ def _valid(
         elif isinstance(mask, PIL.Image.Image):
             content = _as_file(_plain(mask))
         else:
-            content = _mask_file(np.asarray(mask))
+            content = _mask_file(array_of(mask, "mask", "bool or uint8 (H, W), a PIL image, or a path or URL"))
         try:
             found = found.masked(decode_mask_picture(content, panorama, MAX_PIXELS))
         except InputError as error:
@@ -258,7 +259,8 @@ def _load(image: str | os.PathLike[str] | PIL.Image.Image | np.ndarray) -> tuple
     elif isinstance(image, PIL.Image.Image):
         content, shown = _as_file(_plain(image)), ""
     else:
-        content, shown = file_of(np.asarray(image)), ""
+        takes = "uint8 (H, W, 3), a PIL image, or a path or URL"
+        content, shown = file_of(array_of(image, "image", takes)), ""
     try:
         return shown, decode_content(content)
     except InputError as error:

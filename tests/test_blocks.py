@@ -119,6 +119,13 @@ def test_rejects_are_rows(predictor: pager_ray.PanoramaPredictor) -> None:
     assert missing == "missing"
 
 
+def test_a_list_that_is_no_array_costs_its_own_row(predictor: pager_ray.PanoramaPredictor) -> None:
+    """Rows of different lengths are a reject with what a picture may be given as; its neighbour is predicted."""
+    found = predictor({"image": [[[1, 2], [3]], ARRAYS["small"]]})
+    assert found["error_class"].tolist() == ["not_an_image", ""]
+    assert "takes uint8 (H, W, 3), bytes of an image file, or a path" in found["message"][0]
+
+
 @pytest.mark.parametrize("form", ["numpy", "lists", "arrow"])
 def test_columns_of_texts_are_so_in_every_batch(form: str, predictor: pager_ray.PanoramaPredictor) -> None:
     """Also where a batch has none of them, so that batches can be rows of one table; numbers and bytes stay."""

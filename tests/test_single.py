@@ -113,13 +113,22 @@ def test_other_shapes_are_no_panorama(shape: tuple[int, ...]) -> None:
         np.zeros((64, 128, 4), np.uint8),
         np.zeros((0, 0, 3), np.uint8),
         None,
+        b"\xff\xd8\xff\xe0",
+        ["room.jpg", "hall.jpg"],
+        [[1, 2], [3]],
     ],
-    ids=["floats", "grey", "alpha", "empty", "none"],
+    ids=["floats", "grey", "alpha", "empty", "none", "bytes", "paths", "ragged"],
 )
 def test_other_arrays_are_refused(wrong: np.ndarray) -> None:
     """An array that is no RGB picture in bytes is refused with what came and what is taken."""
     with pytest.raises(ShapeError, match=r"image: got .* takes uint8 \(H, W, 3\)"):
         predict(wrong, model(METRIC))
+
+
+def test_bytes_of_a_file_are_told_by_their_kind() -> None:
+    """Not as the array of one number that NumPy makes of them, with what is taken in their place."""
+    with pytest.raises(ShapeError, match=r"^image: got bytes, takes uint8 \(H, W, 3\), a PIL image, or a path or URL$"):
+        predict(b"\xff\xd8\xff\xe0", model(METRIC))  # type: ignore[arg-type]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -412,6 +421,7 @@ def test_masks_are_taken_however_they_come(tmp_path: Path) -> None:
     [
         (np.ones((HEIGHT, WIDTH, 3), np.uint8), ShapeError, "mask: got uint8"),
         (np.ones((HEIGHT, WIDTH), np.float32), ShapeError, "mask: got float32"),
+        (b"\x89PNG", ShapeError, "mask: got bytes, takes bool or uint8 .H, W., a PIL image, or a path or URL"),
         (np.ones((HEIGHT, WIDTH // 2), bool), InputError, "mask: has 128×128 pixels, its picture 256×128"),
         (np.zeros((HEIGHT, WIDTH), bool), InputError, "no pixel is valid"),
         ("/nowhere/mask.png", InputError, "mask.png: does not exist"),

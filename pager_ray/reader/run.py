@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pager_ray.bounded import check_footer, size_of
 from pager_ray.config.inputs import InputConfig
+from pager_ray.config.section import one_or_many
 from pager_ray.encode import codec_from_metadata
 from pager_ray.encode.npz import decode_npz
 from pager_ray.errors import ConfigError, RunNotFoundError, ShapeError, StorageError
@@ -190,14 +191,15 @@ class Run:
         """One row per prediction, without pixels.
 
         Args:
-            columns: a selection of the prediction columns and the kept ones (``input.keep_columns``); all when None.
+            columns: a selection of the prediction columns and the kept ones (``input.keep_columns``), or the name of a
+                single one; all when None.
 
         Raises:
             ConfigError: a column does not exist.
         """
         scales = [] if self.scales_digest is None else [SEQUENCE_SCALE]
         there = list(dict.fromkeys([*PREDICTION_COLUMNS, *self.kept, *scales]))
-        wanted = list(columns) if columns is not None else there
+        wanted = list(one_or_many(columns)) if columns is not None else there
         if unknown := [name for name in wanted if name not in there]:
             raise ConfigError(f"columns: {', '.join(unknown)} unknown; takes {', '.join(there)}")
         stored = list(dict.fromkeys(name for name in wanted if name != SEQUENCE_SCALE))
@@ -244,8 +246,17 @@ class Run:
 
         Raises:
             RunNotFoundError: the run has no prediction under this id.
+            ConfigError: there is no such map.
             StorageError: it cannot be read.
         """
+        maps = one_or_many(maps)
+        if unknown := [str(name) for name in maps if name not in MAPS]:
+            raise ConfigError(f"maps: {', '.join(unknown)} unknown; takes {', '.join(MAPS)}")
+        # A number or a slice, as of a list, or a scalar of Arrow's.
+        if not isinstance(id, str):
+            raise RunNotFoundError(
+                f"{self.uri}: has no prediction with id {id!r} ({type(id).__name__}); ids are text: take one of ids()"
+            )
         place = self._index.find(id)
         if place is None:
             raise RunNotFoundError(

@@ -171,6 +171,35 @@ def test_unknown_columns_are_named(small: SmallRun, columns: list[str]) -> None:
         open_run(small.folder).table(columns)
 
 
+def test_a_single_name_is_no_list_of_letters(small: SmallRun) -> None:
+    """One column or one map may be given alone, as maps are to the other readers."""
+    run = open_run(small.folder)
+    assert run.table("log_scale").to_pydict() == {"log_scale": [0.5, 0.5, None]}
+    only = run.read("a", "depth")
+    np.testing.assert_array_equal(only.depth, maps_of("a")["depth"])
+    assert only.normals is None
+
+
+def test_unknown_maps_are_named(small: SmallRun) -> None:
+    """A map that no run has is refused, in place of a prediction without it."""
+    with pytest.raises(ConfigError, match="maps: dpeth unknown; takes depth, normals, sky"):
+        open_run(small.folder).read("a", ["depth", "dpeth"])
+
+
+@pytest.mark.parametrize("id", [0, slice(0, 2), None, b"a", ["a"], pa.scalar("a")])
+def test_what_is_no_id_is_named(small: SmallRun, id: object) -> None:
+    """Places in a list, and scalars of a table's column, are no ids: one line, and the KeyError of mappings."""
+    run = open_run(small.folder)
+    assert id not in run
+    with pytest.raises(KeyError) as caught:
+        run[id]  # type: ignore[index]
+    assert isinstance(caught.value, PagerError)
+    kind = type(id).__name__
+    assert str(caught.value) == (
+        f"{small.folder}: has no prediction with id {id!r} ({kind}); ids are text: take one of ids()"
+    )
+
+
 def test_rejects_say_why(small: SmallRun) -> None:
     """Inputs that gave nothing are listed with their reason."""
     rejects = open_run(small.folder).rejects()

@@ -189,7 +189,8 @@ class Prediction:
 
         Raises:
             InputError: nothing is left, or a map is lacking.
-            ConfigError: the library for cleaning is not installed.
+            ShapeError: ``picture`` is none of that size.
+            ConfigError: a setting is none, or the library for cleaning is not installed.
         """
         return importlib.import_module(_TAKING).points(self, picture, cleaning)
 
@@ -205,6 +206,7 @@ class Prediction:
 
         Raises:
             InputError: there is no surface, or no depth.
+            ConfigError: a setting is none.
         """
         return importlib.import_module(_TAKING).mesh(self, max_triangles, cleaning)
 
@@ -226,7 +228,8 @@ class Prediction:
             settings: fields of :class:`pager_ray.export.formats.ExportSettings`, such as ``axes="z-up"``.
 
         Raises:
-            ConfigError: the suffix says no format, or the format is of several files.
+            ConfigError: the suffix says no format, the format is of several files, or a setting is none.
+            ShapeError: as in :meth:`points`.
             InputError: this panorama cannot be had in it.
             StorageError: the file cannot be written.
         """

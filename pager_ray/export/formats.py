@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pager_ray.encode.npz import encode_npz
 from pager_ray.errors import ConfigError, InputError
@@ -17,7 +17,7 @@ from pager_ray.export.libraries import load
 from pager_ray.export.mesh import MAX_TRIANGLES, surface_mesh
 from pager_ray.export.meshfiles import encode_mesh
 from pager_ray.export.nerfstudio import export_nerfstudio
-from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.export.points import Cleaning, PointCloud, check_knob, point_cloud
 from pager_ray.export.recording import encode_recording
 from pager_ray.export.shown import face_masks, rectangle_of, shown_map, shown_picture
 from pager_ray.export.splats import encode_splats
@@ -50,6 +50,9 @@ class ExportSettings:
         images_from: folder, or web host, that source pictures are read from.
         axes: which way the axes point; None for those that the format's programs expect.
         max_triangles: of a mesh; None keeps every pixel.
+
+    Raises:
+        ConfigError: one of them is none that there is.
     """
 
     format: str
@@ -60,6 +63,16 @@ class ExportSettings:
     images_from: str | None = None
     axes: Axes | None = None
     max_triangles: int | None = MAX_TRIANGLES
+
+    def __post_init__(self) -> None:
+        if self.color not in get_args(Color):
+            raise ConfigError(f"color: got {self.color!r}, takes {' or '.join(get_args(Color))}")
+        if not isinstance(self.cleaning, Cleaning):
+            raise ConfigError(f"cleaning: got {self.cleaning!r}, takes a pager_ray.export.points.Cleaning")
+        if self.axes is not None:
+            check_axes(self.axes)
+        check_knob("face_size", self.face_size, 2, whole=True, optional=False)
+        check_knob("max_triangles", self.max_triangles, 1, whole=True)
 
     @property
     def frame(self) -> Axes:
@@ -126,13 +139,11 @@ def check_possible(settings: ExportSettings, modalities: tuple[str, ...]) -> Non
             f"--to {settings.format}: needs {' and '.join(lacking)}, and the run's checkpoint gives "
             f"{', '.join(modalities)} alone; choose another format or another --color"
         )
-    if settings.axes is not None:
-        check_axes(settings.axes)
-        if found.axes is None:
-            raise ConfigError(
-                f"--axes: {settings.format} has no axes to turn; leave it out, or choose one of "
-                f"{', '.join(name for name, one in FORMATS.items() if one.axes is not None)}"
-            )
+    if settings.axes is not None and found.axes is None:
+        raise ConfigError(
+            f"--axes: {settings.format} has no axes to turn; leave it out, or choose one of "
+            f"{', '.join(name for name, one in FORMATS.items() if one.axes is not None)}"
+        )
     for module in found.libraries:
         load(module, found.extra)
     if settings.shows_picture and settings.images_from is None:

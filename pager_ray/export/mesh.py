@@ -18,7 +18,7 @@ import numpy as np
 from pager_ray import geometry
 from pager_ray.errors import InputError
 from pager_ray.export.axes import FRAME, FRAMES, turn
-from pager_ray.export.points import Cleaning, surface_kept
+from pager_ray.export.points import Cleaning, check_knob, surface_kept
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int64
@@ -94,7 +94,9 @@ def surface_mesh(
 
     Raises:
         InputError: ``no_points``: there is no surface; ``no_map``: it lacks depth.
+        ConfigError: ``max_triangles`` is no budget.
     """
+    check_knob("max_triangles", max_triangles, 1, whole=True)
     cleaning = cleaning or Cleaning()
     depth, keep = surface_kept(prediction, cleaning)
     size = 1 << int(np.log2(min(depth.shape[0], depth.shape[1] // 2)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pager_ray import geometry
-from pager_ray.errors import InputError
+from pager_ray.errors import ConfigError, InputError
 from pager_ray.export.axes import FRAME, FRAMES, turn
 from pager_ray.export.cleaning import (
     EDGE_ABSOLUTE,
@@ -32,6 +34,27 @@ RANGE_LIMIT: Final = 75.0
 """The farthest scale-invariant depth that a run stores, in metres before scaling."""
 
 
+def check_knob(
+    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False, optional: bool = True
+) -> None:
+    """Refuse a setting that is no number of its range; None, where it may be, leaves its step out.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if value is None and optional:
+        return
+    kind: Any = numbers.Integral if whole else numbers.Real
+    # Python takes true for 1, and no comparison holds with NaN.
+    if isinstance(value, kind) and not isinstance(value, bool):
+        number: Any = value
+        if least <= number <= most and number != math.inf:
+            return
+    between = "" if least == -math.inf else f" from {least:g}" + ("" if most == math.inf else f" to {most:g}")
+    takes = f"a {'whole ' if whole else ''}number{between}" + (", or None to leave it out" if optional else "")
+    raise ConfigError(f"{name}: got {value!r}, takes {takes}")
+
+
 @dataclass(frozen=True)
 class Cleaning:
     """Which pixels become points.
@@ -43,6 +66,9 @@ class Cleaning:
         far_percentile: of :func:`~pager_ray.export.cleaning.cluster_keep`; None keeps isolated clusters.
         max_points: of :func:`~pager_ray.export.cleaning.thin`; None keeps every point.
         seed: decides which points stay.
+
+    Raises:
+        ConfigError: one of them is no number of its range.
     """
 
     sky_threshold: float | None = 0.3
@@ -52,6 +78,15 @@ class Cleaning:
     far_percentile: float | None = FAR_PERCENTILE
     max_points: int | None = 1_000_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_knob("sky_threshold", self.sky_threshold, 0, 1)
+        check_knob("edge_absolute", self.edge_absolute, 0, optional=False)
+        check_knob("edge_relative", self.edge_relative, 0)
+        check_knob("saturation", self.saturation, 0)
+        check_knob("far_percentile", self.far_percentile, 0, 100)
+        check_knob("max_points", self.max_points, 1, whole=True)
+        check_knob("seed", self.seed, -math.inf, whole=True, optional=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from numpy import uint8
+
 from pager_ray.errors import ConfigError, InputError, ShapeError
 from pager_ray.export.formats import ALIASES, FORMATS, ExportSettings, export_files, find_format
 from pager_ray.export.libraries import load
 from pager_ray.export.mesh import Mesh, surface_mesh
 from pager_ray.export.points import Cleaning, PointCloud, point_cloud
+from pager_ray.prediction import array_of
 from pager_ray.storage import Folder
 
 if TYPE_CHECKING:
@@ -67,11 +70,15 @@ def save(
 
 def _picture(prediction: Prediction, picture: UInt8[ndarray, "h w 3"] | None) -> UInt8[ndarray, "h w 3"] | None:
     """What to colour by; None for normals."""
-    shown = prediction.picture if picture is None else picture
-    if shown is not None and shown.shape != (prediction.height, prediction.width, 3):
-        raise ShapeError(
-            f"picture: got {shown.shape}, and the maps are {prediction.height}×{prediction.width}; takes (H, W, 3)"
-        )
+    height, width = prediction.height, prediction.width
+    shown = prediction.picture
+    if picture is not None:
+        takes = f"uint8 ({height}, {width}, 3), as numpy.asarray gives of a PIL image"
+        shown = array_of(picture, "picture", takes)
+        if shown.dtype != uint8:
+            raise ShapeError(f"picture: got {shown.dtype} {shown.shape}, takes {takes}")
+    if shown is not None and shown.shape != (height, width, 3):
+        raise ShapeError(f"picture: got {shown.shape}, and the maps are {height}×{width}; takes (H, W, 3)")
     if shown is None and prediction.normals is None:
         raise InputError("no_map", f"{prediction.id}: has neither a picture nor normals to colour by; give picture=")
     return shown

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
+import PIL.Image
 import plyfile
 import pytest
 import trimesh
@@ -67,6 +69,58 @@ def test_what_cannot_be_saved_is_said(prediction: Prediction, tmp_path: Path) ->
         prediction.save(tmp_path / "room.zip", format="faces")
     with pytest.raises(ShapeError, match=r"picture: got \(2, 4, 3\), and the maps are 128×256"):
         prediction.points(picture=np.zeros((2, 4, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("room.jpg", r"picture: got str, takes uint8 \(128, 256, 3\), as numpy.asarray gives of a PIL image"),
+        (np.zeros((128, 256, 3)), r"picture: got float64 \(128, 256, 3\), takes uint8"),
+        (np.zeros((128, 256), np.uint8), r"picture: got \(128, 256\), and the maps are 128×256"),
+    ],
+)
+def test_pictures_that_are_none_are_told(prediction: Prediction, picture: Any, message: str) -> None:
+    """A path is not read, and colours of 0 to 1 are no black."""
+    with pytest.raises(ShapeError, match=message):
+        prediction.points(picture)
+
+
+def test_a_picture_may_be_pils(prediction: Prediction) -> None:
+    """Colours are its pixels', as of the same array."""
+    mirrored = np.ascontiguousarray(prediction.picture[:, ::-1])
+    cloud = prediction.points(PIL.Image.fromarray(mirrored))
+    np.testing.assert_array_equal(cloud.colors, prediction.points(mirrored).colors)
+
+
+@pytest.mark.parametrize(
+    ("call", "settings", "message"),
+    [
+        ("points", {"max_points": 0}, "max_points: got 0, takes a whole number from 1, or None to leave it out"),
+        ("points", {"max_points": -1}, "max_points: got -1, takes a whole number from 1"),
+        ("points", {"max_points": 1.5}, "max_points: got 1.5, takes a whole number from 1"),
+        ("points", {"max_points": True}, "max_points: got True, takes a whole number from 1"),
+        ("points", {"sky_threshold": float("nan")}, "sky_threshold: got nan, takes a number from 0 to 1"),
+        ("points", {"far_percentile": 500}, "far_percentile: got 500, takes a number from 0 to 100"),
+        ("points", {"saturation": "x"}, "saturation: got 'x', takes a number from 0"),
+        ("points", {"edge_absolute": None}, "edge_absolute: got None, takes a number from 0$"),
+        ("points", {"seed": None}, "seed: got None, takes a whole number$"),
+        ("mesh", {"max_triangles": 0}, "max_triangles: got 0, takes a whole number from 1, or None"),
+        ("mesh", {"max_triangles": 2.5}, "max_triangles: got 2.5, takes a whole number from 1"),
+        ("save", {"axes": "up"}, "axes: got 'up'; takes y-up, z-up, y-down"),
+        ("save", {"color": "grey"}, "color: got 'grey', takes rgb or normals"),
+        ("save", {"cleaning": 5}, "cleaning: got 5, takes a pager_ray.export.points.Cleaning"),
+        ("save", {"face_size": 0}, "face_size: got 0, takes a whole number from 2$"),
+        ("save", {"max_triangles": -1}, "max_triangles: got -1, takes a whole number from 1"),
+    ],
+)
+def test_settings_that_are_none_are_told(
+    prediction: Prediction, tmp_path: Path, call: str, settings: dict[str, Any], message: str
+) -> None:
+    """By name, with what is taken: none ends in another library's words, or thins to nothing, as if all were sky."""
+    places = [tmp_path / "room.glb"] if call == "save" else []
+    with pytest.raises(ConfigError, match=message):
+        getattr(prediction, call)(*places, **settings)
     assert not list(tmp_path.iterdir())
 
 

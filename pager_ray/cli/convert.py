@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pager_ray.cli.export import FORMAT_NAMES, MAKING, settings_of
-from pager_ray.cli.options import CommandWithKeys, all_of, config_option, tell
+from pager_ray.cli.options import CommandWithKeys, all_of, config_option, given_elsewhere, tell
 from pager_ray.config import load_config
 from pager_ray.errors import ConfigError
 from pager_ray.report.display import shown
@@ -49,6 +49,7 @@ def convert(config_path: str | None, words: tuple[str, ...], **given: Any) -> in
             f"convert: got {', '.join(places) or 'no place'}; takes what to convert, then the folder for the files"
         )
     *inputs, output = places
+    given_elsewhere(keys, "output.uri", "OUT", output)
     names = _names(given["formats"])
     config = load_config(
         config_path,

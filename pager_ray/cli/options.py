@@ -107,6 +107,16 @@ def what_again(value: str | None, overwrite: bool, overrides: tuple[str, ...]) -
     return value, overrides
 
 
+def given_elsewhere(overrides: Iterable[str], key: str, name: str, value: str) -> None:
+    """Refuse an override of a key that an argument has given: one of the two would be lost without a word.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if any(override.startswith(f"{key}=") for override in overrides):
+        raise ConfigError(f"{key}: is what {name} says, and that is {value}; leave the key away")
+
+
 def tell_of_loading() -> None:
     """The first line of a job: what comes next is silent for some seconds."""
     log.info("pager-ray %s, loading Ray", __version__)

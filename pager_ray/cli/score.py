@@ -7,6 +7,7 @@ import click
 from pager_ray.cli.options import (
     CommandWithKeys,
     config_option,
+    given_elsewhere,
     overrides_argument,
     retry_rejects_option,
     tell,
@@ -52,6 +53,7 @@ def score(
         "output.uri": (output,),
     }
     again, overrides = what_again(retry_rejects, overwrite, overrides)
+    given_elsewhere(overrides, "predictions", "PREDICTIONS", predictions)
     given = [f"{key}={value}" for key, values in options.items() for value in values if value is not None]
     config = load_config(config_path, [*given, *overrides], ScoreConfig)
     with shown():

@@ -141,7 +141,8 @@ def compare_outputs(a: str, b: str, gates: Sequence[str] = ()) -> Comparison:
 
     Raises:
         ConfigError: they are not comparable, have no panorama in common, or a gate is none.
-        StorageError: one of them holds no report.
+        RunNotFoundError: one of them holds no report.
+        StorageError: a report cannot be read.
     """
     parsed = [parse_gate(text) for text in gates]
     layouts = [EvaluationLayout(Folder(uri)) for uri in (a, b)]

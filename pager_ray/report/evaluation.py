@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from pager_ray.errors import PagerError, StorageError
+from pager_ray.errors import PagerError, RunNotFoundError, StorageError
 from pager_ray.metrics.accumulate import ExactMean
 from pager_ray.metrics.bootstrap import bootstrap_intervals
 from pager_ray.metrics.catalogue import (
@@ -332,8 +332,14 @@ def read_report(folder: Folder) -> dict[str, Any]:
     """The report in an evaluation's ``metrics`` folder.
 
     Raises:
-        StorageError: it is missing, or no report of this version.
+        RunNotFoundError: there is none.
+        StorageError: it cannot be read, or is no report of this version.
     """
+    if not folder.exists(REPORT):
+        raise RunNotFoundError(
+            f"{folder}: holds no {REPORT}; give the output of a `pager-ray evaluate` or `score` that has ended, such "
+            "as RUN/scores/DATASET"
+        )
     report = folder.read_json(REPORT)
     if report.get("schema_version") != SCHEMA_VERSION:
         raise StorageError(

@@ -191,6 +191,14 @@ def test_help_lists_every_key(command: str, config: Any, capsys: pytest.CaptureF
         (["score", "out"], "pager-ray: evaluation.dataset: got nothing"),
         (["score"], "pager-ray: Missing argument 'PREDICTIONS'."),
         (
+            ["score", "out", "--dataset", "ZuriPano", "predictions=other"],
+            "pager-ray: predictions: is what PREDICTIONS says, and that is out; leave the key away",
+        ),
+        (
+            ["convert", "a.jpg", "files", "--to", "glb", "output.uri=other"],
+            "pager-ray: output.uri: is what OUT says, and that is files; leave the key away",
+        ),
+        (
             ["score", "out", "--dataset", "ZuriPano", "--alignment", "affine"],
             "pager-ray: evaluation.alignments: got 'affine'; takes 'metric', 'scale' or 'scale_and_shift'",
         ),

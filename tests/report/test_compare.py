@@ -222,6 +222,16 @@ def test_outputs_are_compared_from_storage(tmp_path: Path) -> None:
     assert comparison.lines()[-1].startswith("FAILED normals_mean>10%")
 
 
+def test_what_is_no_evaluation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two runs, whose predictions nobody scored, are no trouble of a store: the line says what to give."""
+    assert exit_code(["compare", str(tmp_path), str(tmp_path / "nowhere")]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(
+        f"pager-ray: {tmp_path}/metrics: holds no report.json; give the output of a `pager-ray evaluate`"
+    )
+    assert "such as RUN/scores/DATASET" in line
+
+
 def test_a_failed_gate_is_exit_code_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``pager-ray compare`` exits with 5 when a gate fails, 0 when none does, and leaves the comparison as JSON."""
     worse = changed("normals_mean", lambda value: value * 1.5)

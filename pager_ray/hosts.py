@@ -1,7 +1,9 @@
 """SFTP and FTP: requests of one login, whose connection may break, and whose clients raise what others do not.
 
-fsspec's file systems of both keep one connection for good, and their clients can have one request at a time on it: an
-answer that another thread reads is lost to the one that waits for it.
+What a file system takes for a no when it is asked for a file, these and web servers, is looked at here, too.
+
+fsspec's file systems of SFTP and FTP keep one connection for good, and their clients can have one request at a time on
+it: an answer that another thread reads is lost to the one that waits for it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ Result = TypeVar("Result")
 
 _SFTP: Final = frozenset({"sftp", "ssh"})
 _FTP: Final = "ftp"
+_HTTP: Final = frozenset({"http", "https"})
+_PASSING: Final = (408, 425, 429)
 _DENIED: Final = re.compile(r"(?i)privilege|permission|denied|not allowed|forbidden")
 
 # Two may make a lock for one file system at once.
@@ -65,8 +69,10 @@ def asked(filesystem: Any, call: Callable[[], Result]) -> Result:
 def exists(filesystem: Any, path: str) -> bool:
     """Whether there is a file or folder; what keeps one from looking is raised.
 
-    fsspec's own takes whatever goes wrong with SFTP and FTP, a connection that broke included, for a no.
+    fsspec's own takes whatever goes wrong with web servers, SFTP and FTP, a connection that broke included, for a no.
     """
+    if _protocols(filesystem) & _HTTP:
+        return _is_served(filesystem, path)
     if not is_sftp(filesystem) and not is_ftp(filesystem):
         return bool(filesystem.exists(path))
     try:
@@ -75,6 +81,22 @@ def exists(filesystem: Any, path: str) -> bool:
         if isinstance(error.__cause__, ftplib.error_temp):
             raise
         return False
+    return True
+
+
+def _is_served(filesystem: Any, url: str) -> bool:
+    """Whether a web server has a file: what it answers says so, and no answer, or one of a server in trouble, does not.
+
+    Stores that may be read and not listed answer 403 where there is nothing.
+    """
+    try:
+        filesystem.info(url)
+    except FileNotFoundError as error:
+        why = error.__cause__
+        status = getattr(why, "status", None)
+        if why is None or (isinstance(status, int) and 400 <= status < 500 and status not in _PASSING):
+            return False
+        raise why from None
     return True
 
 

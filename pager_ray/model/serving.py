@@ -225,7 +225,7 @@ def load_model(
         CheckpointError: the checkpoint cannot be found or read, does not fit its configuration, or is another one.
         ConfigError: unknown device or precision, or a precision that the device does not have.
     """
-    target = _device(device)
+    target = device_of(device)
     serving = "float16" if target.type == "cuda" else "float32"
     if precision == "auto":
         precision = serving
@@ -248,7 +248,12 @@ def load_model(
     return PagerModel(network, checkpoint, target, precision)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_of(device: str | torch.device) -> torch.device:
+    """The device of a name, which torch has here.
+
+    Raises:
+        ConfigError: it is none, or torch sees no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -257,4 +262,6 @@ def _device(device: str | torch.device) -> torch.device:
         raise ConfigError(f"device: takes auto, cpu, cuda or cuda:N, got {device!r}") from error
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device: got {device}, but torch sees no CUDA device here; takes cpu or auto")
+    if target.type == "cuda" and target.index is not None and target.index >= (count := torch.cuda.device_count()):
+        raise ConfigError(f"device: got {device}, but torch sees {count} here; takes cuda:0 to cuda:{count - 1}")
     return target

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ from pager_ray.train.heldout import read_heldout, score_checkpoint
 from pager_ray.train.journal import mend_log, read_records
 from pager_ray.train.loop import CHECKPOINT, LOG, STATE, Source, Team, Trainer
 from pager_ray.train.overrides import build_settings
-from pager_ray.train.panoramas import Folder, Numbered
+from pager_ray.train.panoramas import RENDER_FAILED, Folder, Numbered
 from pager_ray.train.scenes import write_panoramas
+from pager_ray.train.scenes.catalogue import check_families
 from pager_ray.train.scenes.panoramas import check_settings, panorama_path, render_settings
 from pager_ray.train.settings import TrainSettings
 from pager_ray.train.start import network_of
@@ -80,6 +81,7 @@ def run_training(config: TrainConfig, *, address: str | None = None) -> TrainOut
     scenes = _local(config.scenes.folder, "scenes.folder") if config.scenes.folder else output / "scenes"
     settings = train_settings(config)
     if config.scenes.dataset is None:
+        check_families(config.scenes.leave_out)
         check_settings(scenes, render_settings(config.scenes.height, config.scenes.seed, config.scenes.leave_out))
     if config.init is not None:
         # Bring it to this node, and refuse a wrong name, before anything starts.
@@ -191,21 +193,26 @@ def _rendering(config: TrainConfig, folder: Path, cpus: int) -> Iterator[None]:
     if cpus < 1 or config.scenes.dataset is not None:
         yield
         return
-    failures: list[Exception] = []
+    failures: list[str] = []
+    told = folder / RENDER_FAILED
+    told.unlink(missing_ok=True)
 
     def work() -> None:
         try:
             _render(config, folder, cpus)
         except Exception as error:  # noqa: BLE001 - the main thread raises it
-            failures.append(error)
+            failures.append(_first_line(own_cause(error) or error))
+            # Workers wait for scenes, on whatever node; where this cannot be written their patience ends.
+            with suppress(OSError):
+                told.write_text(failures[0], encoding="utf-8")
 
     thread = threading.Thread(target=work, name="render", daemon=True)
     thread.start()
     try:
         yield
-    except PagerError:
+    except PagerError as error:
         if failures:
-            raise PagerError(f"scenes could not be rendered: {_first_line(failures[0])}") from failures[0]
+            raise PagerError(f"scenes could not be rendered: {failures[0]}") from error
         raise
 
 

@@ -34,6 +34,8 @@ _NEAR_METRES: Final = 0.05
 _TILT_DEGREES: Final = 4.0
 _UNFINISHED: Final = (".partial.npz", ".tmp.npz")
 _LIST_EVERY: Final = 400
+RENDER_FAILED: Final = "render-failed.txt"
+"""What a renderer leaves among its scenes when it fails: why."""
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ class Numbered:
         """The sample of a number.
 
         Raises:
-            ConfigError: its panorama does not appear, or is none.
+            ConfigError: its panorama does not appear, will not, or is none.
         """
         kind = number % 2
         epoch, place = divmod(number // 2, max(1, self.count // 2))
@@ -326,10 +328,21 @@ class Numbered:
         path = self.folder / f"{2 * place + kind:07d}.npz"
         until = time.monotonic() + self.patience
         while not path.exists():
+            if (why := _render_failure(self.folder)) is not None:
+                raise ConfigError(f"{path}: was not rendered, and no other will be: {why}")
             if time.monotonic() > until:
                 raise ConfigError(f"{path}: was not rendered in {self.patience:.0f} s; see the renderer's log")
             time.sleep(0.2)
         return augmented(read_panorama(path), face_size, [self.seed, number, 1], self.cameras)
+
+
+def _render_failure(folder: Path) -> str | None:
+    """Why nothing more is rendered into a folder; None while something may be."""
+    try:
+        # Empty while it is being written.
+        return (folder / RENDER_FAILED).read_text(encoding="utf-8") or None
+    except FileNotFoundError:
+        return None
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from pager_ray.errors import PagerError
+from pager_ray.model.serving import device_of
 from pager_ray.train.loop import Team, Trainer
 from pager_ray.train.overrides import parse_settings
 from pager_ray.train.panoramas import Folder
@@ -59,7 +60,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _join(device: str) -> tuple[torch.device, Team]:
     """Meet the workers that torchrun started with this one, if it did."""
-    target = torch.device(device)
+    target = device_of(device)
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if target.type == "cpu":
         torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))

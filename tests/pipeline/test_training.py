@@ -11,8 +11,10 @@ import pytest
 from pager_ray.config import load_config
 from pager_ray.config.training import TrainConfig
 from pager_ray.errors import ConfigError, PagerError, RunMismatchError, StorageError
+from pager_ray.pipeline import training
 from pager_ray.pipeline.conversion import conversion_settings
 from pager_ray.pipeline.training import _workers_cause, progress_line, run_training, train_settings
+from pager_ray.train.panoramas import RENDER_FAILED, Numbered
 from pager_ray.train.settings import LossWeights, OptimiserSettings
 
 
@@ -84,6 +86,31 @@ def test_scenes_of_other_settings_are_refused(tmp_path: Path) -> None:
         (tmp_path / "scenes" / f"000000{index}.npz").touch()
     with pytest.raises(RunMismatchError, match=r"holds scenes of \{'seed': 1\}, not of \{'seed': 2\}"):
         run_training(load_config(None, [*words, "scenes.seed=2"], TrainConfig))
+
+
+def test_a_family_that_there_is_not_is_told(tmp_path: Path) -> None:
+    """Before anything is rendered: a misspelt one would be trained on, or be waited for."""
+    words = [f"output.uri={tmp_path / 'run'}", "budget.samples=4", "scenes.leave_out=[galery]"]
+    with pytest.raises(ConfigError, match="no family galery to leave out; there are living_room, corridor, gallery"):
+        run_training(load_config(None, words, TrainConfig))
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_learn_that_rendering_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the folder that all nodes see; the job ends with the renderer's reason, and the next start has none."""
+
+    def fail(*_: object) -> None:
+        raise StorageError("cannot write scenes to there: no space left on device; choose a folder")
+
+    config = load_config(None, [f"output.uri={tmp_path}", "budget.samples=4"], TrainConfig)
+    (tmp_path / RENDER_FAILED).write_text("an earlier start's")
+    monkeypatch.setattr(training, "_render", fail)
+    why = r"^scenes could not be rendered: cannot write scenes to there: no space"
+    with pytest.raises(PagerError, match=why), training._rendering(config, tmp_path, 1):
+        Numbered(tmp_path, 4, 0, patience=600.0).sample(0, 28)
+    monkeypatch.setattr(training, "_render", lambda *_: None)
+    with training._rendering(config, tmp_path, 1):
+        assert not (tmp_path / RENDER_FAILED).exists()
 
 
 def test_a_data_path_is_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

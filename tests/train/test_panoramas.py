@@ -11,7 +11,17 @@ import pytest
 
 from pager_ray.errors import ConfigError
 from pager_ray.geometry import erp_to_cubemap, ray_length_factor
-from pager_ray.train.panoramas import Folder, TruePanorama, Turn, _face_rays, read_outdoor, read_panorama, to_faces
+from pager_ray.train.panoramas import (
+    RENDER_FAILED,
+    Folder,
+    Numbered,
+    TruePanorama,
+    Turn,
+    _face_rays,
+    read_outdoor,
+    read_panorama,
+    to_faces,
+)
 from tests.train.conftest import corridor
 
 
@@ -136,3 +146,10 @@ def test_documented_types_are_taken(tmp_path: Path) -> None:
         arrays |= {"depth": arrays["depth"].astype(depth), "normals": arrays["normals"].astype(normals), "outdoor": 1}
         np.savez(tmp_path / "0.npz", **arrays)
         assert read_panorama(tmp_path / "0.npz").outdoor
+
+
+def test_a_scene_that_will_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    """Who waits for one learns why rendering ended, long before patience does; what is rendered is still had."""
+    (tmp_path / RENDER_FAILED).write_text("no space left on device", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"0000000\.npz: was not rendered, and no other will be: no space left"):
+        Numbered(tmp_path, 4, 0, patience=0.0).sample(0, 28)

@@ -33,6 +33,8 @@ def test_end_to_end(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         (["budget.samples=4", "phases=[[0.5,28]]"], "phases: takes a list of [until, face_size, batch]"),
         (["budget.samples=4", "phases=[[0.5,28,2]]"], "phases: must end"),
         ([], "budget"),
+        (["budget.samples=4", "--device", "gpu"], "device: takes auto, cpu, cuda or cuda:N, got 'gpu'"),
+        (["budget.samples=4", "--device", "cuda:99"], "device: got cuda:99, but torch sees "),
     ],
 )
 def test_wrong_words_are_named(scenes: Path, tmp_path: Path, words: list[str], message: str, capfd) -> None:

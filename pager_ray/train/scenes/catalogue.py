@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ def sample_scene(seed: int, kind: Kind) -> Scene:
     return make_scene(seed, kind)
 
 
+def check_families(leave_out: Collection[str]) -> None:
+    """Refuse to leave out a family that there is not: a misspelt one would be trained on.
+
+    Raises:
+        ConfigError: it names it, with those that there are.
+    """
+    if unknown := sorted(set(leave_out) - set(FAMILIES)):
+        raise ConfigError(f"no family {', '.join(unknown)} to leave out; there are {', '.join(FAMILIES)}")
+
+
 def training_scene(index: int, seed: int, *, leave_out: tuple[str, ...] = ()) -> Scene:
     """The training scene of an index: indoors for even ones, outdoors for odd ones.
 
@@ -51,8 +62,7 @@ def training_scene(index: int, seed: int, *, leave_out: tuple[str, ...] = ()) ->
     """
     if index < 0 or seed < 0:
         raise ConfigError(f"no training scene of index {index} and seed {seed}: both are numbers from 0")
-    if unknown := sorted(set(leave_out) - set(FAMILIES)):
-        raise ConfigError(f"no family {', '.join(unknown)} to leave out; there are {', '.join(FAMILIES)}")
+    check_families(leave_out)
     kind: Kind = "outdoor" if index % 2 else "indoor"
     rng = np.random.default_rng([seed, index])
     styles = STYLES[kind]

@@ -152,14 +152,24 @@ def _listing_problems(manifest: dict[str, Any], listed: pa.Table) -> Iterator[Pr
 
 
 def _orphan_problems(layout: RunLayout, standing: pa.Table, manifest: dict[str, Any]) -> Iterator[Problem]:
-    """Shards that do not count: what a running job is about to commit, but nothing that an ended one may leave."""
+    """Shards that do not count: what a running job is about to commit, but nothing that an ended one may leave.
+
+    Nor anything of others that whoever reads ``*.parquet`` would take for rows of the run.
+    """
     if manifest.get("state") != COMPLETE:
         return
     counted = shards_of(standing)
     for folder in (layout.results, layout.rejects):
-        names = [name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX)]
-        orphans = [name for name in names if SHARD_NAME.fullmatch(name) and name not in counted]
-        if orphans:
+        names = (name.removesuffix(SHARD_SUFFIX) for name in folder.names(SHARD_SUFFIX))
+        # Readers of Parquet leave hidden files out.
+        others = [name for name in names if name not in counted and not name.startswith((".", "_"))]
+        if foreign := [name for name in others if not SHARD_NAME.fullmatch(name)]:
+            yield Problem(
+                str(folder),
+                f"{len(foreign)} Parquet files are none of this run's (first: {foreign[0]}{SHARD_SUFFIX}), and are "
+                "read with it by who reads the folder; move them away",
+            )
+        if orphans := [name for name in others if SHARD_NAME.fullmatch(name)]:
             yield Problem(
                 str(folder), f"{len(orphans)} shards count for nothing (first: {orphans[0]}); run the command again"
             )

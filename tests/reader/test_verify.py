@@ -77,6 +77,19 @@ def test_what_is_lost_or_twice_is_named(tmp_path: Path) -> None:
     assert exit_code(["verify", str(small.folder)]) == 1
 
 
+@pytest.mark.parametrize("folder", ["predictions", "rejects"])
+def test_files_of_others_among_the_shards_are_named(tmp_path: Path, folder: str) -> None:
+    """A copy under another name is rows twice to whoever reads the folder, as pages say to do; hidden files are not."""
+    small = sound(tmp_path / "run")
+    shard = (small.folder / folder / "s1.parquet").read_bytes()
+    for name in ("s1 (1).parquet", ".s1.parquet", "_s1.parquet", "notes.txt"):
+        (small.folder / folder / name).write_bytes(shard)
+    ((where, what),) = problems_of(small)
+    assert where == str(small.folder / folder)
+    assert what.startswith("1 Parquet files are none of this run's (first: s1 (1).parquet)")
+    assert exit_code(["verify", str(small.folder)]) == 1
+
+
 def spoilt(name: str, value: float) -> dict[str, bytes]:
     array = maps_of("d")[name].copy()
     array[3, 5] = value

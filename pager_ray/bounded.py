@@ -286,7 +286,7 @@ def counted_batches(file: pq.ParquetFile, most: int, at_once: int, **options: An
     """
     written = 0
     for batch in file.iter_batches(batch_size=at_once, **options):
-        written += batch.nbytes
+        written += sum(_held(column) for column in batch.columns)
         if written > most:
             raise Unreasonable(f"holds more than {most} bytes in {', '.join(batch.schema.names)}")
         yield batch
@@ -387,6 +387,20 @@ def _written(array: pa.Array) -> int:
     if pa.types.is_map(kind):
         return _written(array.keys) + _written(array.items)
     return 0
+
+
+def _held(array: pa.Array) -> int:
+    """Bytes of an array once dictionaries in it are written out; they alone come as a whole with each batch."""
+
+    return _written(array) if _has_dictionary(array.type) else array.nbytes
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return True
+    return any(_has_dictionary(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def as_texts(table: pa.Table, names: Sequence[str]) -> pa.Table:

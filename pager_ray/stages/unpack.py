@@ -171,7 +171,6 @@ def _unpacked(rows: pa.Table, settings: ReadSettings, frames_as_files: bool) -> 
             raise InputError(CHANGED, "its row group has fewer rows than when it was listed")
     except InputError as error:
         return _as_unpacked(rows, pa.nulls(rows.num_rows, CONTENT.type), [error] * rows.num_rows)
-    cells = cells.cast(CONTENT.type)
     first_row, last_row = int(places[0]), int(places[-1])
     # A whole group, or what is left of one, is not copied.
     is_run = last_row - first_row == len(places) - 1 and bool(np.all(np.diff(places) == 1))

@@ -84,12 +84,19 @@ def leaf_of(field: pa.Field) -> str | None:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    """Whether values are bytes, however Arrow is to hold them: each for itself, as views, or once for many rows."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def has_pictures(schema: pa.Schema) -> bool:
     """Whether some column may hold pictures."""
     return any(leaf_of(field) is not None for field in schema)
+
+
+def _holds_bytes(schema: pa.Schema, name: str) -> bool:
+    """Whether a column may be one of pictures, which nobody reads to list them."""
+    return name in schema.names and leaf_of(schema.field(name)) is not None
 
 
 def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
@@ -111,10 +118,12 @@ def index_parquet(file: Ranged, settings: IndexSettings) -> Members:
             raise ValueError(f"has no column {absent[0]}; it has {', '.join(schema.names)}")
         if doubled := [name for name in (column, *asked, *settings.keep) if name and schema.names.count(name) > 1]:
             raise ValueError(f"has more than one column {doubled[0]}; keep one")
+        if held := [name for name in (*asked, *settings.keep) if name and _holds_bytes(schema, name)]:
+            raise ValueError(f"its column {held[0]} holds bytes; ids, scenes and what is kept are numbers and texts")
         if "::" in column:
             raise ValueError(f"its column {column} has '::' in its name, which parts a URI; rename it")
         wanted = [name for name in dict.fromkeys(wanted) if schema.names.count(name) == 1 and name != column]
-        read = [name for name in wanted if leaf_of(schema.field(name)) is None]
+        read = [name for name in wanted if not _holds_bytes(schema, name)]
         table = read_parquet(file, file.size, read) if read else None
         sizes = _group_sizes(parquet.metadata, leaf_of(schema.field(column)) or column)
     except (pa.ArrowException, ValueError, Unreasonable, OSError) as error:
@@ -219,18 +228,15 @@ def read_row_group(filesystem: Any, path: str, column: str, group: int, most: in
             leaf = leaf_of(schema.field(column)) if column in schema.names else None
             if leaf is None or group >= parquet.num_row_groups:
                 raise InputError(CHANGED, "its Parquet file is another one than when it was listed")
-            cells = _cells(parquet, group, leaf, most).column(column)
+            return _cells(parquet, group, column, leaf, most)
     except (pa.ArrowException, Unreasonable, OSError) as error:
         if _is_the_stores(error):
             raise
         text = " ".join(str(error).split())
         raise InputError(CORRUPT, f"row group {group} cannot be read ({text}); fetch the file again") from error
-    if pa.types.is_struct(cells.type):
-        cells = pa.chunked_array([chunk.flatten()[chunk.type.get_field_index("bytes")] for chunk in cells.chunks])
-    return cells
 
 
-def _cells(parquet: pq.ParquetFile, group: int, leaf: str, most: int) -> pa.Table:
+def _cells(parquet: pq.ParquetFile, group: int, column: str, leaf: str, most: int) -> pa.ChunkedArray:
     """The pictures of a row group, also where one that is stored once is that of many rows.
 
     Raises:
@@ -242,13 +248,23 @@ def _cells(parquet: pq.ParquetFile, group: int, leaf: str, most: int) -> pa.Tabl
     if chunk.total_uncompressed_size > most:
         raise too_large
     if not multiplies(chunk) or not chunk.num_values:
-        return parquet.read_row_group(group, columns=[leaf], use_threads=False)
+        table = parquet.read_row_group(group, columns=[leaf], use_threads=False)
+        return pa.chunked_array(map(_as_bytes, table.column(column).chunks), pa.large_binary())
     at_once = rows_at_once(chunk.total_uncompressed_size)
     options = {"row_groups": [group], "columns": [leaf], "use_threads": False}
     try:
-        return pa.Table.from_batches(list(counted_batches(parquet, most, at_once, **options)))
+        # One by one: each batch of a column of dictionaries has all of its dictionary.
+        cells = [_as_bytes(batch.column(column)) for batch in counted_batches(parquet, most, at_once, **options)]
     except Unreasonable:
         raise too_large from None
+    return pa.chunked_array(cells, pa.large_binary())
+
+
+def _as_bytes(cells: pa.Array) -> pa.Array:
+    """Pictures as plain bytes, however the writer of their file had them in memory."""
+    if pa.types.is_struct(cells.type):
+        cells = cells.flatten()[cells.type.get_field_index("bytes")]
+    return cells.cast(pa.large_binary())
 
 
 def cell(cells: pa.ChunkedArray, row: int, max_bytes: int) -> bytes:

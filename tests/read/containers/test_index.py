@@ -241,6 +241,56 @@ def test_columns_of_pictures_are_found_or_asked_for(tmp_path: Path) -> None:
     assert row["name"] == "right/0"
 
 
+BYTES_IN_MEMORY = {
+    "large": lambda cells: cells.cast(pa.large_binary()),
+    "view": lambda cells: cells.cast(pa.binary_view()),
+    "dictionary": lambda cells: cells.dictionary_encode(),
+    "struct of views": lambda cells: pa.StructArray.from_arrays([cells.cast(pa.binary_view())], ["bytes"]),
+    "struct of dictionaries": lambda cells: pa.StructArray.from_arrays([cells.dictionary_encode()], ["bytes"]),
+}
+
+
+@pytest.mark.parametrize("form", BYTES_IN_MEMORY)
+def test_pictures_are_read_whatever_their_writer_held_them_as(form: str, tmp_path: Path) -> None:
+    """Views and dictionaries of bytes, which a file asks Arrow for, are the same bytes, by row and by group."""
+    path, pictures = tmp_path / "x.parquet", [b"1", b"2" * 40, b"1", None]
+    groups = [
+        pa.table({"image": BYTES_IN_MEMORY[form](pa.array(some, pa.binary()))}) for some in (pictures[:2], pictures[2:])
+    ]
+    with pq.ParquetWriter(path, groups[0].schema) as writer:
+        for group in groups:
+            writer.write_table(group)
+    assert pq.read_schema(path).field("image").type == groups[0].schema.field("image").type
+    found = index(path)
+    assert [read(path, found, row) for row in found.table.to_pylist()[:3]] == pictures[:3]
+    last = fetch_row_group(f"parquet://image/2::file://{path}", 1, Retry(0))
+    assert (last.type, last.to_pylist()) == (pa.large_binary(), pictures[2:])
+
+
+def test_a_dictionary_of_pictures_counts_for_each_of_its_rows(tmp_path: Path) -> None:
+    """A row group is as large as what its rows are, and no larger, where all of a dictionary comes with each batch."""
+    path = tmp_path / "x.parquet"
+    distinct = pa.array([bytes([number]) * 1_000_000 for number in range(30)])
+    for cells, size in ((distinct, 30_000_000), (distinct[:1].take(pa.array([0] * 50)), 50_000_000)):
+        pq.write_table(pa.table({"image": cells.dictionary_encode()}), path, dictionary_pagesize_limit=1 << 30)
+        uri = f"parquet://image/0::file://{path}"
+        assert fetch_row_group(uri, 0, Retry(0), max_row_group_bytes=size + 1_000_000).to_pylist() == cells.to_pylist()
+        with pytest.raises(InputError, match="its row group holds more than") as caught:
+            fetch_row_group(uri, 0, Retry(0), max_row_group_bytes=size - 1)
+        assert caught.value.error_class == "row_group_too_large"
+
+
+@pytest.mark.parametrize("asked", ["id_column", "scene_column", "sequence_column", "time_column", "keep"])
+def test_a_column_of_bytes_that_was_asked_for_is_told(asked: str, tmp_path: Path) -> None:
+    """It may be one of pictures and is not read, so that what was asked for cannot be had of it."""
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": [b"1", b"2"], "name": [b"a", b"b"]}), path)
+    wanted = {asked: ("name",) if asked == "keep" else "name"}
+    found = index_container(Container(str(path)), IndexSettings(retry=Retry(0), image_column="image", **wanted))
+    assert (found.table.num_rows, found.problem_class) == (0, "no_image_column")
+    assert found.problem == "its column name holds bytes; ids, scenes and what is kept are numbers and texts"
+
+
 def test_row_groups_beyond_the_limit_are_rejects(tmp_path: Path) -> None:
     """The rows of the large group say so, those of the small one are read."""
     path = write_hub(

@@ -290,7 +290,7 @@ def test_masks_lie_beside_their_pictures(inputs: Path, tmp_path: Path) -> None:
 
 
 def test_one_mask_for_all_is_fetched_once(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rig's mask is read once per process, and every panorama has it."""
+    """A rig's mask is read once per process of a job, and every panorama has it."""
     mask = np.full((64, 128), 255, np.uint8)
     mask[50:] = 0
     (tmp_path / "rig.png").write_bytes(encode(mask))

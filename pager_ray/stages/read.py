@@ -5,6 +5,7 @@ They share a task because what lies between them, the decoded panorama, is five 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ from pager_ray.validity import Validity
 MASK_CONTENT = "mask_content"
 """Key of a row under which :func:`project_row` finds its mask's bytes instead of fetching them."""
 
-# The mask of all panoramas, which is fetched once.
+# The mask of all panoramas of a job, which is fetched once.
 _SHARED: dict[str, Any] = {}
 _SHARED_LOCK = Lock()
 
@@ -63,7 +64,7 @@ class ReadSettings:
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
     again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), further
     arguments of :func:`pager_ray.read.decode_panorama`, how much of a Parquet file is read at once, the caps that mean
-    nothing, and by what panoramas are levelled.
+    nothing, by what panoramas are levelled, and a word that no other job of this process has.
     """
 
     face_size: int
@@ -80,6 +81,7 @@ class ReadSettings:
     nadir_degrees: float = 0.0
     zenith_degrees: float = 0.0
     upright: Upright = "off"
+    job: str = field(default_factory=lambda: secrets.token_hex(8), compare=False)
 
 
 def make_read_fn(settings: ReadSettings) -> Callable[[pa.Table], pa.Table]:
@@ -144,9 +146,11 @@ def fetch_mask(row: Row, settings: ReadSettings) -> Content:
         raise InputError(BAD_MASK, f"{mask_uri(row['uri'])}: its mask's place cannot be read ({error})") from error
     if not place.is_shared:
         return fetch_row({**place.others, "uri": place.uri}, settings)
+    # By the next job it may be another picture under its name.
+    wanted = settings.job, row["mask"]
     with _SHARED_LOCK:
-        if _SHARED.get("mask") != row["mask"]:
-            _SHARED.update(mask=row["mask"], content=fetch_row({**place.others, "uri": place.uri}, settings))
+        if _SHARED.get("mask") != wanted:
+            _SHARED.update(mask=wanted, content=fetch_row({**place.others, "uri": place.uri}, settings))
         shared: Content = _SHARED["content"]
         return shared
 

@@ -469,6 +469,23 @@ def test_a_tilted_cubemap_is_levelled(tmp_path: Path) -> None:
     assert (found["level_pitch"], found["level_roll"]) == (25, 0)
 
 
+def test_the_mask_of_all_is_that_of_the_job(tmp_path: Path) -> None:
+    """A mask that was drawn anew under its name counts for the next job of this process; one job keeps to one."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    told = json.dumps({"uri": str(tmp_path / "rig.png"), "shared": True})
+    table = manifest({"id": "a", "uri": str(path), "mask": told})
+
+    def fractions(settings: ReadSettings) -> list[float]:
+        return make_read_fn(settings)(table).column("valid_fraction").to_pylist()
+
+    first, second = (ReadSettings(SIZE, 90.0, 2**24, 2**24, None, Retry(0)) for _ in range(2))
+    put(tmp_path, "rig.png", encode(np.full((64, 128), 255, np.uint8)))
+    assert fractions(first) == [1.0]
+    put(tmp_path, "rig.png", encode(np.repeat(np.uint8([[0], [255]]), 32, axis=0).repeat(128, axis=1)))
+    assert fractions(pickle.loads(pickle.dumps(first))) == [1.0]  # noqa: S301
+    assert fractions(second) == [pytest.approx(0.5)]
+
+
 def test_masks_that_strangers_name_are_no_files_of_ours(tmp_path: Path) -> None:
     """A listing that came over a network names the masks of its pictures, and nothing on this machine."""
     path = put(tmp_path, "room.png", encode(picture(128, 64)))

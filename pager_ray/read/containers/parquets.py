@@ -206,12 +206,17 @@ def _rows(
 @contextmanager
 def _opened(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
     with filesystem.open(path, "rb", cache_type="none") as file:
-        # One request for the column chunk, however large.
-        parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         try:
+            # One request for the column chunk, however large.
+            parquet = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
             check_footer(parquet.metadata, size_of(file))
         except Unreasonable as error:
             raise InputError(CORRUPT, f"its Parquet file {error}; fetch the file again") from error
+        except (pa.ArrowException, OSError) as error:
+            if _is_the_stores(error):
+                raise
+            text = " ".join(str(error).split())
+            raise InputError(CORRUPT, f"its Parquet file cannot be read ({text}); fetch the file again") from error
         yield parquet
 
 
@@ -309,7 +314,12 @@ class HeldGroup:
             return content
 
     def find_row(self, filesystem: Any, path: str, row: int) -> tuple[int, int]:
-        """Row group, and row in it, of a row of the file."""
+        """Row group, and row in it, of a row of the file.
+
+        Raises:
+            InputError: ``changed`` or ``corrupt_container``.
+            OSError and what the file system's client raises.
+        """
         with _opened(filesystem, path) as parquet:
             for group in range(parquet.num_row_groups):
                 rows = parquet.metadata.row_group(group).num_rows

@@ -32,6 +32,8 @@ MAX_DIRECTORY: Final = 256 << 20
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 _SIGNATURE: Final = b"PK\x03\x04"
+_BEHIND: Final = struct.Struct("<4sL")
+_BEHIND_SIGNATURE: Final = b"PK\x07\x08"
 _ENCRYPTED, _DESCRIPTOR = 0x1, 0x8
 _STORED, _DEFLATED = 0, 8
 _METHODS: Final = {
@@ -142,9 +144,11 @@ def read_zip_member(filesystem: Any, path: str, name: str, offset: int, size: in
             CHANGED, "its zip is another one than when it was listed: there is no such member at its place"
         )
     first = _LOCAL.size + name_length + extra_length
-    body = content[first : first + size]
-    if len(body) < size:
-        body += read_range(filesystem, path, offset + first + len(body), offset + first + size)
+    end = first + size + (_BEHIND.size if flags & _DESCRIPTOR else 0)
+    body = content[first:end]
+    if first + len(body) < end:
+        body += read_range(filesystem, path, offset + first + len(body), offset + end)
+    body, behind = body[:size], body[size:]
     if len(body) < size:
         raise InputError(CORRUPT, "the zip ends in the middle of it; fetch the zip again")
     if method == _DEFLATED:
@@ -153,10 +157,20 @@ def read_zip_member(filesystem: Any, path: str, name: str, offset: int, size: in
         raise InputError("unsupported_format", f"is compressed with {_METHODS.get(method, f'method {method}')}")
     if len(body) > max_bytes:
         raise InputError("too_large", f"has {len(body)} bytes; takes at most {max_bytes}")
-    # Where the size was not known yet, the sum stands behind the bytes and in the directory alone.
-    if not flags & _DESCRIPTOR and zlib.crc32(body) != crc:
+    if flags & _DESCRIPTOR:
+        crc = _sum_behind(behind)
+    if crc is not None and zlib.crc32(body) != crc:
         raise InputError(CORRUPT, "its bytes have another checksum than the zip says; fetch the zip again")
     return body
+
+
+def _sum_behind(behind: bytes) -> int | None:
+    """The checksum of a member that was written before its sum was known, from what stands behind it.
+
+    None where nothing is marked as that: the mark is no duty, and some write neither mark nor sum.
+    """
+    signature, crc = _BEHIND.unpack(behind) if len(behind) == _BEHIND.size else (b"", None)
+    return crc if signature == _BEHIND_SIGNATURE else None
 
 
 def _inflate(body: bytes, max_bytes: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import tarfile
 import warnings
@@ -210,6 +211,42 @@ def test_a_bomb_is_inflated_up_to_the_limit_alone(tmp_path: Path) -> None:
     assert caught.value.error_class == "too_large"
 
 
+class Streamed(io.BytesIO):
+    """A place that nobody goes back in, as a pipe or a response: sums stand behind what they are of."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("extra", [0, 300])
+def test_streamed_zips_are_checked_as_others_are(method: int, extra: int, tmp_path: Path) -> None:
+    """A byte that changed is told by the sum behind it, wherever that lies; where none is, there is nothing to say."""
+    stream, pictures = Streamed(), {"a.jpg": bytes(range(256)) * 8, "b.jpg": b"2" * 900}
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in pictures.items():
+            member = zipfile.ZipInfo(name)
+            member.compress_type, member.extra = method, struct.pack("<2H", 0x7777, extra) + bytes(extra)
+            archive.writestr(member, content)
+    path, whole = tmp_path / "x.zip", stream.getvalue()
+    path.write_bytes(whole)
+    found = index(path)
+    rows = found.table.to_pylist()
+    assert [read(path, found, row) for row in rows] == [*pictures.values()]
+    sums = [zlib.crc32(content) for content in pictures.values()]
+    assert whole.count(b"PK\7\x08" + struct.pack("<L", sums[0])) == 1
+    path.write_bytes(whole.replace(struct.pack("<L", sums[0]), struct.pack("<L", sums[0] ^ 1)))
+    with pytest.raises(InputError, match="have another checksum than the zip says") as caught:
+        read(path, found, rows[0])
+    assert caught.value.error_class == "corrupt_container"
+    assert read(path, found, rows[1]) == pictures["b.jpg"]
+    path.write_bytes(whole.replace(b"PK\7\x08" + struct.pack("<L", sums[0]), bytes(8)))
+    assert read(path, found, rows[0]) == pictures["a.jpg"]
+
+
 @pytest.mark.parametrize("form", ["tar", "zip"])
 def test_a_container_that_was_written_anew_is_noticed(form: str, tmp_path: Path) -> None:
     """Where another member lies by now, nothing is taken for a picture."""
@@ -360,6 +397,15 @@ def test_a_header_that_asks_for_gigabytes_is_none(tmp_path: Path) -> None:
     found = index(path)
     assert found.problem is not None
     assert "5368709120 bytes are to be read" in found.problem
+
+
+def test_a_row_of_what_is_no_parquet_is_called_so(tmp_path: Path) -> None:
+    """A row that a listing names, so that its place has to be found first, is of a file that cannot be read."""
+    for content in (b"", b"Dear Sir or Madam", b"PAR1" + bytes(40) + b"PAR1"):
+        (tmp_path / "x.parquet").write_bytes(content)
+        with pytest.raises(InputError, match="its Parquet file cannot be read") as caught:
+            fetch(f"parquet://image/0::file://{tmp_path}/x.parquet", Retry(0))
+        assert caught.value.error_class == "corrupt_container"
 
 
 def test_one_row_group_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ def index_one(container: Container, settings: IndexSettings) -> Members:
     """
     shown = mask_uri(container.uri)
     try:
+        outside(container.uri)
         return index_container(container, settings)
     except Exception as error:
         # A file system may raise anything: it is this container's trouble, or that of its whole store.
@@ -199,7 +200,7 @@ def outside(uri: str) -> str:
         InputError: its name cannot be part of one.
     """
     if "::" in uri:
-        raise InputError("bad_name", f"{mask_uri(uri)}: its name has '::' in it, which parts a URI; rename the file")
+        raise InputError("bad_name", f"{mask_uri(uri)}: has '::' in its name, which parts a URI; rename the file")
     return uri if "://" in uri else f"file://{uri}"
 
 

@@ -111,6 +111,18 @@ def test_one_bad_container_is_one_reject(tmp_path: Path) -> None:
         ids(tmp_path / "b.tar")
 
 
+def test_a_container_whose_name_parts_a_uri_is_one_reject(tmp_path: Path) -> None:
+    """Its members could not be named; those of its neighbours are listed, and alone it is the mistake."""
+    write_tar(tmp_path / "a.tar", [("one.jpg", b"1")])
+    write_tar(tmp_path / "b::c.tar", [("two.jpg", b"2")])
+    rows = list(list_inputs([str(tmp_path)], Retry(0)))
+    assert [(row.id, row.error_class) for row in rows] == [("one", None), ("b::c", "bad_name")]
+    assert rows[1].message == f"{tmp_path}/b::c.tar: has '::' in its name, which parts a URI; rename the file"
+    (tmp_path / "a.tar").unlink()
+    with pytest.raises(ConfigError, match=r"^input\.uris\[0\]: .*b::c\.tar has '::' in its name"):
+        list_inputs([str(tmp_path)], Retry(0))
+
+
 def test_listings_are_still_listings(tmp_path: Path) -> None:
     """A Parquet file with a column of URIs is one, whatever else it has; columns to keep come along."""
     table = {"uri": ["a.jpg", "b.jpg"], "image": [b"1", b"2"], "sequence": [7, 8], "name": ["x", "y"]}

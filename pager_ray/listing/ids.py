@@ -213,7 +213,8 @@ def _candidate(part: pa.Table, number: int) -> pa.ChunkedArray:
     may_be_secret = pc.match_substring_regex(uri, MAY_CARRY)
     masked = [mask_uri(text) for text in Texts(uri.filter(may_be_secret))]
     uri = _replaced(uri, may_be_secret.to_numpy(), masked)
-    return pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
+    path = pc.utf8_ltrim(pc.replace_substring_regex(uri, "^(?s:.*?)://", ""), characters="/")
+    return pc.if_else(pc.equal(path, ""), uri, path)
 
 
 def stems(paths: pa.ChunkedArray) -> pa.ChunkedArray:

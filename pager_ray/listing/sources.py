@@ -404,7 +404,10 @@ def _tell_others(paths: Sequence[str], containers: Sequence[tuple[str, Container
 
 def _relative(path: str, root: str) -> str:
     inside = f"{root.rstrip('/')}/"
-    return path[len(inside) :] if path.startswith(inside) else posixpath.relpath(path, root or "/")
+    if path.startswith(inside):
+        return path[len(inside) :]
+    # Paths in an archive begin with no slash, and are relative to it, not to where this process is.
+    return posixpath.relpath(f"/{path}", f"/{root}")
 
 
 def _files(uris: Sequence[str], relatives: Sequence[str], **columns: pa.Array) -> pa.Table:

@@ -95,7 +95,9 @@ def _inputs(
     # A web address's name is what comes before its query, wherever its host is written.
     inside = pc.replace_substring_regex(inside, r"\?(?s:.*)$", "") if scheme.lower().endswith(_WEB) else inside
     relative = pc.if_else(is_absolute, pc.replace_substring_regex(_addresses(uri), "^(?s:.*)/", ""), inside)
-    relative = pc.if_else(pc.is_valid(given), pa.scalar(None, pa.string()), relative)
+    # Who ends with a slash has no name, and nobody is called nothing.
+    is_called = pc.and_(pc.is_null(given), pc.not_equal(relative, ""))
+    relative = pc.if_else(is_called, relative, pa.scalar(None, pa.string()))
     return found_table(
         len(uri),
         uri=full,

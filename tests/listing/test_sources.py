@@ -425,6 +425,12 @@ def test_relative_rows_lie_where_paths_say(tmp_path):
     assert [row.uri for row in rows] == [posixpath.normpath(f"{tmp_path}/{name}") for name in names]
 
 
+def test_every_row_has_an_id_that_is_not_empty(tmp_path):
+    """A row that ends with a slash, which is no file's, has its path for an id, and where there is none its URI."""
+    (tmp_path / "list.txt").write_text("/\n/data/in/\ns3://\n/data/a.jpg\n")
+    assert [row.id for row in list_inputs([str(tmp_path / "list.txt")])] == ["/", "data/in/", "s3://", "a"]
+
+
 def test_text_that_is_none_is_named(tmp_path):
     """A Parquet listing whose texts are no UTF-8 is a listing that cannot be read, not a run that fails later."""
     content = pa.array([b"a.jpg", b"\xff.jpg"], pa.binary())
@@ -473,6 +479,18 @@ def test_images_in_a_zip_are_inputs(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert [item.id for item in listed] == ["tour/a", "tour/deep/b"]
     assert [fetch(item.uri, Retry(0)) for item in listed] == [b"a.jpg", b"deep/b.png"]
     assert "left out: 1 .txt, 1 that tools leave behind" in caplog.text
+
+
+def test_ids_in_an_archive_are_those_of_its_own_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a folder or a pattern inside of a zip names has one id wherever it is listed from, or it is not resumed."""
+    with zipfile.ZipFile(tmp_path / "tour.zip", "w") as archive:
+        for name in ("a.jpg", "deep/b.jpg"):
+            archive.writestr(name, name)
+    (tmp_path / "elsewhere").mkdir()
+    for place in (tmp_path, tmp_path / "elsewhere"):
+        monkeypatch.chdir(place)
+        assert [item.id for item in list_inputs([f"zip://::{tmp_path}/tour.zip"])] == ["a", "deep/b"]
+        assert [item.id for item in list_inputs([f"zip://deep/*.jpg::{tmp_path}/tour.zip"])] == ["b"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no archive at all"])

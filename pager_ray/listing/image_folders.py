@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,10 +15,13 @@ from pager_ray.bounded import Unreasonable, parse_json, parse_yaml, read_parquet
 from pager_ray.errors import ConfigError
 from pager_ray.listing.csvs import header_of, in_utf8, read_texts, typed
 from pager_ray.masking import mask_uri
+from pager_ray.plain import get_logger
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.containers.columns import described, rows_of
 from pager_ray.read.containers.sequences import flat
 from pager_ray.read.ranges import read_range
+
+log = get_logger(__name__)
 
 METADATA: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 EXPORTS: Final = ("mapillary_image_description.json", "items.json", "items.geojson")
@@ -51,13 +54,18 @@ def columns_of_images(
     if not tables and not exports:
         return {}
     rows: dict[str, dict[str, Any]] = {}
+    there = {*images}
     for path in exports:
         rows |= _exported(filesystem, path, images)
     for path in tables:
-        for row in _rows(filesystem, path, settings):
-            name = row.get("file_name") or row.get("image")
-            if isinstance(name, str):
-                rows[posixpath.normpath(posixpath.join(posixpath.dirname(path), name))] = row
+        told = _rows(filesystem, path, settings)
+        named = {place: row for row in told if (place := _place_of(row, path)) in there}
+        if not named:
+            log.info("%s names no image beside it, and counts for nothing; a row takes the column file_name", path)
+        elif rest := sum(_place_of(row, path) not in there for row in told):
+            log.info("%s: %s of %s rows name no image beside it", path, f"{rest:,}", f"{len(told):,}")
+        rows |= named
+    _check_asked(tables, rows.values(), settings)
     found = []
     for image in images:
         try:
@@ -66,6 +74,27 @@ def columns_of_images(
             raise ConfigError(f"{image} in the metadata beside it: {error}") from error
     types = {**dict.fromkeys(("given", "scene", "sequence", "kept", "pose"), pa.string()), "time": pa.float64()}
     return {name: pa.array([row.get(name) for row in found], kind) for name, kind in types.items()}
+
+
+def _place_of(row: dict[str, Any], path: str) -> str | None:
+    """The path of the image that a table's row names; None where it names none."""
+    name = row.get("file_name") or row.get("image")
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) if isinstance(name, str) else None
+
+
+def _check_asked(tables: Sequence[str], rows: Collection[dict[str, Any]], settings: IndexSettings) -> None:
+    """Refuse tables of which no row that counts has a column that was asked for.
+
+    Raises:
+        ConfigError: says which.
+    """
+    keys = ("id_column", "scene_column", "sequence_column", "time_column")
+    asked = {key: name for key in keys if (name := getattr(settings, key)) is not None}
+    there = {name for row in rows for name in flat(row)} if asked else set()
+    for key, name in asked.items():
+        if rows and name not in there:
+            where = ", ".join(tables[:3]) or "what lies beside the images"
+            raise ConfigError(f"{where}: has no column {name} (input.{key}); name one that it has, or none")
 
 
 def _exported(filesystem: Any, path: str, images: Sequence[str]) -> dict[str, dict[str, Any]]:

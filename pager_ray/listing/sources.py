@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.errors import ConfigError, StorageError
+from pager_ray.listing.asked import tell_unheard
 from pager_ray.listing.braces import expand_braces, has_braces
 from pager_ray.listing.columns import plain_name
 from pager_ray.listing.containers import (
@@ -97,6 +98,7 @@ def list_inputs(
     options = options or SourceOptions()
     options = replace(options, settings=replace(options.settings, retry=retry, schemes=tuple(schemes)))
     inputs = _found(uris, "input.uris", options)
+    tell_unheard(inputs, options.settings)
     if masks is not None and masks.uris:
         settings = replace(
             options.settings,

@@ -163,6 +163,39 @@ def test_a_table_beside_images_has_their_columns(name: str, encoding: str, tmp_p
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+@pytest.mark.parametrize("key", ["id_column", "scene_column", "sequence_column", "time_column"])
+def test_a_table_that_lacks_what_was_asked_for_is_named(name: str, key: str, tmp_path: Path) -> None:
+    """As of a listing and a Parquet file: no image is called otherwise, or nothing, because of a name that is wrong."""
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    text = "file_name,n\na.jpg,1\n" if name.endswith("csv") else '{"file_name": "a.jpg", "n": 1}\n'
+    (tmp_path / name).write_text(text)
+    options = SourceOptions(settings=IndexSettings(**{key: "nosuch"}))
+    says = rf"^input\.uris\[0\]: .*{name}: has no column nosuch \(input\.{key}\); name one that it has, or none$"
+    with pytest.raises(ConfigError, match=says):
+        list_inputs([str(tmp_path)], Retry(0), options=options)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("File_Name,name\na.jpg,A\n", "metadata.csv names no image beside it, and counts for nothing"),
+        ("file_name;name\na.jpg;A\n", "metadata.csv names no image beside it, and counts for nothing"),
+        ("file_name,name\na.jpg,A\nz.jpg,Z\nsub\\a.jpg,S\n", "metadata.csv: 2 of 3 rows name no image beside it"),
+        ("file_name,name\na.jpg,A\n", ""),
+    ],
+)
+def test_rows_that_name_no_image_are_told(
+    text: str, says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table that is written otherwise counts for nothing, and that is said."""
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    (tmp_path / "metadata.csv").write_text(text)
+    with caplog.at_level(logging.INFO):
+        list_inputs([str(tmp_path)], Retry(0))
+    assert says in caplog.text if says else "metadata.csv" not in caplog.text.replace("left out: 1 .csv", "")
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     from huggingface_hub import HfFileSystem, constants

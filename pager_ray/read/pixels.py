@@ -413,7 +413,12 @@ def _to_rgb(image: Image.Image, conversion: Conversion | None) -> Pixels:
 
 def _band_to_rgb(image: Image.Image, conversion: Conversion | None) -> Pixels:
     if image.mode.startswith("I;16"):
-        return Pixels(cv2.cvtColor((np.asarray(image) >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB))
+        values = np.asarray(image)
+        grey = cv2.cvtColor((values >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+        # Of grey with 16 bits Pillow makes no alpha of the value that is transparent.
+        is_hidden = values == image.info.get("transparency", -1)
+        grey[is_hidden] = 0
+        return Pixels(grey, is_hidden.astype(np.uint8) * 255 if is_hidden.any() else None)
     if image.mode == "CMYK" and conversion is not None:
         return Pixels(conversion(np.asarray(image)))
     if not image.has_transparency_data:

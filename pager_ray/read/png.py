@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import Final
 
@@ -11,6 +12,7 @@ from pager_ray.read.damage import corrupt
 MAX_PARTS: Final = 4096
 """Chunks beside the pixels."""
 
+_GREY, _COLOUR = 0, 2
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
@@ -20,7 +22,7 @@ def png_parts(data: bytes) -> tuple[bytes, bytes | None]:
     Every CRC up to the end is checked here: the decoder alone stops at the last row. Frames of an animation are left
     out; its default image is what stays.
     """
-    before: list[memoryview] = []
+    before: list[memoryview | bytes] = []
     profile: bytes | None = None
     pixels: list[memoryview] = []
     at, kind = len(_SIGNATURE), b""
@@ -42,11 +44,29 @@ def png_parts(data: bytes) -> tuple[bytes, bytes | None]:
             kind in (b"iTXt", b"tEXt", b"zTXt")
             and bytes(chunk[8:30]).startswith((b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"))
         ):
-            before.append(chunk)
+            before.append(_as_decoded(before[0], chunk) if kind == b"tRNS" else chunk)
             if len(before) > MAX_PARTS:
                 raise corrupt("PNG", f"more than {MAX_PARTS} chunks beside its pixels")
         at += 12 + length
     return b"".join([_SIGNATURE, *before, *pixels, chunk]), profile
+
+
+def _as_decoded(head: memoryview | bytes, chunk: memoryview) -> memoryview | bytes:
+    """The colour that is transparent as Pillow's pixels have it: it spreads grey of 2 and 4 bits over bytes, and keeps
+    the upper byte of three channels of 16 bits, but compares with what the file says."""
+    if len(head) < 18 or len(chunk) % 2:
+        # Neither is one; the decoder says so.
+        return chunk
+    bits, kind = head[16], head[17]
+    values = struct.unpack(f">{(len(chunk) - 12) // 2}H", chunk[8:-4])
+    if kind == _GREY and bits in (2, 4):
+        values = tuple((value & ((1 << bits) - 1)) * 255 // ((1 << bits) - 1) for value in values)
+    elif kind == _COLOUR and bits == 16:
+        values = tuple(value >> 8 for value in values)
+    else:
+        return chunk
+    content = b"tRNS" + struct.pack(f">{len(values)}H", *values)
+    return struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
 
 
 def _inflated(chunk: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import warnings
 import zlib
 
@@ -111,6 +112,45 @@ def test_palette_and_key_transparency_are_black_too() -> None:
         pixels = decode(data)
         assert not pixels[:, 65:].any()
         assert (pixels[:, :65] == 10).all()
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16)])
+def test_the_transparent_colour_of_a_png_is_the_one_that_it_says(kind: int, bits: int) -> None:
+    """At every depth: the pixels of that value are black and hidden, those of others are neither."""
+    levels = min(1 << bits, 256)
+    step = 257 if bits == 16 else 1
+    values = (np.arange(128 * 64).reshape(64, 128) * 7 % levels * step).astype(np.uint32)
+    key = int(values[5, 5]) + (0x21 if (kind, bits) == (2, 16) else 0)
+    values[values == values[5, 5]] = key
+    channels = 3 if kind == 2 else 1
+    rows = np.repeat(values[..., None], channels, axis=2)
+    if bits < 8:
+        packed = np.packbits(np.unpackbits(rows.astype(np.uint8)[:, :, 0, None], axis=2)[:, :, 8 - bits :], axis=None)
+        lines = packed.reshape(64, -1)
+    else:
+        lines = rows.astype(">u2" if bits == 16 else np.uint8).reshape(64, -1).view(np.uint8)
+    pixels = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
+    chunks = [
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", 128, 64, bits, kind, 0, 0, 0)),
+        png_chunk(b"tRNS", struct.pack(">H", key) * channels),
+        png_chunk(b"IDAT", pixels),
+        png_chunk(b"IEND", b""),
+    ]
+    found = read_pixels.decode(open_image(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), 2**20), 128, 64)
+    is_key = values == key
+    shown = (values * 255 // ((1 << bits) - 1)).astype(np.uint8)
+    assert found.hidden is not None
+    np.testing.assert_array_equal(found.hidden > 0, is_key)
+    np.testing.assert_array_equal(found.rgb, np.where(is_key, 0, shown)[..., None].repeat(3, axis=2))
+
+
+@pytest.mark.parametrize("head", [b"", bytes(13)])
+def test_a_transparent_colour_of_a_png_that_is_none_is_damage(head: bytes) -> None:
+    """Before any decoder is asked, and whatever its header lacks."""
+    chunks = [png_chunk(b"IHDR", head), png_chunk(b"tRNS", b"\0"), png_chunk(b"IDAT", b""), png_chunk(b"IEND", b"")]
+    with pytest.raises(InputError) as caught:
+        open_image(b"\x89PNG\r\n\x1a\n" + b"".join(chunks), 2**20)
+    assert caught.value.error_class == "corrupt_image"
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])

@@ -200,10 +200,12 @@ def _indexed(file: Ranged, dali: bytes | None) -> list[_Component] | None:
             words = line.split(" ")
             for suffix, offset, size, name in zip(words[::4], words[1::4], words[2::4], words[3::4], strict=True):
                 components.append(_Component(name.removeprefix("./"), suffix.lower(), int(offset), int(size)))
+        if any(one.offset < BLOCK or not 0 <= one.size <= file.size - one.offset for one in components):
+            return None
         # A tar that was written anew has other headers there.
         for component in (components[0], components[-1]):
             check_header(file.at(component.offset - BLOCK, BLOCK), component.size)
-            if component.offset + component.size > file.size or split_name(component.name)[1] != component.suffix:
+            if split_name(component.name)[1] != component.suffix:
                 return None
     except (ValueError, IndexError, InputError):
         return None

@@ -537,3 +537,13 @@ def test_an_index_that_fits_nothing_is_left_alone(text: str, tmp_path: Path) -> 
     (tmp_path / "x.idx").write_text(text, encoding="latin-1")
     found = index(path, dali=str(tmp_path / "x.idx"))
     assert (found.problem, found.table.column("name").to_pylist()) == (None, ["a.png"])
+
+
+@pytest.mark.parametrize("place", ["-512 1", "0 1", "1536 -5", f"1536 {10**15}", f"{10**15} 1", f"{10**30} 1"])
+def test_an_index_of_places_that_no_tar_has_is_left_alone(place: str, tmp_path: Path) -> None:
+    """Wherever in it such a place stands: every picture is read where the tar's own headers say."""
+    pictures = {f"{letter}.png": letter.encode() for letter in "abc"}
+    path = write_tar(tmp_path / "x.tar", list(pictures.items()))
+    (tmp_path / "x.idx").write_text(f"v1.2 3\npng 512 1 a.png\npng {place} b.png\npng 2560 1 c.png\n")
+    found = index(path, dali=str(tmp_path / "x.idx"))
+    assert {row["name"]: read(path, found, row) for row in found.table.to_pylist()} == pictures

@@ -127,6 +127,7 @@ def listing_columns(
             columns_of = _names(names, settings)
             if doubled := [name for name in (*columns_of, *keep, *settings.pose) if names.count(name) > 1]:
                 raise ConfigError(f"{where} has more than one `{doubled[0]}` column; keep one")
+            before = 0
             for table in tables:
                 columns = [
                     table.column(name).cast(pa.string())
@@ -145,7 +146,8 @@ def listing_columns(
                     others = typed(others)
                 told = table.select([name for name in _STATES if names.count(name) == 1])
                 held = table.select([name for name in settings.pose if name in names])
-                same = {"kept": _kept(others, settings.keep, where), "pose": _poses(held)}
+                same = {"kept": _kept(others, settings.keep, where, before), "pose": _poses(held)}
+                before += table.num_rows
                 yield columns, same, _stamps(told)
     except (pa.ArrowException, UnicodeDecodeError, Unreasonable, csv.Error) as error:
         raise unreadable(error) from error
@@ -224,10 +226,14 @@ def _poses(table: pa.Table) -> pa.Array:
     return pa.array([pose_text(row) for row in table.to_pylist()], pa.string())
 
 
-def _kept(table: pa.Table, keep: tuple[str, ...], where: str) -> pa.Array:
+def _kept(table: pa.Table, keep: tuple[str, ...], where: str, before: int) -> pa.Array:
+    """The columns to keep of rows behind so many others, each row's as JSON."""
     if not keep:
         return pa.nulls(table.num_rows, pa.string())
-    try:
-        return pa.array([kept_values(row, keep) for row in rows_of(table)], pa.string())
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}; choose others with input.keep_columns") from error
+    kept: list[str | None] = []
+    for number, row in enumerate(rows_of(table), before + 1):
+        try:
+            kept.append(kept_values(row, keep))
+        except ValueError as error:
+            raise ConfigError(f"{where} row {number}: {error}; choose others with input.keep_columns") from error
+    return pa.array(kept, pa.string())

@@ -425,6 +425,17 @@ def test_relative_rows_lie_where_paths_say(tmp_path):
     assert [row.uri for row in rows] == [posixpath.normpath(f"{tmp_path}/{name}") for name in names]
 
 
+def test_a_row_that_keeps_too_much_is_named(tmp_path, monkeypatch):
+    """By its place in the listing, in whichever part of it."""
+    monkeypatch.setattr("pager_ray.listing.parts.PART_ROWS", 2)
+    table = pa.table({"uri": [f"{number}.jpg" for number in range(5)], "text": ["x", "x", "x", "x" * 5000, "x"]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    options = SourceOptions(settings=IndexSettings(keep=("text",)))
+    says = r"list\.parquet row 4: its kept columns take more than 4096 bytes; choose others with input\.keep_columns$"
+    with pytest.raises(ConfigError, match=says):
+        list_inputs([str(tmp_path / "list.parquet")], options=options)
+
+
 def test_every_row_has_an_id_that_is_not_empty(tmp_path):
     """A row that ends with a slash, which is no file's, has its path for an id, and where there is none its URI."""
     (tmp_path / "list.txt").write_text("/\n/data/in/\ns3://\n/data/a.jpg\n")

@@ -71,7 +71,7 @@ def exists(filesystem: Any, path: str) -> bool:
 
     fsspec's own takes whatever goes wrong with web servers, SFTP and FTP, a connection that broke included, for a no.
     """
-    if _protocols(filesystem) & _HTTP:
+    if is_http(filesystem):
         return _is_served(filesystem, path)
     if not is_sftp(filesystem) and not is_ftp(filesystem):
         return bool(filesystem.exists(path))
@@ -82,6 +82,27 @@ def exists(filesystem: Any, path: str) -> bool:
             raise
         return False
     return True
+
+
+def is_http(filesystem: Any) -> bool:
+    """Whether a file system is a web server's."""
+    return bool(_protocols(filesystem) & _HTTP)
+
+
+def whole_without_ranges(filesystem: Any, url: str) -> bytes | None:
+    """A web server's file as a whole, where the server gives no parts of it; None where it does.
+
+    Servers say so or do not; what they do is asked with the first byte, which those without parts answer with all.
+    """
+    found = filesystem.info(url)
+    if found.get("partial"):
+        return None
+    if found.get("size") is None:
+        # Nor could its end be looked for.
+        whole: bytes = filesystem.cat_file(url)
+        return whole
+    content: bytes = filesystem.cat_file(url, start=0, end=1)
+    return content if len(content) > 1 else None
 
 
 def _is_served(filesystem: Any, url: str) -> bool:

@@ -28,7 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pager_ray.bounded import parse_json
 from pager_ray.errors import StorageError
-from pager_ray.hosts import asked, exists, is_ftp, is_sftp
+from pager_ray.hosts import asked, exists, is_ftp, is_http, is_sftp, whole_without_ranges
 from pager_ray.masking import mask_uri
 from pager_ray.naming import namer
 from pager_ray.puts import TEMPORARY_SUFFIX, Store, create, known_to_decide, put
@@ -259,6 +259,8 @@ class Folder:
         if is_sftp(self.filesystem) or is_ftp(self.filesystem):
             # One request at a time: parts cannot be asked for while others ask, too.
             return io.BytesIO(self.read(name))
+        if is_http(self.filesystem) and (whole := whole_without_ranges(self.filesystem, self.join(name))) is not None:
+            return io.BytesIO(whole)
         return self.filesystem.open(self.join(name), "rb", cache_type="none")
 
     def write(self, name: str, data: bytes | bytearray) -> None:

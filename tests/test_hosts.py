@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,31 @@ import pytest
 from pager_ray.errors import StorageError
 from pager_ray.hosts import exists
 from pager_ray.storage import Folder
+
+
+class _Whole(http.server.BaseHTTPRequestHandler):
+    """Gives the whole content, whatever part is asked for, but below ``parts``; below ``endless`` without its size."""
+
+    content = bytes(range(200))
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range") if self.path.startswith("/parts") else None
+        first, last = map(int, asked.removeprefix("bytes=").split("-")) if asked else (0, len(self.content) - 1)
+        part = self.content[first : last + 1]
+        self.send_response(206 if asked else 200)
+        if not self.path.startswith("/endless"):
+            self.send_header("Content-Length", str(len(part)))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(self.content)}")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent."""
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -34,15 +60,34 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         """Stay silent."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{listening.server_port}"
     listening.shutdown()
     thread.join()
     listening.server_close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    yield from serving(_Answers)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[str]:
+    yield from serving(_Whole)
+
+
+@pytest.mark.parametrize("folder", ["whole", "parts", "endless"])
+def test_parts_are_had_of_a_server_that_gives_none(plain: str, folder: str) -> None:
+    """As Python's own server is: its shards are read, in place of being called damaged."""
+    with Folder(f"{plain}/{folder}").open("shard.parquet") as file:
+        assert file.seek(0, 2) == len(_Whole.content)
+        file.seek(150)
+        assert file.read(20) == _Whole.content[150:170]
+        assert isinstance(file, io.BytesIO) == (folder != "parts")
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

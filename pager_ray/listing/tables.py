@@ -24,7 +24,7 @@ from pager_ray.read.containers.sequences import (
     MAX_SEQUENCE_LENGTH,
     times_of,
 )
-from pager_ray.schemes import is_remote
+from pager_ray.schemes import LOCAL, is_remote
 
 LISTING_SUFFIXES = (".parquet", ".csv", ".txt")
 SCENES = ("indoor", "outdoor")
@@ -88,7 +88,7 @@ def _inputs(
     climbs = pc.and_(pc.invert(is_absolute), pc.match_substring_regex(inside, r"^\.(\.(/|$)|$)"))
     if pc.any(climbs).as_py():
         joined = [
-            scheme + separator + posixpath.normpath(posixpath.join(folder, inner)) if climbs_out else whole
+            scheme + separator + _joined(scheme, folder, inner) if climbs_out else whole
             for inner, climbs_out, whole in zip(Texts(inside), climbs.to_pylist(), Texts(full), strict=True)
         ]
         full = pa.chunked_array([pa.array(joined, pa.string())])
@@ -110,10 +110,18 @@ def _inputs(
     )
 
 
+def _joined(scheme: str, folder: str, inner: str) -> str:
+    """A relative path from a folder, normal; of a URL it stays on its host, or in its bucket, however far it climbs."""
+    if scheme.removesuffix("://") in {"", *LOCAL}:
+        return posixpath.normpath(posixpath.join(folder, inner))
+    host, _, path = folder.partition("/")
+    return host + posixpath.normpath(posixpath.join("/", path, inner))
+
+
 def _in_folder(uri: str, scheme: str, folder: str) -> str:
     """The URI of a member whose container is named relative to a folder."""
     member, _, container = uri.rpartition("::")
-    path = posixpath.normpath(posixpath.join(folder, container))
+    path = _joined(scheme, folder, container)
     return f"{member}::{scheme or 'file://'}{path if scheme else posixpath.abspath(path)}"
 
 

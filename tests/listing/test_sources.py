@@ -1,6 +1,7 @@
 """Listing: every row gets a unique id, and sources that cannot be understood are named."""
 
 import http.server
+import io
 import logging
 import os
 import posixpath
@@ -9,6 +10,7 @@ import threading
 import zipfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pyarrow as pa
@@ -29,6 +31,7 @@ from pager_ray.listing import (
 )
 from pager_ray.listing.masks import MaskSources
 from pager_ray.listing.sources import SourceOptions
+from pager_ray.listing.tables import read_listing
 from pager_ray.read.containers import IndexSettings
 from pager_ray.read.fetch import fetch
 from pager_ray.retrying import Retry
@@ -657,6 +660,19 @@ def test_containers_of_a_listings_members_lie_beside_it(tmp_path, monkeypatch):
     uris = [row.uri for row in list_inputs(["memory://members/list.txt"])]
     assert uris[0] == "zip://a.png::memory://members/tars/y.zip"
     assert uris[1] == "tar://b.png::memory://x.tar"
+
+
+@pytest.mark.parametrize("root", ["s3://bucket", "https://host:8080", "hf://datasets"])
+@pytest.mark.parametrize("folder", ["", "/in"])
+def test_relative_rows_stay_on_their_listings_host(root: str, folder: str) -> None:
+    """However far they climb: what stands where a host or a bucket does is no folder of another one."""
+    rows = ["../../a.jpg", "../../../other/b.jpg", "deep/../../../c.jpg", "../..", "zip://d.png::../../x.zip"]
+    source = f"{root}{folder}/list.txt"
+    path = source if root.startswith("https") else source.partition("://")[2]
+    served = SimpleNamespace(open=lambda *_: io.BytesIO("\n".join(rows).encode()))
+    found = read_listing(served, path, "input.uris[0]", source, IndexSettings())
+    expected = [f"{root}/a.jpg", f"{root}/other/b.jpg", f"{root}/c.jpg", f"{root}/", f"zip://d.png::{root}/x.zip"]
+    assert found.table().column("uri").to_pylist() == expected
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -33,6 +34,9 @@ MAX_LISTING_BYTES = 1 << 31
 _BLOCK = 1 << 20
 _CSV_BLOCK = 16 << 20
 _LONGEST_LINE = 1 << 20
+
+# Ticks of a second, by the unit that Arrow counts lengths of time in.
+_TICKS = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 ETAGS = ("etag", "e_tag")
 TIMES = ("last_modified", "last_modified_date", "mtime", "updated")
@@ -130,7 +134,7 @@ def listing_columns(
             before = 0
             for table in tables:
                 columns = [
-                    table.column(name).cast(pa.string())
+                    _as_text(table.column(name))
                     if name in names
                     else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
                     for name in columns_of
@@ -193,6 +197,15 @@ def _blocks_of(file: Any, texts: list[str], *, whole: bool) -> Iterator[pa.Table
     with pyarrow.csv.open_csv(file, blocks, PARSING, texts_of(texts)) as reader:
         for batch in reader:
             yield pa.Table.from_batches([batch]).rename_columns(names)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as texts; numbers that are none say nothing, and lengths of time are seconds, as all times are."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column.cast(pa.float64())), pa.scalar(None, column.type), column)
+    elif pa.types.is_duration(column.type):
+        column = pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), _TICKS[column.type.unit])
+    return column.cast(pa.string())
 
 
 def _stamps(table: pa.Table) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,27 @@ def test_listings_have_columns(tmp_path: Path, suffix: str) -> None:
         path.write_text("uri,Sequence,time,drive,at\na.jpg,s,0.5,d,1\nb.jpg,,,e,2\n")
     assert places(listed(path)) == {"a": ("s", 0.5), "b": (None, None)}
     assert places(listed(path, sequence_column="drive", time_column="at")) == {"a": ("d", 1.0), "b": ("e", 2.0)}
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("is_listing", [True, False])
+def test_lengths_of_time_are_seconds(unit: str, is_listing: bool, tmp_path: Path) -> None:
+    """Since the walk began, as pandas has them, in whatever unit Arrow counts them."""
+    taken = pa.array([datetime.timedelta(seconds=90), None, datetime.timedelta(seconds=-1)], pa.duration(unit))
+    others = {"uri": ["a.jpg", "b.jpg", "c.jpg"]} if is_listing else {"image": [b"1"] * 3, "id": ["a", "b", "c"]}
+    pq.write_table(pa.table({**others, "time": taken}), tmp_path / "x.parquet")
+    assert places(listed(tmp_path / "x.parquet")) == {"a": (None, 90.0), "b": (None, None), "c": (None, -1.0)}
+
+
+@pytest.mark.parametrize("is_listing", [True, False])
+def test_numbers_that_are_none_are_no_names(is_listing: bool, tmp_path: Path) -> None:
+    """Frames whose sequence is NaN are not of one sequence that is called so, nor is that an id."""
+    nothing = float("nan")
+    others = {"uri": ["a.jpg", "b.jpg"]} if is_listing else {"image": [b"1"] * 2, "key": ["a", "b"]}
+    table = {**others, "sequence": [nothing, 7.0], "time": [1.0, nothing], "number": [nothing, nothing]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    assert places(listed(tmp_path / "x.parquet"))["a"] == (None, 1.0)
+    assert "nan" not in places(listed(tmp_path / "x.parquet", id_column="number"))
 
 
 def test_a_listing_that_was_asked_for_times_has_them(tmp_path: Path) -> None:

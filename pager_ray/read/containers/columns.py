@@ -108,7 +108,7 @@ def described(values: Mapping[str, Any], settings: IndexSettings) -> dict[str, A
     found: dict[str, Any] = {}
     if settings.id_column is not None:
         id = values.get(settings.id_column)
-        text = "" if id is None else str(id)
+        text = "" if id is None or id != id else str(id)
         if carries_secret(text):
             raise ValueError(f"its id ({settings.id_column}) carries credentials, which no manifest can store")
         if not is_id(text):

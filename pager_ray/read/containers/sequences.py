@@ -33,8 +33,8 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 def seconds_of(value: Any) -> float | None:
     """A time in seconds; None where nothing is told.
 
-    Takes numbers (seconds, or milli-, micro- and nanoseconds since 1970, told by their size), dates of Python, texts of
-    ISO 8601 (UTC where they name no zone), and Mapillary's ``2021_08_02_08_57_06_000``.
+    Takes numbers (seconds, or milli-, micro- and nanoseconds since 1970, told by their size), dates and lengths of time
+    of Python, texts of ISO 8601 (UTC where they name no zone), and Mapillary's ``2021_08_02_08_57_06_000``.
 
     Raises:
         ValueError: it is none of these.
@@ -43,6 +43,8 @@ def seconds_of(value: Any) -> float | None:
         value = value.strip()
     if value is None or value == "":
         return None
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if isinstance(value, datetime.datetime):
         return (value.astimezone(datetime.UTC) if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
     try:
@@ -78,7 +80,8 @@ def sequence_of(value: Any) -> str | None:
     Raises:
         ValueError: it is none that can be stored.
     """
-    text = "" if value is None else str(value).strip()
+    # A number that is none is nobody's name.
+    text = "" if value is None or value != value else str(value).strip()
     if len(text) > MAX_SEQUENCE_LENGTH or not text.isprintable():
         raise ValueError(f"{text[:40]!r} is no name; takes up to {MAX_SEQUENCE_LENGTH} printable characters")
     return text or None

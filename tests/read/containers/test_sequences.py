@@ -24,6 +24,7 @@ WRITTEN = [
     "2021_08_02_08_57_06_250",
     datetime.datetime(2021, 8, 2, 8, 57, 6, 250000),
     datetime.datetime(2021, 8, 2, 8, 57, 6, 250000, tzinfo=datetime.UTC),
+    datetime.timedelta(seconds=SECONDS),
 ]
 
 

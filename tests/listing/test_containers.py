@@ -111,6 +111,22 @@ def test_one_bad_container_is_one_reject(tmp_path: Path) -> None:
         ids(tmp_path / "b.tar")
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("list.csv.gz", "is compressed with gzip; decompress it and give what it holds$"),
+        ("a.jpg.gz", "is compressed with gzip; decompress it and give what it holds$"),
+        ("x.tar.gz", "decompress it .* and give the plain tar$"),
+        ("x.tgz", "decompress it .* and give the plain tar$"),
+    ],
+)
+def test_what_is_compressed_is_called_what_it_is(name: str, says: str, tmp_path: Path) -> None:
+    """A listing or a picture that was compressed is no tar, and its way out is another one."""
+    (tmp_path / name).write_bytes(b"\x1f\x8b compressed")
+    with pytest.raises(ConfigError, match=says):
+        list_inputs([str(tmp_path / name)], Retry(0))
+
+
 def test_a_container_whose_name_parts_a_uri_is_one_reject(tmp_path: Path) -> None:
     """Its members could not be named; those of its neighbours are listed, and alone it is the mistake."""
     write_tar(tmp_path / "a.tar", [("one.jpg", b"1")])

@@ -8,6 +8,7 @@ its own (``left.jpg``, ``right.jpg``).
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ COMPRESSED: Final = {
     b"\xfd7zXZ\x00": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
+_CALLED_TAR: Final = re.compile(r"\.(tar(\.\w+)?|tgz|tbz2|txz)$")
 # Which of several pictures of a sample is the one.
 _ORDER: Final = ("jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "jpe", "jfif")
 # What a hop fetches is so small a share of the body that it skipped, and at least a header with its extensions.
@@ -144,6 +146,8 @@ def _compressed(file: Ranged) -> str | None:
     name = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), None)
     if name is None:
         return None
+    if not _CALLED_TAR.search(file.path.lower()):
+        return f"is compressed with {name}; decompress it and give what it holds"
     return (
         f"is compressed with {name}: its members cannot be read one by one; decompress it (pictures are compressed "
         "already) and give the plain tar"

@@ -263,7 +263,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
         takes = _shape_words(model, place) or takes
     if first["type"] == "value_error" and isinstance(got, dict):
         # Of keys that do not go together, each by itself is right.
-        return f"{place}: {takes}"
+        return takes if not parts or takes.startswith(f"{place}.") else f"{place}: {takes}"
     shown = repr(got) if isinstance(got, (str, int, float, bool, list)) else type(got).__name__
     shown = "nothing" if got is None else shown
     return f"{place}: got {shown}; {takes}"

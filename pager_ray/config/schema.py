@@ -174,6 +174,15 @@ class ComputeConfig(TaskConfig):
         "recorded, else eager. Results agree to rounding",
     )
 
+    @model_validator(mode="after")
+    def _graphs_have_a_device(self) -> ComputeConfig:
+        if self.acceleration in ("graphs", "fused") and not self.gpus_per_worker:
+            raise ValueError(
+                f"compute.acceleration: {self.acceleration} takes model workers on GPUs (compute.gpus_per_worker above "
+                "0); take auto or eager"
+            )
+        return self
+
     @field_validator("gpu_workers")
     @classmethod
     def _pool_is_ordered(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:

@@ -410,3 +410,15 @@ def test_keys_that_do_not_go_together_are_told():
     with pytest.raises(ConfigError) as caught:
         load_config(None, [*ENOUGH, "input.video.fps=5", "input.video.every=2"])
     assert str(caught.value) == "input.video: takes fps or every, not both"
+    with pytest.raises(ConfigError, match=r"^compute\.project_on: gpu takes model workers on GPUs"):
+        load_config(None, [*ENOUGH, "compute.project_on=gpu", "compute.gpus_per_worker=0"])
+
+
+@pytest.mark.parametrize("way", ["graphs", "fused"])
+@pytest.mark.parametrize("model", [RunConfig, EvaluateConfig])
+def test_graphs_are_refused_before_any_work_where_they_cannot_be(way: str, model: type[BaseModel]) -> None:
+    """Model workers on CPUs have none, which needs no model to be known."""
+    enough = {RunConfig: ENOUGH, EvaluateConfig: ["output.uri=out", "evaluation.dataset=synthetic"]}[model]
+    with pytest.raises(ConfigError, match=rf"^compute\.acceleration: {way} takes model workers on GPUs"):
+        load_config(None, [*enough, f"compute.acceleration={way}", "compute.gpus_per_worker=0"], model)
+    assert load_config(None, [*enough, f"compute.acceleration={way}"], model).compute.acceleration == way

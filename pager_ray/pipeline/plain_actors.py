@@ -15,6 +15,12 @@ from typing import Any
 
 import ray
 
+from pager_ray.errors import PagerError
+from pager_ray.version import __version__
+
+OTHER_VERSION = "a node of the cluster has pager_ray"
+"""How the refusal of another version begins: Ray hands on what is raised while arguments arrive as text alone."""
+
 
 class Named:
     """A handle of an actor that travels as the actor's name.
@@ -33,8 +39,22 @@ class Named:
         return getattr(self._handle, method)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Looked up where it arrives."""
-        return ray.get_actor, (self._name,)
+        """Looked up where it arrives, by the same program: whatever a worker does for a job begins with its board."""
+        return found_actor, (self._name, __version__)
+
+
+def found_actor(name: str, version: str) -> Any:
+    """The actor of that name, in a worker of a job of that version.
+
+    Raises:
+        PagerError: this node has another version, whose results may be others.
+    """
+    if version != __version__:
+        raise PagerError(
+            f"{OTHER_VERSION} {__version__}, and this job is of {version}; install the same version on every node, "
+            "then run the same command again"
+        )
+    return ray.get_actor(name)
 
 
 def new_name(kind: str) -> str:

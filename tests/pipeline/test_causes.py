@@ -12,8 +12,10 @@ from ray.data._internal.util import iterate_with_retry
 
 from pager_ray.errors import CheckpointError, PagerError
 from pager_ray.pipeline.causes import known_cause
+from pager_ray.pipeline.plain_actors import Named
 from pager_ray.runs.claim import run_to_end
 from pager_ray.storage import Folder
+from pager_ray.version import __version__
 from tests.runs.test_claim import claim, failing, outcome
 
 
@@ -69,6 +71,32 @@ def test_errors_of_the_cluster_are_one_line(output: Folder, error: Exception, re
     message = f"the job failed on the cluster: {reason}; run again with pager-ray --verbose for the traceback"
     assert str(caught.value) == message
     assert outcome(output) == ("failed", f"PagerError: {message}")
+
+
+def test_a_nodes_installation_is_told(output: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without this package, or with another version of it, is told with what to do, not with Ray's last line."""
+    board = pickle.dumps(Named(None, "pager_ray board x"))
+    monkeypatch.setattr("pager_ray.pipeline.plain_actors.__version__", "0.0.9")
+    with pytest.raises(PagerError) as refused:
+        pickle.loads(board)  # noqa: S301
+    other = (
+        f"a node of the cluster has pager_ray 0.0.9, and this job is of {__version__}; install the same version on "
+        "every node, then run the same command again"
+    )
+    assert str(refused.value) == other
+    lacks = (
+        f"a node of the cluster lacks the module pager_ray; install pager_ray {__version__} and what it needs on every "
+        "node, or give every node the same image, then run the same command again"
+    )
+    for raised, message in (
+        (f"pager_ray.errors.PagerError: {refused.value}\n\n", other),
+        ("ModuleNotFoundError: No module named 'pager_ray'\n\nThe worker was told.", lacks),
+    ):
+        # As Ray makes it of what is raised while arguments arrive.
+        error = ray.exceptions.RaySystemError(raised.splitlines()[0], f"Traceback (most recent call last):\n{raised}")
+        with pytest.raises(PagerError) as caught:
+            run_to_end(claim(output), failing(error), known_cause)
+        assert str(caught.value) == message
 
 
 def test_an_interrupt_is_no_other_error() -> None:

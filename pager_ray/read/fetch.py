@@ -200,7 +200,7 @@ def fetch_row_group(
         filesystem, path = open_place(member[2], "input", schemes, strangers=strangers)
         column = member[1].rpartition("/")[0]
         read = partial(read_row_group, filesystem, path, column, group, max_row_group_bytes)
-        return (retry or PATIENT).call(partial(asked, filesystem, read), f"reading {shown}")[0]
+        return (retry or PATIENT).call(partial(asked, filesystem, read), f"reading {shown}")[0].content
     except Exception as error:
         raise input_error(error, shown) from error
 
@@ -216,7 +216,7 @@ def input_error(error: Exception, shown: str) -> InputError | StorageError:
         return (
             error
             if str(error).startswith(shown)
-            else InputError(error.error_class, f"{shown}: {error}", error.attempts)
+            else type(error)(error.error_class, f"{shown}: {error}", error.attempts)
         )
     if isinstance(error, SchemeError):
         return InputError(FORBIDDEN, f"{shown}: {error}")

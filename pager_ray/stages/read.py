@@ -19,10 +19,11 @@ import pyarrow as pa
 from pager_ray.errors import InputError
 from pager_ray.geometry import levelling
 from pager_ray.listing.listed import NETWORK, SIGNED
-from pager_ray.listing.masks import place_of
+from pager_ray.listing.masks import MISSING, Missing, place_of
 from pager_ray.masking import mask_uri
 from pager_ray.read import Content, DecodedCubemap, DecodedPanorama, decode_content
 from pager_ray.read.containers import Place
+from pager_ray.read.containers.places import EmptyCell
 from pager_ray.read.content import digest_of
 from pager_ray.read.fetch import MAX_ROW_GROUP_BYTES, fetch_content
 from pager_ray.read.maskpicture import BAD_MASK, decode_mask_picture
@@ -64,7 +65,8 @@ class ReadSettings:
     The faces to make, the limits of a decode, whether previews want a thumbnail, how long a troubled store is asked
     again, whether faces are sampled here, what a listing may name (``input.schemes`` and ``input.private``), further
     arguments of :func:`pager_ray.read.decode_panorama`, how much of a Parquet file is read at once, the caps that mean
-    nothing, by what panoramas are levelled, and a word that no other job of this process has.
+    nothing, by what panoramas are levelled, what becomes of those without a mask, and a word that no other job of this
+    process has.
     """
 
     face_size: int
@@ -81,6 +83,7 @@ class ReadSettings:
     nadir_degrees: float = 0.0
     zenith_degrees: float = 0.0
     upright: Upright = "off"
+    missing_mask: Missing = "ignore"
     job: str = field(default_factory=lambda: secrets.token_hex(8), compare=False)
 
 
@@ -235,10 +238,18 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
         InputError: ``nothing_valid``: not one is; ``bad_mask``, or as of :func:`fetch_mask`: its mask cannot be used.
     """
     found = panorama.validity.capped(settings.nadir_degrees, settings.zenith_degrees)
+    content = None
     if row.get("mask") is not None:
-        content = row.pop(MASK_CONTENT, None) or fetch_mask(row, settings)
-        if isinstance(content, InputError):
-            raise InputError(content.error_class, f"its mask {content}", content.attempts) from content
+        content = row.pop(MASK_CONTENT, None) or fetched_mask(row, settings)[MASK_CONTENT]
+    if isinstance(content, EmptyCell):
+        # Its row of the masks' column says that it has none.
+        if settings.missing_mask == "reject":
+            why = "its row of the masks' column is empty; put one there, or take input.mask.missing=ignore"
+            raise InputError(MISSING, why, content.attempts) from content
+        content = None
+    if isinstance(content, InputError):
+        raise InputError(content.error_class, f"its mask {content}", content.attempts) from content
+    if content is not None:
         place = place_of(row["mask"])
         try:
             mask = decode_mask_picture(content, panorama, settings.max_pixels, keep=place.is_shared)

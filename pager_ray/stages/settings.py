@@ -168,6 +168,7 @@ def read_settings(config: RunConfig, checkpoint: ResolvedCheckpoint) -> ReadSett
         nadir_degrees=config.input.mask.nadir_degrees,
         zenith_degrees=config.input.mask.zenith_degrees,
         upright=config.input.upright,
+        missing_mask=config.input.mask.missing,
     )
 
 

@@ -22,7 +22,7 @@ from pager_ray.errors import InputError
 from pager_ray.listing.listed import SIGNED
 from pager_ray.masking import mask_uri
 from pager_ray.read import decode_content
-from pager_ray.read.containers.places import CHANGED, GROUP_TOO_LARGE
+from pager_ray.read.containers.places import CHANGED, GROUP_TOO_LARGE, NO_BYTES
 from pager_ray.read.fetch import fetch_row_group
 from pager_ray.stages.names import StageName
 from pager_ray.stages.read import ReadSettings, fetch_row, is_strangers, project_row
@@ -209,7 +209,7 @@ def as_png(content: Content) -> bytes:
 
 def _trouble(size: int, max_bytes: int) -> InputError | None:
     if size < 0:
-        return InputError("no_bytes", "the row holds no bytes, only a name at most; store the pictures themselves")
+        return InputError("no_bytes", NO_BYTES)
     if size > max_bytes:
         return InputError("too_large", f"has {size} bytes, input.max_bytes takes {max_bytes}")
     return None

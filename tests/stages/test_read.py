@@ -18,6 +18,7 @@ import cv2
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
@@ -484,6 +485,28 @@ def test_the_mask_of_all_is_that_of_the_job(tmp_path: Path) -> None:
     put(tmp_path, "rig.png", encode(np.repeat(np.uint8([[0], [255]]), 32, axis=0).repeat(128, axis=1)))
     assert fractions(pickle.loads(pickle.dumps(first))) == [1.0]  # noqa: S301
     assert fractions(second) == [pytest.approx(0.5)]
+
+
+@pytest.mark.parametrize("has_names", [False, True])
+def test_an_empty_cell_of_masks_is_no_mask(has_names: bool, tmp_path: Path) -> None:
+    """What becomes of its panorama is what was asked for; a cell with a name alone has one, which is not there."""
+    path = put(tmp_path, "room.png", encode(picture(128, 64)))
+    half = encode(np.repeat(np.uint8([[0], [255]]), 32, axis=0).repeat(128, axis=1))
+    cells = [half, None]
+    if has_names:
+        cells = [{"bytes": half, "path": None}, None, {"bytes": None, "path": "a.png"}]
+    pq.write_table(pa.table({"mask": cells}), tmp_path / "masks.parquet")
+    places = [{"uri": f"parquet://mask/{row}::file://{tmp_path}/masks.parquet", "row_group": 0, "row": row}
+              for row in range(len(cells))]  # fmt: skip
+    table = manifest(*({"id": f"{n}", "uri": str(path), "mask": json.dumps(place)} for n, place in enumerate(places)))
+    named = ["no_bytes"] if has_names else []
+    found = make_read_fn(SETTINGS)(table)
+    assert found.column("error_class").to_pylist() == [None, None, *named]
+    assert found.column("valid_fraction").to_pylist()[:2] == [pytest.approx(0.5), 1.0]
+    refused = make_read_fn(replace(SETTINGS, missing_mask="reject"))(table)
+    assert refused.column("error_class").to_pylist() == [None, "missing_mask", *named]
+    why = f"{path}: its row of the masks' column is empty; put one there, or take input.mask.missing=ignore"
+    assert refused.column("message")[1].as_py() == why
 
 
 def test_masks_that_strangers_name_are_no_files_of_ours(tmp_path: Path) -> None:

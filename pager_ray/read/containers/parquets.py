@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pager_ray.bounded import (
@@ -27,6 +28,8 @@ from pager_ray.read.containers.places import (
     CHANGED,
     CORRUPT,
     GROUP_TOO_LARGE,
+    NO_BYTES,
+    EmptyCell,
     IndexSettings,
     Members,
     members_of,
@@ -220,8 +223,20 @@ def _opened(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
         yield parquet
 
 
-def read_row_group(filesystem: Any, path: str, column: str, group: int, most: int) -> pa.ChunkedArray:
-    """The pictures' bytes of one row group, which may be null.
+class Cells(NamedTuple):
+    """A column of pictures.
+
+    Attributes:
+        content: their bytes, which may be null.
+        named: which rows are of a picture that lies elsewhere; None where the column has no names.
+    """
+
+    content: pa.ChunkedArray
+    named: pa.ChunkedArray | None
+
+
+def read_row_group(filesystem: Any, path: str, column: str, group: int, most: int) -> Cells:
+    """The pictures of one row group.
 
     Raises:
         InputError: ``changed``, ``corrupt_container`` or ``row_group_too_large``.
@@ -241,7 +256,7 @@ def read_row_group(filesystem: Any, path: str, column: str, group: int, most: in
         raise InputError(CORRUPT, f"row group {group} cannot be read ({text}); fetch the file again") from error
 
 
-def _cells(parquet: pq.ParquetFile, group: int, column: str, leaf: str, most: int) -> pa.ChunkedArray:
+def _cells(parquet: pq.ParquetFile, group: int, column: str, leaf: str, most: int) -> Cells:
     """The pictures of a row group, also where one that is stored once is that of many rows.
 
     Raises:
@@ -254,7 +269,7 @@ def _cells(parquet: pq.ParquetFile, group: int, column: str, leaf: str, most: in
         raise too_large
     if not multiplies(chunk) or not chunk.num_values:
         table = parquet.read_row_group(group, columns=[leaf], use_threads=False)
-        return pa.chunked_array(map(_as_bytes, table.column(column).chunks), pa.large_binary())
+        return _together([_as_bytes(chunk) for chunk in table.column(column).chunks])
     at_once = rows_at_once(chunk.total_uncompressed_size)
     options = {"row_groups": [group], "columns": [leaf], "use_threads": False}
     try:
@@ -262,27 +277,36 @@ def _cells(parquet: pq.ParquetFile, group: int, column: str, leaf: str, most: in
         cells = [_as_bytes(batch.column(column)) for batch in counted_batches(parquet, most, at_once, **options)]
     except Unreasonable:
         raise too_large from None
-    return pa.chunked_array(cells, pa.large_binary())
+    return _together(cells)
 
 
-def _as_bytes(cells: pa.Array) -> pa.Array:
-    """Pictures as plain bytes, however the writer of their file had them in memory."""
-    if pa.types.is_struct(cells.type):
-        cells = cells.flatten()[cells.type.get_field_index("bytes")]
-    return cells.cast(pa.large_binary())
+def _as_bytes(cells: pa.Array) -> tuple[pa.Array, pa.Array | None]:
+    """Pictures as plain bytes, however the writer of their file had them in memory, and which lie elsewhere."""
+    if not pa.types.is_struct(cells.type):
+        return cells.cast(pa.large_binary()), None
+    content = cells.flatten()[cells.type.get_field_index("bytes")].cast(pa.large_binary())
+    return content, pc.and_(pc.is_valid(cells), pc.is_null(content))
 
 
-def cell(cells: pa.ChunkedArray, row: int, max_bytes: int) -> bytes:
+def _together(parts: Sequence[tuple[pa.Array, pa.Array | None]]) -> Cells:
+    named = [part for _, part in parts if part is not None]
+    content = pa.chunked_array([part for part, _ in parts], pa.large_binary())
+    return Cells(content, pa.chunked_array(named, pa.bool_()) if named else None)
+
+
+def cell(cells: Cells, row: int, max_bytes: int) -> bytes:
     """The bytes of one row.
 
     Raises:
+        EmptyCell: ``no_bytes``: there is nothing.
         InputError: ``changed``, ``no_bytes`` or ``too_large``.
     """
-    if row >= len(cells):
+    if row >= len(cells.content):
         raise InputError(CHANGED, "its row group has fewer rows than when it was listed")
-    value = cells[row]
+    value = cells.content[row]
     if not value.is_valid:
-        raise InputError("no_bytes", "the row holds no bytes, only a name at most; store the pictures themselves")
+        is_named = cells.named is not None and cells.named[row].as_py()
+        raise (InputError if is_named else EmptyCell)("no_bytes", NO_BYTES)
     content = value.as_buffer()
     if content.size > max_bytes:
         raise InputError("too_large", f"has {content.size} bytes; takes at most {max_bytes}")
@@ -295,7 +319,7 @@ class HeldGroup:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._place: tuple[str, str, int] | None = None
-        self._cells: pa.ChunkedArray | None = None
+        self._cells: Cells | None = None
 
     def cell(self, filesystem: Any, path: str, column: str, group: int, row: int, most: int, max_bytes: int) -> bytes:
         """As :func:`cell` of :func:`read_row_group`."""
@@ -308,7 +332,7 @@ class HeldGroup:
                 self._place = place
             assert self._cells is not None
             content = cell(self._cells, row, max_bytes)
-            if row == len(self._cells) - 1:
+            if row == len(self._cells.content) - 1:
                 # Whoever reads in order is done with it.
                 self._place = self._cells = None
             return content

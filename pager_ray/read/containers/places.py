@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
+from pager_ray.errors import InputError
 from pager_ray.read.containers.sequences import names_wanted
 from pager_ray.retrying import Retry
 
@@ -27,6 +28,13 @@ BEHIND_TOOLS: Final = "that tools leave behind"
 """What is told of members that are no inputs."""
 
 GROUP_TOO_LARGE: Final = "row_group_too_large"
+
+NO_BYTES: Final = "the row holds no bytes, only a name at most; store the pictures themselves"
+
+
+class EmptyCell(InputError):
+    """A row of a Parquet file that holds no picture, nor the name of one, as others without bytes do."""
+
 
 MEMBER_SCHEMA: Final = pa.schema(
     [

@@ -391,7 +391,6 @@ def _written(array: pa.Array) -> int:
 
 def _held(array: pa.Array) -> int:
     """Bytes of an array once dictionaries in it are written out; they alone come as a whole with each batch."""
-
     return _written(array) if _has_dictionary(array.type) else array.nbytes
 
 

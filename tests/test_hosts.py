@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import io
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from pager_ray.errors import StorageError
 from pager_ray.hosts import exists
 from pager_ray.storage import Folder
+from tests.harness.web import serving
 
 
 class _Whole(http.server.BaseHTTPRequestHandler):
@@ -60,24 +60,16 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         """Stay silent."""
 
 
-def serving(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    yield from serving(_Answers)
+    with serving(_Answers) as address:
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[str]:
-    yield from serving(_Whole)
+    with serving(_Whole) as address:
+        yield f"http://{address}"
 
 
 @pytest.mark.parametrize("folder", ["whole", "parts", "endless"])

@@ -17,7 +17,6 @@ log = get_logger(__name__)
 # that one out where they are made again, on their way to the driver.
 _RAY_ADVICE = re.compile(r"(?:\n|\\n)Failed to apply UDF transform")
 
-
 # What Ray has of an error that was raised while a task's arguments arrived in its worker: the text, of every line.
 _LACKS_MODULE = re.compile(r"ModuleNotFoundError: No module named '([^'\n]+)'")
 _OTHER_VERSION = re.compile(rf"{OTHER_VERSION} [^\n]*")

@@ -235,7 +235,8 @@ def _validity(panorama: DecodedPanorama | DecodedCubemap, row: Row, settings: Re
     """Which pixels of a panorama are valid.
 
     Raises:
-        InputError: ``nothing_valid``: not one is; ``bad_mask``, or as of :func:`fetch_mask`: its mask cannot be used.
+        InputError: ``nothing_valid``: not one is; ``missing_mask``: it has none and must; ``bad_mask``, or as of
+            :func:`fetch_mask`: its mask cannot be used.
     """
     found = panorama.validity.capped(settings.nadir_degrees, settings.zenith_degrees)
     content = None

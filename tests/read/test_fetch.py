@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pager_ray.errors import InputError, StorageError
 from pager_ray.plain import plain_text
 from pager_ray.read.fetch import fetch, fetch_content
 from pager_ray.retrying import Retry
+from tests.harness.web import serving
 
 SECRET = "hunter2"
 AT_ONCE = Retry(0)
@@ -42,13 +42,8 @@ def server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Stay silent."""
 
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with serving(Answer) as address:
+        yield address
 
 
 def caused_by(error: Exception, cause: Exception) -> Exception:

@@ -7,7 +7,6 @@ import http.server
 import json
 import pickle
 import re
-import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +33,7 @@ from pager_ray.stages import read as stage
 from pager_ray.stages.read import ReadSettings, make_read_fn
 from pager_ray.stages.rows import READ_SCHEMA
 from pager_ray.validity import Validity
+from tests.harness.web import serving
 from tests.read import cubes
 from tests.read.images import cropped, encode, gpano_xmp, picture, png_bomb, with_xmp
 
@@ -269,13 +269,8 @@ def server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Stay silent."""
 
-    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing)
-    thread = threading.Thread(target=listening.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{listening.server_port}"
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    with serving(Nothing) as address:
+        yield address
 
 
 def test_no_secret_reaches_a_message(server: str) -> None:
